@@ -1,0 +1,19 @@
+"""Shared by all tests: where the real data is."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'))
+
+
+@pytest.fixture(scope='session')
+def shared_data():
+    """The folder of real data for tests; its absence skips the test, visibly."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f'no real data: {SHARED_DATA} does not exist')
+    return SHARED_DATA
