@@ -1,0 +1,27 @@
+"""Writing files so that a reader never sees half of one."""
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.errors import InputError
+
+
+@contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`, which takes the place of `path` once the block has ended well.
+
+    The temporary name keeps the ending of `path`, which some writers look at. When the block fails, nothing is left.
+
+    Raises:
+        InputError: the folder cannot be made or the file not written (full disk, no permission).
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f'cannot write {path}: {error.strerror or error}') from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""Optimizers by the name a recipe gives."""
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore import dtype as mstype
+
+
+class Adam(nn.Optimizer):
+    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) for dense gradients, with L2 weight decay.
+
+    nn.Adam gives the same numbers, but creates an operator for sparse gradients that MindSpore 2.8 deprecates and
+    warns of at every start. The parameters of its state have nn.Adam's names.
+
+    Args:
+        params (list of Parameter): what it updates.
+        learning_rate (float or float32 array of one value a step).
+        beta1, beta2, eps (float): as in the paper.
+        weight_decay (float): L2, added to the gradient.
+        loss_scale (float): the gradients are divided by it.
+
+    Inputs: gradients, a tuple in the order of params.
+    """
+
+    def __init__(self, params, learning_rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, loss_scale=1.0):
+        super().__init__(learning_rate, params, weight_decay, loss_scale)
+        self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, beta2, eps))
+        self.beta1_power = Parameter(Tensor(1, mstype.float32), name='beta1_power')
+        self.beta2_power = Parameter(Tensor(1, mstype.float32), name='beta2_power')
+        self.moment1 = self._parameters.clone(prefix='moment1', init='zeros')
+        self.moment2 = self._parameters.clone(prefix='moment2', init='zeros')
+        self.adam = ops.Adam()
+
+    def construct(self, gradients):
+        gradients = self.scale_grad(self.decay_weight(self.flatten_gradients(gradients)))
+        lr = self.get_lr()
+        self.assignadd(self.global_step, self.global_step_increase_tensor)
+        beta1_power = self.beta1_power * self.beta1
+        beta2_power = self.beta2_power * self.beta2
+        self.beta1_power = beta1_power
+        self.beta2_power = beta2_power
+        for i in range(len(self._parameters)):
+            self.adam(self._parameters[i], self.moment1[i], self.moment2[i], beta1_power, beta2_power, lr,
+                      self.beta1, self.beta2, self.eps, gradients[i])
+        return True
