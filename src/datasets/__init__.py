@@ -1,0 +1,1 @@
+"""Files on disk -> arrays and mindspore.dataset pipelines."""
