@@ -40,3 +40,25 @@ class Adam(nn.Optimizer):
             self.adam(self._parameters[i], self.moment1[i], self.moment2[i], beta1_power, beta2_power, lr,
                       self.beta1, self.beta2, self.eps, gradients[i])
         return True
+
+
+def create_optimizer(recipe, params, lr):
+    """The optimizer of a recipe.
+
+    Args:
+        recipe (EasyDict): optimizer 'adam' (beta1) or 'momentum' (momentum); loss_scale; weight_decay, a float for all
+            parameters, or a dict of layer name -> float.
+        params (list of Parameter): what it updates.
+        lr (float array): the learning rate of every step.
+
+    Returns:
+        nn.Optimizer.
+    """
+    lr, decay = lr.tolist(), recipe.weight_decay
+    if isinstance(decay, dict):
+        params = [{'params': [p for p in params if p.name.split('.')[0] == layer], 'weight_decay': value}
+                  for layer, value in decay.items()]
+        decay = 0.0
+    if recipe.optimizer == 'adam':
+        return Adam(params, lr, recipe.beta1, weight_decay=decay, loss_scale=recipe.loss_scale)
+    return nn.Momentum(params, lr, recipe.momentum, decay, recipe.loss_scale)

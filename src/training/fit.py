@@ -1,0 +1,151 @@
+"""Training from its first or its last saved step to the end, and what it leaves behind."""
+import json
+import platform
+import signal
+import time
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import scipy
+from mindspore.train import LossMonitor, Model
+
+from src.errors import InputError
+from src.files import replacing
+from src.training.callbacks import Position, Record, Run, SaveStates, StartClock, Stop, Validation
+from src.training.checkpoint import LAST, TrainingStates, save_cell
+from src.training.distributed import gather
+from src.training.learning_rate import get_lr
+from src.training.optimizer import create_optimizer
+from src.training.plots import plot_curves
+from src.training.train_step import TrainStep, WithLoss
+
+
+def schedule(recipe, steps_per_epoch, device_num=1):
+    """The learning rate of every step of a recipe: float32 (steps,).
+
+    A recipe counts in iterations (total_iter_num) or in epochs (epoch_size).
+    """
+    steps = recipe.total_iter_num or recipe.epoch_size * steps_per_epoch
+    factor = recipe.distributed_lr_factor if device_num > 1 else 1
+    milestones = [m * steps_per_epoch for m in recipe.lr_epochs] or recipe.lr_steps or (0.4, 0.8)
+    return get_lr(recipe.lr_mode, steps, recipe.lr_max * factor, recipe.lr_init * factor, recipe.lr_end * factor,
+                  recipe.warmup_epochs * steps_per_epoch, milestones)
+
+
+def _load_common_state(states, cell, place):
+    """Load the newest state that every process has -> its facts, or None where there is none."""
+    newest = states.steps()[-10:]
+    steps = gather(newest + [-1] * (10 - len(newest)), place)
+    common = set(steps[0]).intersection(*steps) - {-1}
+    return states.load(cell, int(max(common))) if common else None
+
+
+def _check_same_recipe(saved, recipe, path):
+    for name in sorted(set(saved) | set(recipe)):
+        if name not in ('data_path', 'run_eval') and saved.get(name) != recipe.get(name):
+            raise InputError(f'--resume: {path} was started with {name} {saved.get(name)}, now it is '
+                             f'{recipe.get(name)}; give the same flags, or another folder')
+
+
+def fit(system, recipe, place, folder, resume=False):
+    """Train a system by a recipe.
+
+    Writes below `folder` (in a distributed run below folder/RANK): training states, train.ckpt, the network after the
+    last step, best.ckpt where the recipe validates, and, by rank 0, result.json and curves.png.
+
+    Args:
+        system: data, network, loss and accuracy that belong together; see src/systems.
+        recipe (EasyDict): of src.config.
+        place (Place): of src.training.distributed.
+        folder: for all that is written.
+        resume (bool): go on from the last state in the folder; from the beginning when there is none.
+
+    Returns:
+        dict, the contents of result.json.
+
+    Raises:
+        InputError: a state that cannot be read or is another training's, a loss that is no number, a full disk.
+        SystemExit: 128 + the number of the signal that ended the training, after a state was saved.
+    """
+    folder = Path(folder)
+    own = folder / str(place.rank) if place.size > 1 else folder
+    verbose = place.rank == 0
+    per_epoch = system.steps_per_epoch
+    lr = schedule(recipe, per_epoch, place.size)
+    total = len(lr)
+    params = system.network.trainable_params() + system.loss.trainable_params()
+    cell = TrainStep(WithLoss(system.network, system.loss), create_optimizer(recipe, params, lr), recipe.loss_scale,
+                     recipe.clip_norm, place.size)
+    facts = {'recipe': json.loads(json.dumps(recipe))}
+    states = TrainingStates(own, 'auto_parallel' if place.size > 1 else 'train', per_epoch, recipe.keep_checkpoint_max)
+    run = Run()
+    saved = _load_common_state(states, cell, place) if resume else None
+    if saved:
+        _check_same_recipe(saved['recipe'], facts['recipe'], folder)
+        run = Run(**saved['run'])
+        print(f'resumed after step {run.step} of {total} from {states.path(run.step)}')
+    else:
+        states.replace_existing()
+        if resume:
+            print(f'--resume: no training state in {own} yet, starting from the beginning')
+
+    stop = Stop(run, total, place)
+    save = SaveStates(run, states, cell, recipe.save_iter_step or recipe.save_checkpoint_epochs * per_epoch, total, facts)
+    callbacks = [Position(run, per_epoch)]
+    callbacks += [LossMonitor(recipe.interval_step or per_epoch)] if verbose else []
+    record = Record(run, lr, per_epoch, recipe.batch_size * place.size, verbose)
+    callbacks += [record]
+    if recipe.validation != 'none':
+        callbacks += [Validation(run, system.validate, recipe.test_iter_step or recipe.validation_epochs * per_epoch,
+                                 system.network, own, facts, verbose)]
+    callbacks += [save, stop, StartClock(record)]
+    model = Model(cell)
+    if verbose:
+        print('============== Starting Training ==============', flush=True)
+    began = time.perf_counter()
+    with stop:
+        while run.step < total and not stop.signal:
+            epoch, skip = divmod(run.step, per_epoch)
+            try:
+                model.train(epoch + 1, system.train_dataset(epoch, skip), callbacks, dataset_sink_mode=False,
+                            initial_epoch=epoch)
+            except ValueError as error:
+                if 'NAN or INF' not in str(error):
+                    raise
+                raise InputError(f'the loss became NaN or infinite after step {run.step}: lower --lr, or look at the '
+                                 'data') from error
+        if stop.signal:
+            save.save()
+            print(f'{signal.Signals(stop.signal).name}: stopped after step {run.step} of {total}, saved '
+                  f'{states.path(run.step)}; --resume goes on from there', flush=True)
+            raise SystemExit(128 + stop.signal)
+    save_cell(system.network, own / LAST, facts)
+    system.network.set_train(False)
+
+    result = {
+        'loss': run.history[-1]['loss'], 'validation_accuracy': run.best, 'best_step': run.best_step, 'steps': run.step,
+        'seconds': time.perf_counter() - began, 'training_seconds': run.seconds,
+        'samples_per_second': recipe.batch_size * place.size * run.timed_steps / run.seconds if run.seconds else None,
+        'device': place.target, 'device_num': place.size,
+        'versions': {'python': platform.python_version(), 'mindspore': ms.__version__, 'numpy': np.__version__,
+                     'scipy': scipy.__version__},
+        'recipe': facts['recipe'], 'history': run.history}
+    if verbose:
+        if recipe.run_eval:
+            result.update(system.evaluate())
+        write_result(result, folder / 'result.json')
+        plot_curves(run.history, folder / 'curves.png')
+        rate = f', {result["samples_per_second"]:.1f} samples/s' if run.seconds else ''
+        print(f'trained {run.step} steps on {place.target}{rate}: {own / LAST}, {folder / "result.json"}')
+    return result
+
+
+def write_result(result, path):
+    """Write a dict as JSON.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + '\n')
