@@ -1,0 +1,73 @@
+"""Batch-hard triplet loss with Euclidean distances."""
+import mindspore as ms
+from mindspore import nn, ops
+
+from src.losses.pairs import (BIG, masked_mean, real_rows, rowwise_squared_distance, same_class,
+                              squared_distances)
+
+
+def batch_hard(points, labels, real, margin):
+    """The batch-hard loss of each point taken as anchor.
+
+    Args:
+        points: (N, D) float32.
+        labels: (N,) int.
+        real: (N,) bool, False for a point that is neither anchor, positive nor negative.
+        margin: float.
+
+    Returns:
+        losses (N,) float32 and valid (N,) bool: the anchors that are real and have a negative; the losses of the
+        others mean nothing.
+    """
+    same = same_class(labels)
+    columns = real.reshape(1, -1)
+    positive = ops.logical_and(same, columns)
+    negative = ops.logical_and(ops.logical_not(same), columns)
+    # The expansion only chooses the points; their distances are computed from the differences, without cancellation.
+    distances = ops.stop_gradient(squared_distances(points))
+    farthest = ops.argmax(ops.where(positive, distances, -1.0), 1)
+    nearest = ops.argmin(ops.where(negative, distances, BIG), 1)
+    losses = ops.relu(_distance(points, farthest) - _distance(points, nearest) + margin)
+    return losses, ops.logical_and(real, negative.any(axis=1))
+
+
+def _distance(points, index):
+    squared = rowwise_squared_distance(points, ops.gather(points, index, 0))
+    # Below 1e-6 the maximum cuts the gradient off, where that of the root has no direction.
+    return ops.sqrt(ops.maximum(squared, 1e-12))
+
+
+class BatchHardTripletLoss(nn.Cell):
+    """Triplet loss with the hardest positive and the hardest negative of the batch for every anchor.
+
+    loss = mean_i relu(max_{y_j = y_i} |e_i - e_j| - min_{y_j != y_i} |e_i - e_j| + margin)
+    with Euclidean distances (not squared) of embeddings that are NOT normalised. The anchor itself counts among its
+    positives, at distance 0; distances below 1e-6 count as 1e-6 and have no gradient.
+
+    Source: Hermans et al., "In Defense of the Triplet Loss" (arXiv 1703.07737), equation 5; margin and details as
+    in CTL (arXiv 2104.13643).
+
+    Args:
+        margin (float): in Euclidean distance.
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,) int; mask (N,) or None: a row with 0 is neither
+        anchor, positive nor negative.
+
+    Outputs:
+        scalar float32. Anchors without a negative are left out of the mean; 0 with zero gradient when no anchor has
+        one. Of equally hard points one gets the gradient.
+
+    Batch: P identities x K images, in any order.
+    """
+    kind = 'pair'
+    batch = 'identities'
+
+    def __init__(self, margin=0.5):
+        super().__init__()
+        self.margin = margin
+
+    def construct(self, embeddings, labels, mask=None):
+        points = ops.cast(embeddings, ms.float32)
+        losses, valid = batch_hard(points, labels, real_rows(embeddings, mask), self.margin)
+        return masked_mean(losses, valid)

@@ -1,0 +1,69 @@
+"""Centroid triplet loss: queries against the centroids of the identities."""
+import mindspore as ms
+from mindspore import nn, ops
+
+from src.losses.batch_hard_triplet import batch_hard
+from src.losses.pairs import masked_mean, real_rows
+
+
+class CentroidTripletLoss(nn.Cell):
+    """Batch-hard triplet loss over queries and centroids.
+
+    In round i = 0..K-1 the i-th image of each identity is its query and the mean of its other real images its
+    centroid; the loss of the round is the batch-hard triplet loss over the P queries and P centroids together (each
+    of the 2 P points is an anchor); loss = mean over the rounds. The gradient flows through the centroids too.
+
+    Source: Wieczorek et al., "On the Unreasonable Effectiveness of Centroids in Image Retrieval" (arXiv
+    2104.13643), equation 4, and its published code.
+
+    Args:
+        num_instances (int): K.
+        margin (float): in Euclidean distance.
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,) int; mask (N,) or None: a row with 0 is neither a
+        query nor part of a centroid.
+
+    Outputs:
+        scalar float32. In a round an identity whose query is masked, or which has no other real image, drops out
+        with query and centroid; a round left without two identities is left out of the mean; 0 with zero gradient
+        when no round is left.
+
+    Raises:
+        ValueError: N is not a multiple of K.
+
+    Batch: P identities, each K consecutive rows; K at least 2.
+    """
+    kind = 'pair'
+    batch = 'identities'
+
+    def __init__(self, num_instances=4, margin=0.5):
+        super().__init__()
+        self.num_instances = num_instances
+        self.margin = margin
+
+    def construct(self, embeddings, labels, mask=None):
+        rows, width = embeddings.shape
+        instances = self.num_instances
+        if rows % instances:
+            raise ValueError(f'centroid triplet loss: {rows} rows are not a multiple of {instances} images an identity')
+        images = ops.cast(embeddings, ms.float32).reshape(-1, instances, width)
+        real = ops.cast(real_rows(embeddings, mask), ms.float32).reshape(-1, instances)
+        images = images * ops.expand_dims(real, 2)
+        sums = images.sum(axis=1)
+        counts = real.sum(axis=1)
+        identities = labels.reshape(-1, instances)[:, 0]
+        point_labels = ops.concat((identities, identities))
+
+        losses = []
+        counted = []
+        for i in range(instances):
+            queries = images[:, i]
+            others = counts - real[:, i]
+            centroids = (sums - queries) / ops.maximum(others, 1.0).reshape(-1, 1)
+            usable = ops.logical_and(real[:, i] > 0, others > 0)
+            point_losses, valid = batch_hard(ops.concat((queries, centroids)), point_labels,
+                                             ops.concat((usable, usable)), self.margin)
+            losses.append(masked_mean(point_losses, valid))
+            counted.append(valid.any())
+        return masked_mean(ops.stack(losses), ops.stack(counted))

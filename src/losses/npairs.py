@@ -1,0 +1,52 @@
+"""Multi-class N-pair loss."""
+import mindspore as ms
+from mindspore import nn, ops
+
+from src.losses.pairs import masked_mean
+
+
+class NpairsLoss(nn.Cell):
+    """N-pair loss on embeddings that are NOT normalised.
+
+    Even rows are the anchors A, odd rows the positives P, (N/2, D) each.
+    loss = mean_i -sum_j t_ij log softmax(A P^T)_ij + 0.5 reg_lambda mean_n |e_n|^2,
+    t_ij = [class of anchor i = class of positive j] / their number: equal labels share the mass equally.
+
+    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective" (NIPS 2016), equation 7;
+    shared mass and the regulariser as in PaddleCV metric learning.
+
+    Args:
+        reg_lambda (float): weight of the L2 regulariser.
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,) int.
+
+    Outputs:
+        scalar float32. An anchor whose class is not among the positives is left out of the first mean; with one
+        class only, the target is uniform and the cross entropy is against that.
+
+    Raises:
+        ValueError: N is odd.
+
+    Batch: P classes x 2 images, the two of a class in neighbouring rows 2i, 2i + 1.
+    """
+    kind = 'pair'
+    batch = 'groups'
+
+    def __init__(self, reg_lambda=0.01):
+        super().__init__()
+        self.reg_lambda = reg_lambda
+
+    def construct(self, embeddings, labels):
+        rows, width = embeddings.shape
+        if rows % 2:
+            raise ValueError(f'npairs loss: a batch is groups of two rows, {rows} is odd')
+        embeddings = ops.cast(embeddings, ms.float32)
+        pairs = embeddings.reshape(-1, 2, width)
+        pair_labels = labels.reshape(-1, 2)
+        same = ops.cast(ops.equal(pair_labels[:, 0:1], pair_labels[:, 1].reshape(1, -1)), ms.float32)
+        count = same.sum(axis=1)
+        log_probabilities = ops.log_softmax(ops.matmul(pairs[:, 0], pairs[:, 1].T), 1)
+        losses = -(same * log_probabilities).sum(axis=1) / ops.maximum(count, 1.0)
+        regulariser = ops.square(embeddings).sum(axis=1).mean()
+        return masked_mean(losses, count > 0) + 0.5 * self.reg_lambda * regulariser

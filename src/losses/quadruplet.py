@@ -1,0 +1,56 @@
+"""Margin sample mining, which metric_learn and PaddleCV call quadruplet."""
+import mindspore as ms
+from mindspore import nn, ops
+
+from src.losses.pairs import BIG, normalize, other_row, rowwise_squared_distance, same_class, squared_distances
+
+
+class QuadrupletLoss(nn.Cell):
+    """Margin sample mining on L2-normalised embeddings: the farthest positive against the nearest negative pair.
+
+    loss = relu(max_{i != j, y_i = y_j} |e_i - e_j|^2 - min_{y_i != y_j} |e_i - e_j|^2 + margin),
+    one scalar a batch; the two pairs need not share an image, which is what makes it a quadruplet.
+
+    Source: Xiao et al., "Margin Sample Mining Loss" (arXiv 1710.00478), equation 4, with squared distances as in
+    metric_learn and PaddleCV; after Chen et al., "Beyond triplet loss" (CVPR 2017).
+
+    Args:
+        margin (float): in squared distance of unit vectors, 0..4.
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,) int.
+
+    Outputs:
+        scalar float32; 0 with zero gradient when the batch has no positive or no negative pair. Of equally hard
+        pairs one gets the gradient.
+
+    Batch: P classes x 2 images (any number of images a class works, in any order).
+    """
+    kind = 'pair'
+    batch = 'groups'
+
+    def __init__(self, margin=0.1):
+        super().__init__()
+        self.margin = margin
+
+    def construct(self, embeddings, labels):
+        embeddings = normalize(ops.cast(embeddings, ms.float32))
+        rows = embeddings.shape[0]
+        same = same_class(labels)
+        positive = ops.logical_and(same, other_row(rows))
+        negative = ops.logical_not(same)
+        # The expansion only chooses the pairs; their distances are computed from the differences, without
+        # cancellation.
+        distances = ops.stop_gradient(squared_distances(embeddings))
+        farthest = ops.argmax(ops.where(positive, distances, -1.0).reshape(1, -1), 1)
+        nearest = ops.argmin(ops.where(negative, distances, BIG).reshape(1, -1), 1)
+        loss = ops.relu(self._pair_distance(embeddings, farthest) - self._pair_distance(embeddings, nearest)
+                        + self.margin)
+        has_both = ops.logical_and(positive.any(), negative.any())
+        return ops.where(has_both, loss, 0.0).sum()
+
+    def _pair_distance(self, embeddings, flat_index):
+        rows = embeddings.shape[0]
+        first = ops.gather(embeddings, flat_index // rows, 0)
+        second = ops.gather(embeddings, flat_index % rows, 0)
+        return rowwise_squared_distance(first, second)

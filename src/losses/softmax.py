@@ -1,0 +1,71 @@
+"""Cross entropy of a linear classifier over the training classes."""
+import math
+
+import mindspore as ms
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import Uniform, initializer
+
+from src.losses.pairs import masked_mean, real_rows
+
+
+def cross_entropy(logits, labels, label_smoothing=0.0):
+    """Cross entropy of each row against (1 - e) onehot + e / C.
+
+    Args:
+        logits: (N, C) float32.
+        labels: (N,) int, 0..C-1.
+        label_smoothing: e, 0..1.
+
+    Returns:
+        (N,) float32.
+    """
+    log_probabilities = ops.log_softmax(logits, 1)
+    losses = -ops.gather_elements(log_probabilities, 1, labels.reshape(-1, 1)).reshape(-1)
+    if label_smoothing:
+        losses = (1.0 - label_smoothing) * losses - label_smoothing * log_probabilities.mean(axis=1)
+    return losses
+
+
+class SoftmaxLoss(nn.Cell):
+    """Softmax cross entropy; holds its classifier.
+
+    loss = mean_i -sum_c t_ic log softmax(W e_i + b)_c,  t_i = (1 - label_smoothing) onehot(y_i) + label_smoothing / C.
+
+    Source: metric_learn and PaddleCV metric learning use it without smoothing; the smoothing is that of Szegedy et
+    al., "Rethinking the Inception Architecture" (CVPR 2016), section 7, as CTL (arXiv 2104.13643) trains with it.
+
+    Args:
+        num_classes (int): C.
+        embedding_size (int): D.
+        label_smoothing (float): e, 0 by default.
+        has_bias (bool): False drops b.
+        weight_init (Initializer): of W; by default uniform in +-1/sqrt(D), as b always is. CTL's classifier is
+            has_bias=False, weight_init=Normal(0.001), label_smoothing=0.1.
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,) int in 0..C-1; mask (N,) or None: 0 marks a row that
+        does not count.
+
+    Outputs:
+        scalar float32; 0 with zero gradient when no row counts.
+
+    Parameters: weight (C, D), bias (C,). Batch: any.
+    """
+    kind = 'element'
+    batch = 'shuffle'
+
+    def __init__(self, num_classes, embedding_size, label_smoothing=0.0, has_bias=True, weight_init=None):
+        super().__init__()
+        bound = 1.0 / math.sqrt(embedding_size)
+        weight_init = Uniform(bound) if weight_init is None else weight_init
+        self.weight = Parameter(initializer(weight_init, (num_classes, embedding_size), ms.float32), name='weight')
+        self.has_bias = has_bias
+        if has_bias:
+            self.bias = Parameter(initializer(Uniform(bound), (num_classes,), ms.float32), name='bias')
+        self.label_smoothing = label_smoothing
+
+    def construct(self, embeddings, labels, mask=None):
+        logits = ops.matmul(ops.cast(embeddings, ms.float32), self.weight.T)
+        if self.has_bias:
+            logits = logits + self.bias
+        return masked_mean(cross_entropy(logits, labels, self.label_smoothing), real_rows(embeddings, mask))

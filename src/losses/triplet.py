@@ -1,0 +1,60 @@
+"""Triplet loss over batches made of (anchor, positive, negative) rows."""
+import mindspore as ms
+from mindspore import nn, ops
+
+from src.losses.pairs import normalize, rowwise_squared_distance
+
+
+class TripletLoss(nn.Cell):
+    """Triplet loss on L2-normalised embeddings.
+
+    l_t = relu(|a_t - p_t|^2 - |a_t - n_t|^2 + margin) for the T = N / 3 triplets of the batch.
+
+    Source: Schroff et al., "FaceNet" (CVPR 2015), equation 2.
+
+    The value returned is always the mean of l_t; reduction says what is differentiated. The published metric_learn
+    code leaves the vector l_t unreduced, MindSpore differentiates the sum of a vector, and its log shows the mean;
+    PaddleCV takes the mean. With 'sum' the gradient is therefore T times that of the returned value (a factor of 20
+    for 60 rows), which the learning rate of metric_learn's recipe, 1e-4, relies on. This happens inside the loss:
+    the train step treats both alike. T is the number of triplets on one device; data parallelism that averages
+    gradients over devices keeps the sum over a device's triplets, as published.
+
+    Args:
+        margin (float): in squared distance of unit vectors, 0..4.
+        reduction (str): 'mean' (PaddleCV) or 'sum' (metric_learn).
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,), not used: the layout says the classes.
+
+    Outputs:
+        scalar float32.
+
+    Raises:
+        ValueError: N is not a multiple of 3, or reduction is neither of the two.
+
+    Batch: rows in groups of three, anchor, positive (same class), negative (another class). A triplet with a zero
+    vector is a constant for that vector (zero gradient).
+    """
+    kind = 'pair'
+    batch = 'triplet'
+
+    def __init__(self, margin=0.1, reduction='mean'):
+        super().__init__()
+        if reduction not in ('mean', 'sum'):
+            raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
+        self.margin = margin
+        self.reduction = reduction
+
+    def construct(self, embeddings, labels):
+        rows, width = embeddings.shape
+        if rows % 3:
+            raise ValueError(f'triplet loss: a batch is groups of three rows, {rows} is not a multiple of 3')
+        triplets = normalize(ops.cast(embeddings, ms.float32)).reshape(-1, 3, width)
+        anchor, positive, negative = triplets[:, 0], triplets[:, 1], triplets[:, 2]
+        losses = ops.relu(rowwise_squared_distance(anchor, positive)
+                          - rowwise_squared_distance(anchor, negative) + self.margin)
+        loss = losses.mean()
+        if self.reduction == 'sum':
+            # The bracket is exactly 0 and only its gradient counts: value of the mean, gradient of the sum.
+            loss = loss + (rows // 3 - 1) * (loss - ops.stop_gradient(loss))
+        return loss
