@@ -24,7 +24,7 @@ _DEM = dict(
     # beta1 0.01 and no decay. The recipes called `paper` have the paper's own.
     beta1=0.01,
     epoch_size=100, interval_step=100, run_eval=True,
-    network_options={}, semantics_scaling='none', feature_scaling='none',
+    network_options={},
     validation='seen_images', validation_fraction=0.05,
 )
 _AWA = dict(_DEM, dataset='AwA', batch_size=64)
@@ -52,3 +52,46 @@ RECIPES = {
     ('CUB', 'word', 'paper'): dict(_CUB_WORD, beta1=0.9, weight_decay=1e-3),
     ('CUB', 'fusion', 'paper'): dict(_CUB_FUSION, **_PAPER_FUSION),
 }
+
+# A flag of another name than the entry of the recipe it goes before.
+RENAMED = {'lr': 'lr_max'}
+
+
+def choose_recipe(args):
+    """The key in RECIPES that flags ask for.
+
+    Raises:
+        InputError: the flags name no system, or no recipe is called so.
+    """
+    if getattr(args, 'dataset', None) is None:
+        raise InputError('which system? Give --dataset (AwA, CUB)')
+    key = (args.dataset, args.train_mode or 'att', getattr(args, 'recipe', None) or 'published')
+    if key not in RECIPES:
+        there = ', '.join(name for dataset, mode, name in RECIPES if (dataset, mode) == key[:2])
+        raise InputError(f'--recipe={key[2]}: for --dataset={key[0]} --train_mode={key[1]} there are {there}')
+    return key
+
+
+def create_recipe(args, saved=None):
+    """The recipe that flags choose, with what they change.
+
+    Args:
+        args (Namespace): of src.set_parser; a flag that was not given is None.
+        saved (dict or None): the recipe a checkpoint was trained by, which then takes the place of the table's.
+
+    Returns:
+        EasyDict.
+
+    Raises:
+        InputError: see choose_recipe; or the checkpoint is of another dataset or mode than the flags say.
+    """
+    recipe = EasyDict(copy.deepcopy(saved or {**COMMON, **RECIPES[choose_recipe(args)]}))
+    for flag, value in vars(args).items():
+        entry = RENAMED.get(flag, flag)
+        if entry not in recipe or value is None:
+            continue
+        if saved and entry in ('dataset', 'train_mode') and value != recipe[entry]:
+            raise InputError(f'--{entry}={value}: the checkpoint was trained for {recipe[entry]}')
+        recipe[entry] = value
+    recipe.data_path = getattr(args, 'data_path', None)
+    return recipe

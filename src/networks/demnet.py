@@ -30,6 +30,7 @@ class PathNetwork(nn.Cell):
         for i, name in enumerate(self.names):
             setattr(self, name, _dense(dims[i], dims[i + 1], sigmas[i]))
         self.output_relu = output_relu
+        self.input_widths = (dims[0],)
 
     def construct(self, semantics):
         x = semantics
@@ -59,6 +60,7 @@ class FusionNetwork(nn.Cell):
         self.fc2 = _dense(attribute_dim, hidden_dim, sigmas[1])
         self.fc3 = _dense(hidden_dim, visual_dim, sigmas[2])
         self.output_relu = output_relu
+        self.input_widths = (attribute_dim, word_dim)
 
     def construct(self, attribute, word):
         x = self.fc3(_scaled_tanh(self.fc1(word)) + 3 * _scaled_tanh(self.fc2(attribute)))

@@ -1,0 +1,95 @@
+"""The published systems: for each, which data, network, loss and accuracy belong together.
+
+A system has, for training: network and loss (Cells), steps_per_epoch, train_dataset(epoch, skip) -> the batches of one
+epoch from step `skip` on, validate() -> float; for evaluation: evaluate() -> dict of figures, printed as published.
+For export, network_inputs(recipe, batch_size, size) gives shapes without any data.
+"""
+import json
+from pathlib import Path
+
+from src.config import create_recipe
+from src.errors import InputError
+from src.networks import create_network
+from src.networks.weights import load_weights, read_weights
+from src.systems.zero_shot import ZeroShot
+from src.training.checkpoint import LAST
+
+SYSTEMS = {
+    'zero_shot': ZeroShot,
+}
+
+
+def create_system(recipe, place):
+    """The system a recipe belongs to, with its data loaded.
+
+    Args:
+        recipe (EasyDict): of src.config.create_recipe; gets the sizes that were read from the data.
+        place (Place): of src.training.distributed.
+
+    Raises:
+        InputError: the data is missing or bad.
+    """
+    return SYSTEMS[recipe.system](recipe, place)
+
+
+def find_checkpoint(path):
+    """The checkpoint a flag names: a file, or the last one of a training's folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path:
+        raise InputError('which checkpoint? Give --save_ckpt')
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if (path / LAST).is_file():
+        return path / LAST
+    states = sorted(path.glob('*.ckpt'), key=lambda p: p.stat().st_mtime)
+    if not states:
+        raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
+    return states[-1]
+
+
+def _checkpoint_and_recipe(args):
+    path = find_checkpoint(args.save_ckpt)
+    facts = json.loads(read_weights(path).get('facts', '{}'))
+    # A published checkpoint holds no recipe: the flags say which it is.
+    return path, create_recipe(args, facts.get('recipe'))
+
+
+def load_system(args, place):
+    """The system of a checkpoint, with its data and its trained network, for evaluation.
+
+    Args:
+        args (Namespace): flags of eval.py.
+        place (Place): of src.training.distributed.
+
+    Raises:
+        InputError: no such checkpoint, one of another network, or bad data.
+    """
+    path, recipe = _checkpoint_and_recipe(args)
+    recipe.validation = 'none'
+    system = create_system(recipe, place)
+    load_weights(system.network, path)
+    system.network.set_train(False)
+    return system
+
+
+def load_network(args):
+    """The trained network of a checkpoint, without any data.
+
+    Args:
+        args (Namespace): flags of export.py; file_name is filled in where it was not given.
+
+    Returns:
+        (Cell, list of the shapes of its inputs without the batch).
+
+    Raises:
+        InputError: no such checkpoint, or one of another network.
+    """
+    path, recipe = _checkpoint_and_recipe(args)
+    network = create_network(recipe.network, **recipe.network_options)
+    load_weights(network, path)
+    args.file_name = args.file_name or recipe.network
+    return network, SYSTEMS[recipe.system].input_shapes(network, args)

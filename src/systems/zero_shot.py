@@ -1,0 +1,76 @@
+"""DEM: class semantics mapped into the space of visual features (arXiv 1611.05088)."""
+import numpy as np
+from mindspore import Tensor, nn
+
+from src.accuracy import accuracy, knn_classify, per_class_accuracy
+from src.datasets import dem
+from src.networks import create_network
+
+
+class ZeroShot:
+    """Training on seen classes, nearest prototype among the unseen ones.
+
+    Args:
+        recipe (EasyDict): dataset, train_mode, data_path, network, batch_size, metric, validation ('seen_images',
+            'seen_classes', 'test_classes' or 'none') with validation_fraction, seed. Its network_options get the widths of
+            the data.
+        place (Place): which share of the batches is this process's.
+
+    Raises:
+        InputError: see src.datasets.dem.load_dem.
+    """
+
+    def __init__(self, recipe, place):
+        self.recipe = recipe
+        self.place = place
+        self.train = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        self.test = self.held_out = self.train.test
+        if recipe.validation == 'seen_images':
+            self.train, self.held_out = dem.hold_out_images(self.train, recipe.validation_fraction, recipe.seed)
+        elif recipe.validation == 'seen_classes':
+            self.train, self.held_out = dem.hold_out_classes(self.train, recipe.validation_fraction, recipe.seed)
+        widths = dict(zip(self.input_names(recipe), (rows.shape[1] for rows in self.test.semantics)))
+        recipe.network_options.update(widths, visual_dim=self.test.features.shape[1])
+        self.network = create_network(recipe.network, **recipe.network_options)
+        self.loss = nn.MSELoss()
+
+    @staticmethod
+    def input_names(recipe):
+        """The network's inputs, named by the option that gives their width."""
+        return {'att': ['attribute_dim'], 'word': ['word_dim'], 'fusion': ['attribute_dim', 'word_dim']}[recipe.train_mode]
+
+    @staticmethod
+    def input_shapes(network, args):
+        """Shapes of the network's inputs without the batch."""
+        return [(width,) for width in network.input_widths]
+
+    @property
+    def steps_per_epoch(self):
+        return dem.steps_per_epoch(len(self.train.train_features), self.recipe.batch_size, self.place.size)
+
+    def train_dataset(self, epoch, skip):
+        """The batches (semantics..., feature) of one epoch, without its first `skip` steps."""
+        return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, self.recipe.batch_size,
+                                        self.recipe.seed, epoch, self.place.rank, self.place.size, skip)
+
+    def classify(self, part):
+        """The class of every image of an EvalPart: int64 (M,)."""
+        training = self.network.training
+        self.network.set_train(False)
+        prototypes = self.network(*(Tensor(rows) for rows in part.semantics)).asnumpy()
+        self.network.set_train(training)
+        return knn_classify(part.features, prototypes, part.class_ids, self.recipe.metric)
+
+    def validate(self):
+        """Share of the held-out images that are classified right."""
+        return accuracy(self.classify(self.held_out), self.held_out.labels)
+
+    def evaluate(self):
+        """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
+        predicted = self.classify(self.test)
+        result = {'accuracy': accuracy(predicted, self.test.labels),
+                  'per_class_accuracy': per_class_accuracy(predicted, self.test.labels, self.test.class_ids)}
+        print('============== Starting Evaluating ==============')
+        print(f'accuracy _ {self.recipe.dataset} _ {self.recipe.train_mode} = {result["accuracy"]:.5f}')
+        print(f'mean accuracy of the {len(np.unique(self.test.labels))} classes = {result["per_class_accuracy"]:.5f}')
+        return result
