@@ -1,0 +1,84 @@
+"""Recall@1, leave-one-out: our time beside the matrix product's own and beside the published way.
+
+    python benchmarks/recall.py                    # about a minute on two cores
+    python benchmarks/recall.py --images 60502     # the whole Stanford Online Products test set
+
+The published way keeps the whole distance matrix and sorts every row of it: it is measured at --published_images, and
+ours there as well.
+"""
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.accuracy import recall_at_k  # noqa: E402
+
+
+def published_recall(x, labels):
+    """The published computation: whole matrix, full sort of each row, one row at a time for the count."""
+    x = x / np.sqrt((x ** 2).sum(axis=1, keepdims=True))
+    squares = (x ** 2).sum(axis=1)
+    distances = squares[:, None] + squares[None, :] - 2 * (x @ x.T) + np.eye(len(x), dtype=x.dtype) * 1e8
+    order = np.argsort(distances, axis=1)
+    return sum(labels[order[i][0]] == labels[i] for i in range(len(x))) / len(x)
+
+
+def product(x):
+    """The similarities alone, in blocks as ours, nothing done with them."""
+    for start in range(0, len(x), 1024):
+        x[start:start + 1024] @ x.T
+
+
+def embeddings(count, width):
+    """Clustered rows, about five a class like Stanford Online Products."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, max(1, count // 5), count)
+    x = rng.standard_normal((count, width), dtype=np.float32)
+    for start in range(0, count, 1024):
+        rows = slice(start, start + 1024)
+        x[rows] += 0.2 * np.stack([np.random.default_rng(label).standard_normal(width) for label in labels[rows]])
+    return x, labels
+
+
+def timed(function, *arguments):
+    start = time.perf_counter()
+    value = function(*arguments)
+    return value, time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description='Time of Recall@1.')
+    parser.add_argument('--images', type=int, default=20000)
+    parser.add_argument('--width', type=int, default=2048)
+    parser.add_argument('--published_images', type=int, default=8000)
+    args = parser.parse_args()
+
+    # the published way last: the peak of memory must be that of ours
+    x, labels = embeddings(args.images, args.width)
+    result, seconds = timed(recall_at_k, x, labels)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
+    report(x, result, seconds)
+    print(f'  peak memory of the process {memory:.2f} GB')
+
+    x, labels = x[:args.published_images].copy(), labels[:args.published_images]
+    result, seconds = timed(recall_at_k, x, labels)
+    report(x, result, seconds)
+    theirs, published = timed(published_recall, x, labels)
+    print(f'published {len(x)} x {args.width}: {published:.2f} s, Recall@1 {theirs:.4f}; {published / seconds:.1f} times '
+          'ours (a smaller size: its memory grows with the square)')
+
+
+def report(x, result, seconds):
+    _, alone = timed(product, x)
+    rate = 2e-9 * len(x) ** 2 * x.shape[1] / alone
+    print(f'ours      {len(x)} x {x.shape[1]}: {seconds:.2f} s, Recall@1 {result[1]:.4f}; its matrix product alone '
+          f'{alone:.2f} s ({rate:.0f} GFLOP/s), ratio {seconds / alone:.2f}')
+
+
+if __name__ == '__main__':
+    main()
