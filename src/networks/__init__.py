@@ -3,6 +3,7 @@ from functools import partial
 
 from src.errors import InputError
 from src.networks.demnet import FusionNetwork, attribute_network, word_network
+from src.networks.heads import image_network, reid_network
 
 NETWORKS = {
     'cub_att': partial(attribute_network, attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012)),
@@ -13,6 +14,10 @@ NETWORKS = {
     'awa_word': partial(word_network, word_dim=1000, sigmas=(0.0005,)),
     'awa_fusion': partial(FusionNetwork, attribute_dim=85, word_dim=1000, hidden_dim=900,
                           sigmas=(0.0008, 0.0012, 0.0012)),
+    'resnet50': partial(image_network, blocks=(3, 4, 6, 3)),
+    'resnet101': partial(image_network, blocks=(3, 4, 23, 3)),
+    'resnet152': partial(image_network, blocks=(3, 8, 36, 3)),
+    'resnet50_reid': partial(reid_network, blocks=(3, 4, 6, 3)),
 }
 
 
@@ -22,7 +27,8 @@ def create_network(name, **options):
     Args:
         name (str): a key of NETWORKS.
         options: the network's own keyword arguments; DEM: visual_dim (1024), output_relu (True) and the widths
-            the network has of attribute_dim, word_dim, hidden_dim.
+            the network has of attribute_dim, word_dim, hidden_dim; resnet: embedding_size (0: none) and ResNet's
+            padding, bn_eps, last_stride, stem_relu; resnet50_reid: those of ResNet.
 
     Raises:
         InputError: no network of that name.
