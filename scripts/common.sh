@@ -1,0 +1,72 @@
+# Sourced by the launchers, never run: what all of them share. POSIX sh.
+# Expects USAGE from the launcher; sets ROOT (the project's folder) and PYTHON.
+
+ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+
+# One line on standard error, then the usage, then exit 2.
+refuse() {
+    printf '%s: %s\n%s\n' "${0##*/}" "$1" "$USAGE" >&2
+    exit 2
+}
+
+absolute() {
+    case $1 in
+        /*) printf '%s\n' "$1" ;;
+        *) printf '%s\n' "$PWD/$1" ;;
+    esac
+}
+
+need_folder() {
+    [ -d "$2" ] || refuse "$1 is not a folder: $2"
+}
+
+need_number() {
+    case $2 in
+        '' | *[!0-9]*) refuse "$1 must be a whole number, not '$2'" ;;
+    esac
+}
+
+need_dem_task() {
+    case $1 in
+        AwA | CUB) ;;
+        *) refuse "DATASET must be AwA or CUB, not '$1'" ;;
+    esac
+    case $2 in
+        att | word | fusion) ;;
+        *) refuse "MODE must be att, word or fusion, not '$2'" ;;
+    esac
+}
+
+# A program of its own is needed before the caller's folder or PATH changes, hence the absolute path.
+PYTHON=$(command -v -- "${PYTHON:-python}") || refuse "there is no program '${PYTHON:-python}': set PYTHON"
+PYTHON=$(absolute "$PYTHON")
+
+# run_logged FOLDER NAME COMMAND...: the command in the foreground, its output on the terminal and in FOLDER/NAME.log.
+# Named pipes, because the exit code of a command piped into tee is lost in POSIX sh.
+run_logged() {
+    log=$1/$2.log
+    mkdir -p -- "$1"
+    : >"$log"
+    shift 2
+    pipes=$(mktemp -d)
+    trap 'rm -rf -- "$pipes"' EXIT
+    mkfifo "$pipes/out" "$pipes/err"
+    tee -a -- "$log" <"$pipes/out" &
+    tees=$!
+    tee -a -- "$log" <"$pipes/err" >&2 &
+    tees="$tees $!"
+    PYTHONUNBUFFERED=1 "$@" >"$pipes/out" 2>"$pipes/err" &
+    child=$!
+    # The shell starts background commands deaf to SIGINT, so both signals arrive as SIGTERM.
+    trap 'signalled=yes; kill -TERM "$child" 2>/dev/null || :' INT TERM
+    code=0
+    while :; do
+        signalled=
+        code=0
+        wait "$child" || code=$?
+        [ -n "$signalled" ] || break
+    done
+    # shellcheck disable=SC2086 # a list of two numbers
+    wait $tees
+    exit "$code"
+}
