@@ -1,0 +1,34 @@
+# Sourced by quickstart.sh and run_tests.sh: a virtual environment with the given requirements, made once a machine.
+# Sets PYTHON. An active virtual environment is used as it is; else VENV, by default outside the checkout, because
+# MindSpore's wheel is large and every checkout can share one.
+# usage: . scripts/environment.sh; prepare_environment REQUIREMENTS_FILE
+
+find_python() {
+    for candidate in python3.11 python3.10 python3.9 python3 python; do
+        if "$candidate" -c 'import sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "$0: error: no Python 3.9, 3.10 or 3.11 with the venv module found; MindSpore has no wheel for others" >&2
+    return 1
+}
+
+prepare_environment() {
+    venv=${VIRTUAL_ENV:-${VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/dml-mindspore-venv}}
+    if [ ! -x "$venv/bin/python" ]; then
+        base=$(find_python) || exit 1
+        echo "making the virtual environment $venv with $base"
+        "$base" -m venv "$venv"
+    fi
+    PYTHON=$venv/bin/python
+    PATH=$venv/bin:$PATH
+    export PYTHON PATH
+    # pip takes seconds to find that nothing is to do; a stamp with the requirements tells at once.
+    stamp=$venv/.installed-$(cat "$1" requirements.txt | cksum | cut -d ' ' -f 1)
+    if [ ! -e "$stamp" ]; then
+        echo "installing $1 into $venv (MindSpore is a large download, once a machine)"
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$1"
+        touch "$stamp"
+    fi
+}
