@@ -1,0 +1,59 @@
+"""Images to embeddings with a trained network."""
+import sys
+import time
+
+import numpy as np
+from mindspore import Tensor
+
+from src.datasets.images import create_eval_dataset, naming_broken_images
+
+
+def embed_batches(network, images, batch_size, show_progress=False, **options):
+    """The embeddings of all images, batch by batch, each image once and in order.
+
+    Args:
+        network (Cell or callable): images (batch_size, 3, H, W) float32 -> (batch_size, D), or a tuple of it.
+        images (ImageList): what to embed.
+        batch_size (int): the network sees batches of this size alone: the last one is filled up and cut again.
+        show_progress (bool): whether to write images done, rate and time left to standard error.
+        options: image_size, transform, bgr, num_workers of create_eval_dataset.
+
+    Yields:
+        float32 arrays (n, D), n <= batch_size.
+
+    Raises:
+        InputError: naming an image that is missing or broken.
+    """
+    began = shown = time.perf_counter()
+    done = 0
+    with naming_broken_images(images):
+        dataset = create_eval_dataset(images, batch_size, **options)
+        for batch, *_ in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
+            count = len(batch)
+            # One shape, one graph: another for the last short batch would be compiled anew.
+            filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
+            yield network(Tensor(filled)).asnumpy()[:count].astype(np.float32)
+            done += count
+            now = time.perf_counter()
+            if show_progress and (now - shown > 5 or done == len(images)):
+                shown = now
+                rate = done / (now - began)
+                print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
+                      f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
+
+
+def embed(network, images, batch_size, show_progress=False, **options):
+    """The embeddings of all images as one float32 array (N, D); arguments of embed_batches.
+
+    The network is put into evaluation and then back into the mode it was in.
+    """
+    training = network.training
+    network.set_train(False)
+    embeddings, start = None, 0
+    for rows in embed_batches(network, images, batch_size, show_progress, **options):
+        if embeddings is None:
+            embeddings = np.empty((len(images), rows.shape[1]), np.float32)
+        embeddings[start:start + len(rows)] = rows
+        start += len(rows)
+    network.set_train(training)
+    return embeddings
