@@ -1,0 +1,127 @@
+"""read_mat against files written by scipy and h5py, whole and spoilt."""
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from src.datasets.mat_file import read_mat
+from src.errors import InputError
+
+VALUES = np.random.default_rng(0).normal(size=(30, 17))
+
+
+def write_v73(path, name, array, **attributes):
+    with h5py.File(path, 'w', userblock_size=512) as contents:
+        contents.create_dataset(name, data=array).attrs.update(attributes)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64', 'uint8', 'int32'])
+@pytest.mark.parametrize('version', ['v5', 'v5 compressed', 'v7.3'])
+def test_values_and_type_survive(tmp_path, version, dtype):
+    path = tmp_path / 'a.mat'
+    array = (100 * VALUES).astype(dtype)
+    if version == 'v7.3':
+        write_v73(path, 'a', array)
+    else:
+        scipy.io.savemat(path, {'a': array, 'other': np.ones(3)}, do_compression='c' in version)
+    read = read_mat(path, 'a')
+    assert read.dtype == array.dtype and read.shape == array.shape
+    np.testing.assert_array_equal(read, array)
+
+
+@pytest.mark.parametrize('version', ['v5', 'v7.3'])
+def test_name_without_ending(tmp_path, version):
+    path = tmp_path / 'features'
+    if version == 'v5':
+        scipy.io.savemat(path, {'a': VALUES}, appendmat=False)
+    else:
+        write_v73(path, 'a', VALUES)
+    np.testing.assert_array_equal(read_mat(str(path), 'a'), VALUES)
+
+
+def refused(path, variable, *words):
+    with pytest.raises(InputError) as caught:
+        read_mat(path, variable)
+    message = str(caught.value)
+    assert '\n' not in message
+    for word in (str(path), variable, *words):
+        assert word in message, message
+
+
+def test_missing_file_and_folder(tmp_path):
+    refused(tmp_path / 'no.mat', 'wanted', 'no such file')
+    refused(tmp_path, 'wanted', 'no such file')
+
+
+def test_missing_variable_lists_those_there(tmp_path):
+    scipy.io.savemat(tmp_path / 'a.mat', {'first': VALUES, 'second': VALUES})
+    refused(tmp_path / 'a.mat', 'wanted', 'first, second')
+    write_v73(tmp_path / 'b.mat', 'third', VALUES)
+    refused(tmp_path / 'b.mat', 'wanted', 'third')
+
+
+@pytest.mark.parametrize('version', ['v5', 'v5 compressed', 'v7.3'])
+def test_truncated_anywhere(tmp_path, version):
+    whole = tmp_path / 'whole.mat'
+    if version == 'v7.3':
+        write_v73(whole, 'wanted', VALUES)
+    else:
+        scipy.io.savemat(whole, {'wanted': VALUES}, do_compression='c' in version)
+    content = whole.read_bytes()
+    path = tmp_path / 'cut.mat'
+    for size in (*range(0, 700, 23), 124, 128, 132, len(content) // 2, len(content) - 9, len(content) - 1):
+        path.write_bytes(content[:size])
+        refused(path, 'wanted')
+
+
+@pytest.mark.parametrize('content', [b'plain text, several lines\n' * 50, b'PK\x03\x04' + bytes(600), bytes(600),
+                                     np.random.default_rng(0).bytes(4096)])
+def test_not_a_matlab_file(tmp_path, content):
+    path = tmp_path / 'a.mat'
+    path.write_bytes(content)
+    refused(path, 'wanted', 'not a MATLAB file')
+
+
+def test_damaged_in_the_middle(tmp_path):
+    path = tmp_path / 'a.mat'
+    scipy.io.savemat(path, {'wanted': VALUES}, do_compression=True)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    refused(path, 'wanted', 'damaged')
+
+
+@pytest.mark.parametrize('value', ['text', np.array([1, 'a'], object), {'field': 1.0}, VALUES + 1j,
+                                   scipy.sparse.eye(4, format='csc')])
+def test_not_numbers_v5(tmp_path, value):
+    scipy.io.savemat(tmp_path / 'a.mat', {'wanted': value})
+    refused(tmp_path / 'a.mat', 'wanted', 'not an array of real numbers')
+
+
+def test_not_numbers_v73(tmp_path):
+    path = tmp_path / 'a.mat'
+    with h5py.File(path, 'w') as contents:
+        contents.create_group('group')
+        contents['text'] = np.array([[104], [105]], np.uint16)
+        contents['text'].attrs['MATLAB_class'] = np.bytes_('char')
+        contents['complex'] = VALUES + 1j
+        contents['string'] = 'abc'
+    for name in ('group', 'text', 'complex', 'string'):
+        refused(path, name, 'not an array of real numbers')
+
+
+def test_empty(tmp_path):
+    scipy.io.savemat(tmp_path / 'a.mat', {'wanted': np.zeros((0, 5))})
+    refused(tmp_path / 'a.mat', 'wanted', 'empty')
+    write_v73(tmp_path / 'b.mat', 'wanted', np.array([0, 5], np.uint64), MATLAB_empty=np.uint8(1))
+    refused(tmp_path / 'b.mat', 'wanted', 'empty')
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+def test_not_finite(tmp_path, bad):
+    array = VALUES.copy()
+    array[3, 4] = bad
+    scipy.io.savemat(tmp_path / 'a.mat', {'wanted': array})
+    refused(tmp_path / 'a.mat', 'wanted', 'NaN or infinite')
+    write_v73(tmp_path / 'b.mat', 'wanted', array)
+    refused(tmp_path / 'b.mat', 'wanted', 'NaN or infinite')
