@@ -1,0 +1,167 @@
+"""Pictures of a training run and of a retrieval result, as files."""
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from src.errors import InputError
+
+RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'
+
+
+def plot_curves(history, path):
+    """Draw the loss and, where the history has them, the validation accuracy and the learning rate.
+
+    Args:
+        history: list of dicts with `epoch` (from 1), `step` and `loss`, optionally `lr` and `accuracy` (0..1).
+            A key may be absent from, or None in, any of them. `step` may count from 1 in every epoch, as
+            LossMonitor prints it (the axis is then the epoch), or through the whole run (the axis is the step).
+        path: picture to write; its suffix names the format (.png, .pdf, .svg).
+
+    Raises:
+        ValueError: the history is empty.
+        InputError: the picture cannot be written.
+    """
+    if not history:
+        raise ValueError('plot_curves: the history is empty')
+    epochs, steps = (np.array([row[key] for row in history], float) for key in ('epoch', 'step'))
+    if (np.diff(steps) > 0).all():
+        x, unit = steps, 'step'
+    else:
+        x, unit = epochs - 1 + steps / steps.max(), 'epoch'
+    series = {key: np.array([_number(row.get(key)) for row in history]) for key in ('loss', 'accuracy', 'lr')}
+    panels = [key for key, values in series.items() if key == 'loss' or np.isfinite(values).any()]
+
+    figure = Figure(figsize=(8, 2.2 + 1.9 * len(panels)), dpi=110, layout='constrained')
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False,
+                           gridspec_kw={'height_ratios': [2 if key == 'loss' else 1.3 if key == 'accuracy' else 0.8
+                                                          for key in panels]})[:, 0]
+    for axis, key in zip(axes, panels):
+        known = np.isfinite(series[key])
+        at, values = x[known], series[key][known]
+        axis.grid(color='#dddddd', linewidth=0.7)
+        axis.spines[['top', 'right']].set_visible(False)
+        if key == 'loss':
+            _draw_loss(axis, at, values)
+        elif key == 'accuracy':
+            axis.plot(at, values, color=RIGHT, marker='o', markersize=4)
+            best = int(values.argmax())
+            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left', fontsize=10)
+        else:
+            axis.step(at, values, where='post', color=QUERY)
+            axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
+        axis.set_ylabel({'lr': 'learning rate'}.get(key, key))
+    axes[-1].set_xlabel(unit)
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    _save(figure, path)
+
+
+def neighbours_picture(query_paths, neighbour_paths, right, path, scores=None):
+    """Draw each query and, to its right, its ranked neighbours, framed green (right) or red (wrong).
+
+    Args:
+        query_paths: Q picture files.
+        neighbour_paths: Q lists of picture files, nearest first; their lengths may differ.
+        right: Q lists of bool of the same lengths, or None when the truth is unknown (grey frames).
+        path: picture to write; its suffix names the format (.png, .pdf, .svg).
+        scores: Q lists of numbers of the same lengths, written under the neighbours.
+
+    Raises:
+        ValueError: no query, or lists of different lengths.
+        InputError: a picture file is missing or not a picture, or `path` cannot be written.
+    """
+    rows = len(query_paths)
+    lengths = [len(row) for row in neighbour_paths]
+    if not rows or any(len(lists) != rows or [len(row) for row in lists] != lengths
+                       for lists in (neighbour_paths, right, scores) if lists is not None):
+        raise ValueError('neighbours_picture: needs one list of neighbours, right and scores for each query, '
+                         'with as many entries as that query has neighbours')
+    pictures = [[_picture(file) for file in [query, *near]] for query, near in zip(query_paths, neighbour_paths)]
+    tall = float(np.median([picture.height / picture.width for row in pictures for picture in row]))
+    tall = min(max(tall, 0.5), 2)
+    # One axes in units of a cell's width: a hundred axes of one picture each take seconds to lay out.
+    captions = right is not None or scores is not None
+    column, line, top, gap = 1.14, tall + (0.32 if captions else 0.14), 0.34, 0.22
+    columns = 1 + max(lengths)
+    width, height = columns * column + gap, top + rows * line
+    inch = 1.05
+    figure = Figure(figsize=(width * inch, height * inch), dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-0.07, width - 0.07), ylim=(height, 0), aspect='equal')
+    axes.axis('off')
+    for number in range(columns):
+        axes.text(number * column + gap * (number > 0) + 0.5, top / 2, 'query' if number == 0 else str(number),
+                  ha='center', va='center', fontsize=11, weight='bold', color=QUERY)
+    axes.plot([column + gap / 2 - 0.07] * 2, [top, height - 0.1], color='#bbbbbb', linewidth=1)
+    for row, line_pictures in enumerate(pictures):
+        for number, picture in enumerate(line_pictures):
+            x, y = number * column + gap * (number > 0), top + row * line
+            shrink = min(1, tall * picture.width / picture.height)
+            w, h = shrink, shrink * picture.height / picture.width
+            x, y = x + (1 - w) / 2, y + (tall - h) / 2
+            axes.imshow(np.asarray(picture), extent=(x, x + w, y + h, y), interpolation='bilinear', zorder=1)
+            colour, thick, caption = QUERY, 1.5, ''
+            if number:
+                if right is not None:
+                    good = bool(right[row][number - 1])
+                    colour, thick, caption = RIGHT if good else WRONG, 4, '\u2713' if good else '\u2717'
+                if scores is not None:
+                    caption = f'{caption} {scores[row][number - 1]:.3f}'.strip()
+            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=thick, zorder=2))
+            axes.text(x + w / 2, y + h + 0.05, caption, ha='center', va='top', fontsize=9, color=colour)
+    axes.set(xlim=(-0.07, width - 0.07), ylim=(height, 0))
+    _save(figure, path)
+
+
+def _draw_loss(axis, at, values):
+    """The recorded losses, and their running mean over a twentieth of the run once they are many."""
+    window = len(values) // 20
+    if window < 3:
+        axis.plot(at, values, color='#2c6fbb', marker='o' if len(values) < 40 else None, markersize=4)
+    else:
+        sums = np.cumsum(np.insert(values, 0, 0.0))
+        begin = np.maximum(np.arange(1, len(values) + 1) - window, 0)
+        mean = (sums[1:] - sums[begin]) / (np.arange(1, len(values) + 1) - begin)
+        axis.plot(at, values, color='#2c6fbb', alpha=0.3, linewidth=0.8, label='recorded')
+        axis.plot(at, mean, color='#2c6fbb', linewidth=2, label=f'mean of the last {window}')
+        axis.legend(frameon=False, fontsize=9)
+    if len(values):
+        axis.set_title(f'training loss: last {values[-1]:.4g}', loc='left', fontsize=10)
+        if values.min() > 0 and values.max() > 100 * values.min():
+            axis.set_yscale('log')
+
+
+def _number(value):
+    return np.nan if value is None else float(value)
+
+
+def _picture(file):
+    try:
+        with Image.open(file) as picture:
+            picture.draft('RGB', (256, 256))      # JPEG: decode no larger than it is drawn
+            picture = picture.convert('RGB')
+    except OSError as error:
+        raise InputError(f'{file}: cannot be read as a picture ({error.__class__.__name__}); '
+                         'check the list and the folder it is relative to') from error
+    picture.thumbnail((256, 256))
+    return picture
+
+
+def _save(figure, path):
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.part')
+    FigureCanvasAgg(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(part, format=path.suffix[1:] or 'png')
+        os.replace(part, path)
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path}: the picture cannot be written ({str(error).splitlines()[0]})') from error
+    finally:
+        if part.exists():
+            part.unlink()
