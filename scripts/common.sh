@@ -1,6 +1,7 @@
 # Sourced by the launchers, never run: what all of them share. POSIX sh.
 # Expects USAGE from the launcher; sets ROOT (the project's folder) and PYTHON.
 
+# shellcheck disable=SC2034 # read by the launchers
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
 # One line on standard error, then the usage, then exit 2.
@@ -22,8 +23,17 @@ need_folder() {
 
 need_number() {
     case $2 in
-        '' | *[!0-9]*) refuse "$1 must be a whole number, not '$2'" ;;
+        '' | *[!0-9]* | 0?*) refuse "$1 must be a whole number, not '$2'" ;;
     esac
+}
+
+# Sets start to the checkpoint to start from, empty for none.
+need_start() {
+    case $2 in
+        - | none) start='' ;;
+        *) start=$2 ;;
+    esac
+    [ -z "$start" ] || [ -f "$start" ] || refuse "$1 is neither a file nor -: $2"
 }
 
 need_dem_task() {
@@ -37,7 +47,17 @@ need_dem_task() {
     esac
 }
 
-# A program of its own is needed before the caller's folder or PATH changes, hence the absolute path.
+# CTL's launchers take their folder by flag, as published.
+need_data_path() {
+    for arg do
+        case $arg in
+            --data_path=*) need_folder --data_path "${arg#*=}" && return ;;
+        esac
+    done
+    refuse 'the flag --data_path=FOLDER is missing'
+}
+
+# Absolute, because several devices mean another working folder and another PATH.
 PYTHON=$(command -v -- "${PYTHON:-python}") || refuse "there is no program '${PYTHON:-python}': set PYTHON"
 PYTHON=$(absolute "$PYTHON")
 

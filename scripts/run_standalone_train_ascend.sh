@@ -14,7 +14,9 @@ example: sh run_standalone_train_ascend.sh CUB att /data/DEM_data ../output --ep
 [ $# -ge 4 ] || refuse "4 arguments needed, $# given"
 need_dem_task "$1" "$2"
 need_folder DATA_PATH "$3"
-[ -n "$4" ] && [ ! -f "$4" ] || refuse "SAVE_CKPT is the folder to write to, not '$4'"
+if [ -z "$4" ] || [ -f "$4" ]; then
+    refuse "SAVE_CKPT is the folder to write to, not '$4'"
+fi
 dataset=$1 mode=$2 data=$3 save=$4
 shift 4
 exec "$PYTHON" "$ROOT/train.py" "--dataset=$dataset" "--train_mode=$mode" "--data_path=$data" "--save_ckpt=$save" \

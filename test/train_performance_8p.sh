@@ -1,0 +1,3 @@
+#!/bin/sh
+# The name that the published commands use.
+exec sh "$(dirname -- "$0")/../scripts/train_performance_8p.sh" "$@"
