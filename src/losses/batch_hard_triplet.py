@@ -6,29 +6,28 @@ from src.losses.pairs import (BIG, masked_mean, real_rows, rowwise_squared_dista
                               squared_distances)
 
 
-def batch_hard(points, labels, real, margin):
+def batch_hard(points, labels, comparable, margin):
     """The batch-hard loss of each point taken as anchor.
 
     Args:
         points: (N, D) float32.
         labels: (N,) int.
-        real: (N,) bool, False for a point that is neither anchor, positive nor negative.
+        comparable: (N, N) bool, symmetric: j may be positive or negative of anchor i.
         margin: float.
 
     Returns:
-        losses (N,) float32 and valid (N,) bool: the anchors that are real and have a negative; the losses of the
-        others mean nothing.
+        losses (N,) float32 and valid (N,) bool: the anchors that have a negative; the losses of the others mean
+        nothing.
     """
     same = same_class(labels)
-    columns = real.reshape(1, -1)
-    positive = ops.logical_and(same, columns)
-    negative = ops.logical_and(ops.logical_not(same), columns)
+    positive = ops.logical_and(same, comparable)
+    negative = ops.logical_and(ops.logical_not(same), comparable)
     # The expansion only chooses the points; their distances are computed from the differences, without cancellation.
     distances = ops.stop_gradient(squared_distances(points))
     farthest = ops.argmax(ops.where(positive, distances, -1.0), 1)
     nearest = ops.argmin(ops.where(negative, distances, BIG), 1)
     losses = ops.relu(_distance(points, farthest) - _distance(points, nearest) + margin)
-    return losses, ops.logical_and(real, negative.any(axis=1))
+    return losses, negative.any(axis=1)
 
 
 def _distance(points, index):
@@ -69,5 +68,7 @@ class BatchHardTripletLoss(nn.Cell):
 
     def construct(self, embeddings, labels, mask=None):
         points = ops.cast(embeddings, ms.float32)
-        losses, valid = batch_hard(points, labels, real_rows(embeddings, mask), self.margin)
+        real = real_rows(embeddings, mask)
+        comparable = ops.logical_and(real.reshape(-1, 1), real.reshape(1, -1))
+        losses, valid = batch_hard(points, labels, comparable, self.margin)
         return masked_mean(losses, valid)

@@ -50,20 +50,20 @@ class CentroidTripletLoss(nn.Cell):
         images = ops.cast(embeddings, ms.float32).reshape(-1, instances, width)
         real = ops.cast(real_rows(embeddings, mask), ms.float32).reshape(-1, instances)
         images = images * ops.expand_dims(real, 2)
-        sums = images.sum(axis=1)
-        counts = real.sum(axis=1)
-        identities = labels.reshape(-1, instances)[:, 0]
-        point_labels = ops.concat((identities, identities))
+        others = real.sum(axis=1, keepdims=True) - real
+        centroids = ((images.sum(axis=1, keepdims=True) - images)
+                     / ops.expand_dims(ops.maximum(others, 1.0), 2))
+        usable = ops.logical_and(real > 0, others > 0).reshape(-1)
 
-        losses = []
-        counted = []
-        for i in range(instances):
-            queries = images[:, i]
-            others = counts - real[:, i]
-            centroids = (sums - queries) / ops.maximum(others, 1.0).reshape(-1, 1)
-            usable = ops.logical_and(real[:, i] > 0, others > 0)
-            point_losses, valid = batch_hard(ops.concat((queries, centroids)), point_labels,
-                                             ops.concat((usable, usable)), self.margin)
-            losses.append(masked_mean(point_losses, valid))
-            counted.append(valid.any())
-        return masked_mean(ops.stack(losses), ops.stack(counted))
+        # All rounds at once: points of different rounds are not comparable.
+        points = ops.concat((images.reshape(-1, width), centroids.reshape(-1, width)))
+        usable = ops.concat((usable, usable))
+        rounds = ops.arange(2 * rows) % instances
+        comparable = ops.logical_and(ops.logical_and(usable.reshape(-1, 1), usable.reshape(1, -1)),
+                                     ops.equal(rounds.reshape(-1, 1), rounds.reshape(1, -1)))
+        losses, valid = batch_hard(points, ops.concat((labels, labels)), comparable, self.margin)
+
+        valid = valid.reshape(-1, instances)
+        counts = ops.cast(valid, ms.float32).sum(axis=0)
+        round_losses = ops.where(valid, losses.reshape(-1, instances), 0.0).sum(axis=0) / ops.maximum(counts, 1.0)
+        return masked_mean(round_losses, counts > 0)

@@ -1,5 +1,6 @@
 """The sum of losses that trains centroids for re-identification (CTL)."""
-from mindspore import nn
+import mindspore as ms
+from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
 from src.losses.batch_hard_triplet import BatchHardTripletLoss
@@ -53,6 +54,8 @@ class CTLLoss(nn.Cell):
         self.center_weight = center_weight
 
     def construct(self, features, neck, labels, mask=None):
+        # Cast here, once: three losses that each cast would have their gradients added up in the network's float16.
+        features = ops.cast(features, ms.float32)
         return (self.classifier(neck, labels, mask)
                 + self.batch_hard_triplet(features, labels, mask)
                 + self.center_weight * self.center(features, labels, mask)

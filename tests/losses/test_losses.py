@@ -1,0 +1,459 @@
+"""Every loss against loops over pairs, finite differences, the edges of its inputs, and itself in graph mode."""
+import collections
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from mindspore.common.initializer import Normal
+
+import loss_oracles as oracles
+from src.errors import InputError
+from src.losses import LOSSES, create_loss
+
+D, C = 5, 4
+SIZES = {'num_classes': C, 'embedding_size': D}
+PAIRS = [0, 0, 2, 2, 1, 1, 3, 3]
+REPEATED = [0, 0, 2, 2, 0, 0, 2, 2]
+TRIPLETS = [0, 0, 1, 2, 2, 3, 1, 1, 0, 3, 3, 0]
+IDENTITIES = [2] * 3 + [0] * 3 + [3] * 3 + [1] * 3
+MASKED = [1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 1, 1]
+MASKED_MORE = [1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 1]
+CTL = dict(SIZES, num_instances=3, margin=0.5, center_weight=0.01)
+
+# oracle: the value; differentiated: what the gradient belongs to where that is not the value.
+Case = collections.namedtuple('Case', 'name options labels mask oracle differentiated',
+                              defaults=(None, None, None))
+
+
+def case(name, options, labels, mask=None, oracle=None, differentiated=None):
+    return Case(name, options, labels, mask, oracle, differentiated or oracle)
+
+
+CASES = {
+    'softmax': case('softmax', SIZES, PAIRS, None, oracles.softmax()),
+    'softmax_ctl': case('softmax', dict(SIZES, label_smoothing=0.1, has_bias=False, weight_init=Normal(0.5)),
+                        IDENTITIES, MASKED, oracles.softmax(0.1)),
+    'arcmargin': case('arcmargin', SIZES, PAIRS, None, oracles.arcmargin(80.0, 0.15, False)),
+    'arcmargin_wide': case('arcmargin', dict(SIZES, scale=5.0, margin=1.2), TRIPLETS, None,
+                           oracles.arcmargin(5.0, 1.2, False)),
+    'arcmargin_easy': case('arcmargin', dict(SIZES, scale=5.0, margin=0.5, easy_margin=True), TRIPLETS, None,
+                           oracles.arcmargin(5.0, 0.5, True)),
+    'triplet': case('triplet', {'margin': 0.4}, TRIPLETS, None, oracles.triplet(0.4)),
+    'triplet_sum': case('triplet', {'margin': 0.4, 'reduction': 'sum'}, TRIPLETS, None, oracles.triplet(0.4),
+                        oracles.triplet(0.4, lambda triplets: triplets)),
+    'quadruplet': case('quadruplet', {}, PAIRS, None, oracles.quadruplet(0.1)),
+    'quadruplet_repeated': case('quadruplet', {'margin': 0.3}, IDENTITIES, None, oracles.quadruplet(0.3)),
+    'eml': case('eml', {}, PAIRS, None, oracles.eml),
+    'eml_repeated': case('eml', {}, IDENTITIES, None, oracles.eml),
+    'eml_lone': case('eml', {}, [0, 0, 1, 2, 2, 2, 3], None, oracles.eml),
+    'npairs': case('npairs', {}, PAIRS, None, oracles.npairs(0.01)),
+    'npairs_repeated': case('npairs', {'reg_lambda': 0.3}, REPEATED, None, oracles.npairs(0.3)),
+    'npairs_lone': case('npairs', {}, [0, 0, 1, 2, 2, 0, 1, 1], None, oracles.npairs(0.01)),
+    'center': case('center', SIZES, REPEATED, None, oracles.center),
+    'center_masked': case('center', SIZES, IDENTITIES, MASKED, oracles.center),
+    'centroid': case('centroid_triplet', {'num_instances': 3}, IDENTITIES, None, oracles.centroid_triplet(3, 0.5)),
+    'centroid_masked': case('centroid_triplet', {'num_instances': 3, 'margin': 1.5}, IDENTITIES, MASKED,
+                            oracles.centroid_triplet(3, 1.5)),
+    'centroid_masked_more': case('centroid_triplet', {'num_instances': 3, 'margin': 1.5}, IDENTITIES, MASKED_MORE,
+                                 oracles.centroid_triplet(3, 1.5)),
+    'batch_hard': case('batch_hard_triplet', {'margin': 1.0}, TRIPLETS, None, oracles.batch_hard(1.0)),
+    'batch_hard_masked': case('batch_hard_triplet', {}, IDENTITIES, MASKED, oracles.batch_hard(0.5)),
+    'ctl': case('ctl', CTL, IDENTITIES, None, oracles.ctl(3, 0.5, 0.01)),
+    'ctl_masked': case('ctl', CTL, IDENTITIES, MASKED, oracles.ctl(3, 0.5, 0.01)),
+}
+every_case = pytest.mark.parametrize('one', list(CASES.values()), ids=list(CASES))
+# One of each loss, masked where it takes a mask.
+every_loss = pytest.mark.parametrize('one', [CASES[key] for key in (
+    'softmax_ctl', 'arcmargin', 'triplet_sum', 'quadruplet', 'eml_lone', 'npairs', 'center_masked', 'centroid_masked',
+    'batch_hard_masked', 'ctl_masked')], ids=lambda one: one.name)
+
+
+@pytest.fixture(autouse=True)
+def pynative():
+    ms.set_device('CPU')
+    # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
+    ms.runtime.launch_blocking()
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+def random_inputs(one, seed=0, scale=1.0):
+    random = np.random.default_rng(seed)
+    count = 2 if one.name == 'ctl' else 1
+    return [(scale * random.normal(size=(len(one.labels), D))).astype(np.float32) for _ in range(count)]
+
+
+def build(one, seed=0):
+    ms.set_seed(seed + 1)
+    return create_loss(one.name, **one.options)
+
+
+def parameters_of(loss):
+    return {p.name: p.asnumpy() for p in loss.trainable_params()}
+
+
+def evaluate(loss, inputs, labels, mask=None):
+    """Value, gradients of the inputs, gradients of the parameters by name: numpy."""
+    tensors = [Tensor(x) for x in inputs]
+    labels = Tensor(np.array(labels, np.int32))
+    weights = loss.trainable_params()
+    # forward is a plain function, so that the mask may stay out.
+    extra = () if mask is None else (Tensor(np.array(mask, np.int32)),)
+
+    def forward(*args):
+        return loss(*args, labels, *extra)
+
+    value, gradients = ms.value_and_grad(forward, tuple(range(len(tensors))), weights or None)(*tensors)
+    of_inputs, of_weights = gradients if weights else (gradients, ())
+    if isinstance(of_inputs, Tensor):  # MindSpore unpacks a single one
+        of_inputs = (of_inputs,)
+    assert value.shape == () and value.dtype == ms.float32
+    of_weights = {w.name: g.asnumpy() for w, g in zip(weights, of_weights)}
+    return float(value.asnumpy()), [g.asnumpy() for g in of_inputs], of_weights
+
+
+def check(one, inputs, loss=None, value_tolerance=2e-5, gradient_tolerance=2e-4, mask=None, oracle_inputs=None):
+    """Value and all gradients against the oracle; returns them."""
+    loss = build(one) if loss is None else loss
+    mask = one.mask if mask is None else mask
+    value, of_inputs, of_weights = evaluate(loss, inputs, one.labels, mask)
+    parameters = parameters_of(loss)
+    names = list(parameters)
+    real = mask or [1] * len(one.labels)
+    count = len(inputs)
+
+    def oracle(function, arrays):
+        return function(arrays[:count], one.labels, real, dict(zip(names, arrays[count:])))
+
+    arrays = [np.asarray(x, np.float64) for x in inputs] + [parameters[n].astype(np.float64) for n in names]
+    expected = oracle(one.oracle, arrays)
+    np.testing.assert_allclose(value, expected, rtol=value_tolerance, atol=value_tolerance)
+    slopes = oracles.finite_differences(lambda a: oracle(one.differentiated, a), arrays)
+    for got, slope in zip(of_inputs + [of_weights[n] for n in names], slopes):
+        scale = max(1.0, float(np.abs(slope).max()))
+        np.testing.assert_allclose(got, slope, rtol=gradient_tolerance, atol=gradient_tolerance * scale)
+    return value, of_inputs, of_weights
+
+
+def all_finite(value, of_inputs, of_weights):
+    return np.isfinite(value) and all(np.isfinite(g).all() for g in of_inputs + list(of_weights.values()))
+
+
+@every_case
+@pytest.mark.parametrize('seed', [0, 1])
+def test_value_and_gradients_equal_loops_and_finite_differences(one, seed):
+    value, of_inputs, _ = check(one, random_inputs(one, seed), build(one, seed))
+    assert value > 0 and np.abs(of_inputs[0]).max() > 0
+
+
+@every_loss
+def test_graph_mode_equals_pynative(one):
+    inputs = random_inputs(one, 2)
+    expected = evaluate(build(one), inputs, one.labels, one.mask)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    got = evaluate(build(one), inputs, one.labels, one.mask)
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
+    for a, b in zip(got[1] + list(got[2].values()), expected[1] + list(expected[2].values())):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('key', ['triplet', 'ctl'])
+def test_graph_mode_without_mask(key):
+    one = CASES[key]
+    inputs = random_inputs(one, 2)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    value = build(one)(*[Tensor(x) for x in inputs], Tensor(np.array(one.labels, np.int32)))
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    np.testing.assert_allclose(float(value.asnumpy()), evaluate(build(one), inputs, one.labels)[0], rtol=1e-5)
+
+
+@every_loss
+def test_float16_input_is_computed_in_float32(one):
+    # 300: squared distances and similarities pass float16's 65,504.
+    half = [x.astype(np.float16) for x in random_inputs(one, 3, scale=300.0)]
+    loss = build(one)
+    value, of_inputs, of_weights = evaluate(loss, half, one.labels, one.mask)
+    expected = evaluate(loss, [x.astype(np.float32) for x in half], one.labels, one.mask)
+    assert value == expected[0] and np.isfinite(value)
+    for got, want in zip(of_inputs, expected[1]):
+        assert got.dtype == np.float16
+        np.testing.assert_array_equal(got, want.astype(np.float16))
+    assert all(g.dtype == np.float32 for g in of_weights.values())
+
+
+@every_loss
+@pytest.mark.parametrize('content', ['zero', 'equal', 'one zero'])
+def test_zero_and_equal_vectors_have_finite_gradients(one, content):
+    inputs = random_inputs(one, 4)
+    for x in inputs:
+        if content == 'zero':
+            x[:] = 0
+        elif content == 'equal':
+            x[:] = x[0]
+        else:
+            x[1] = 0
+    loss = build(one)
+    result = evaluate(loss, inputs, one.labels, one.mask)
+    assert all_finite(*result)
+    real = one.mask or [1] * len(one.labels)
+    expected = one.oracle([x.astype(np.float64) for x in inputs], one.labels, real, parameters_of(loss))
+    np.testing.assert_allclose(result[0], expected, rtol=2e-5, atol=1e-6)
+    # No weight is hurt by a vector without a direction.
+    assert max(np.abs(g).max() for g in result[1]) < 1e3
+
+
+@every_loss
+@pytest.mark.parametrize('scale', [1e-4, 1e4])
+def test_far_scales_stay_finite_and_right(one, scale):
+    inputs = random_inputs(one, 5, scale)
+    loss = build(one)
+    result = evaluate(loss, inputs, one.labels, one.mask)
+    assert all_finite(*result)
+    if one.name != 'eml' or scale < 1:  # the loops overflow there, see test_eml_far_distances
+        real = one.mask or [1] * len(one.labels)
+        expected = one.oracle([x.astype(np.float64) for x in inputs], one.labels, real, parameters_of(loss))
+        np.testing.assert_allclose(result[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('name, options, labels', [
+    ('quadruplet', {}, [0] * 6), ('quadruplet', {}, range(6)), ('eml', {}, [0] * 6), ('eml', {}, range(6)),
+    ('batch_hard_triplet', {}, [0] * 6), ('centroid_triplet', {'num_instances': 2}, [0] * 6),
+    ('quadruplet', {}, [0]), ('eml', {}, [0]), ('batch_hard_triplet', {}, [0])])
+def test_no_positive_or_no_negative_pair_gives_zero_and_no_gradient(name, options, labels):
+    one = case(name, options, labels)
+    value, of_inputs, _ = evaluate(build(one), random_inputs(one), labels)
+    assert value == 0 and not of_inputs[0].any()
+
+
+def test_batch_hard_with_one_image_an_identity_pushes_negatives_apart():
+    one = case('batch_hard_triplet', {'margin': 4.0}, [0, 1, 2, 3], oracle=oracles.batch_hard(4.0))
+    value, of_inputs, _ = check(one, random_inputs(one))
+    assert value > 0 and of_inputs[0].any()
+
+
+@pytest.mark.parametrize('key', ['softmax_ctl', 'center_masked', 'batch_hard_masked', 'centroid_masked', 'ctl_masked'])
+class TestMask:
+    def test_masked_rows_change_nothing(self, key):
+        one = CASES[key]
+        inputs = random_inputs(one, 6)
+        loss = build(one)
+        first = evaluate(loss, inputs, one.labels, one.mask)
+        masked = [i for i, real in enumerate(one.mask) if not real]
+        for x in inputs:
+            x[masked] = 7.0
+        second = evaluate(loss, inputs, one.labels, one.mask)
+        np.testing.assert_allclose(first[0], second[0], rtol=1e-6)
+        for gradient in first[1] + second[1]:
+            assert not gradient[masked].any()
+        for a, b in zip(first[1], second[1]):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+    def test_all_masked_is_zero_without_gradient(self, key):
+        one = CASES[key]
+        value, of_inputs, of_weights = evaluate(build(one), random_inputs(one), one.labels, [0] * len(one.labels))
+        assert value == 0
+        assert not any(g.any() for g in of_inputs + list(of_weights.values()))
+
+    def test_a_full_mask_is_no_mask(self, key):
+        one = CASES[key]
+        loss, inputs = build(one), random_inputs(one)
+        assert evaluate(loss, inputs, one.labels)[0] == evaluate(loss, inputs, one.labels, [1] * len(one.labels))[0]
+        booleans = loss(*[Tensor(x) for x in inputs], Tensor(np.array(one.labels, np.int32)),
+                        Tensor(np.array(one.mask, bool)))
+        floats = loss(*[Tensor(x) for x in inputs], Tensor(np.array(one.labels, np.int32)),
+                      Tensor(np.array(one.mask, np.float32)))
+        assert float(booleans.asnumpy()) == float(floats.asnumpy())
+
+
+def test_centroids_of_random_identities_with_1_to_4_images():
+    random = np.random.default_rng(0)
+    k = 4
+    loss = create_loss('centroid_triplet', num_instances=k)
+    oracle = oracles.centroid_triplet(k, 0.5)
+    values = []
+    for _ in range(20):
+        identities = int(random.integers(1, 6))
+        labels = np.repeat(random.permutation(9)[:identities], k)
+        mask = np.concatenate([random.permutation(np.arange(k) < random.integers(1, k + 1))
+                               for _ in range(identities)]).astype(np.float32)
+        x = random.normal(size=(identities * k, D)).astype(np.float32)
+        values.append(float(loss(Tensor(x), Tensor(labels.astype(np.int32)), Tensor(mask)).asnumpy()))
+        np.testing.assert_allclose(values[-1], oracle([x.astype(np.float64)], labels, mask, {}), rtol=1e-5, atol=1e-6)
+    assert 0 in values and max(values) > 0
+
+
+def arcmargin_at(cosines, easy=False, margin=0.5, scale=4.0):
+    """Case, loss, input: unit vectors at these cosines to the first axis, which is the weight of their class 0."""
+    one = case('arcmargin', dict(num_classes=2, embedding_size=2, scale=scale, margin=margin, easy_margin=easy),
+               [0] * len(cosines), oracle=oracles.arcmargin(scale, margin, easy))
+    loss = build(one)
+    loss.weight.set_data(Tensor(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)))
+    cosines = np.array(cosines, np.float64)
+    return one, loss, np.stack([cosines, np.sqrt(1 - cosines ** 2)], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize('easy', [False, True])
+def test_arcmargin_on_both_sides_of_its_threshold(easy):
+    threshold = 0.0 if easy else float(np.cos(np.pi - 0.5))
+    one, loss, x = arcmargin_at([threshold - 1e-3, threshold + 1e-3, threshold - 0.05, threshold + 0.05], easy)
+    check(one, [x], loss)
+
+
+@pytest.mark.parametrize('easy', [False, True])
+@pytest.mark.parametrize('cosine', [1.0, -1.0])
+def test_arcmargin_at_the_ends(easy, cosine):
+    one, loss, x = arcmargin_at([cosine] * 3, easy)
+    x[1] *= 1e5
+    x[2] *= 1e-4
+    result = evaluate(loss, [x], one.labels)
+    assert all_finite(*result)
+    expected = one.oracle([x.astype(np.float64)], one.labels, [1] * 3, {'weight': np.eye(2)})
+    # The 1e-6 under the root leaves about sqrt(1e-6) to rounding.
+    np.testing.assert_allclose(result[0], expected, atol=4e-3)
+
+
+def test_arcmargin_of_parallel_high_dimensional_vectors():
+    # Rounding carries some of these cosines past 1.
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(64, 2048)).astype(np.float32)
+    loss = create_loss('arcmargin', num_classes=64, embedding_size=2048)
+    loss.weight.set_data(Tensor(weight))
+    for sign in (1, -1):
+        assert all_finite(*evaluate(loss, [sign * 3 * weight], range(64)))
+
+
+def test_arcmargin_margin_makes_the_target_harder():
+    one, loss, x = arcmargin_at([-1.0, -0.95, -0.5, 0.0, 0.5, 0.9])
+    _, without, _ = arcmargin_at([0.0], margin=0.0)
+    without.weight.set_data(loss.weight.value())
+    for row in x:
+        assert evaluate(loss, [row[None]], [0])[0] > evaluate(without, [row[None]], [0])[0]
+
+
+@pytest.mark.parametrize('gap', [-5000.0, -30.0, 19.0, 21.0, 30.0, 1000.0, 5000.0])
+def test_eml_far_distances(gap):
+    """Two classes of two on a line: every anchor's bias is gap, theta is known, so is the loss."""
+    # Positives sqrt(p) apart, classes on perpendicular axes far from or near each other.
+    positive, far = (gap + 1, 1.0) if gap > 0 else (1.0, 1 - gap)
+    p, h = np.sqrt(positive), np.sqrt(far)
+    x = np.array([[0, 0], [p, 0], [0, h], [p, h]], np.float32)
+    value, of_inputs, _ = evaluate(create_loss('eml'), [x], [0, 0, 1, 1])
+    # Negatives of each anchor: far and far + positive, so theta = (1 + exp(-positive)) / 2.
+    log_theta = np.log((1 + np.exp(-positive)) / 2)
+    bias = positive - far
+    expected = np.logaddexp(0, np.log(1e5) + log_theta + bias) / np.log1p(1e5)
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
+    assert np.isfinite(of_inputs[0]).all()
+    if gap > 20:
+        # There the loss is linear in the distances: d loss / d x0 of anchors 0 and 1 together.
+        np.testing.assert_allclose(of_inputs[0][0, 0], -p / np.log1p(1e5), rtol=1e-2)
+
+
+def test_eml_equals_the_loops_next_to_its_threshold():
+    one = case('eml', {}, PAIRS, oracle=oracles.eml)
+    random = np.random.default_rng(7)
+    for scale in (1.5, 2.5):
+        x = (scale * random.normal(size=(8, D))).astype(np.float32)
+        check(one, [x], value_tolerance=1e-4, gradient_tolerance=1e-3)
+
+
+def test_distances_survive_a_large_common_offset():
+    for key in ('eml', 'batch_hard', 'centroid'):
+        one = CASES[key]
+        x = np.round(random_inputs(one)[0] * 64) / 64  # exact in float32 with the offset added
+        near, far = (evaluate(build(one), [x + offset], one.labels) for offset in (np.float32(0), np.float32(1024)))
+        np.testing.assert_allclose(far[0], near[0], rtol=1e-4)
+        np.testing.assert_allclose(far[1][0], near[1][0], rtol=1e-3, atol=1e-3)
+
+
+def test_npairs_huge_similarities():
+    x = np.eye(4, D, dtype=np.float32).repeat(2, 0) * 1e6
+    labels = [0, 0, 1, 1, 2, 2, 3, 3]
+    value, of_inputs, _ = evaluate(create_loss('npairs', reg_lambda=0.0), [x], labels)
+    assert value == 0 and not of_inputs[0].any()
+    shifted = np.array(x)
+    shifted[1::2] = np.roll(shifted[1::2], 1, 0)
+    value, of_inputs, _ = evaluate(create_loss('npairs', reg_lambda=0.0), [shifted], labels)
+    np.testing.assert_allclose(value, 1e12, rtol=1e-5)
+    assert np.isfinite(of_inputs[0]).all() and of_inputs[0].any()
+
+
+def test_quadruplet_with_equally_hard_pairs():
+    # A square: both positive pairs are as far, both negative pairs as near.
+    x = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
+    value, of_inputs, _ = evaluate(create_loss('quadruplet', margin=0.5), [x], [0, 0, 1, 1])
+    np.testing.assert_allclose(value, 0.5, rtol=1e-6)
+    assert np.isfinite(of_inputs[0]).all()
+
+
+def test_triplet_sum_logs_the_mean():
+    one = CASES['triplet']
+    x = random_inputs(one)
+    mean = evaluate(create_loss('triplet', reduction='mean'), x, one.labels)
+    total = evaluate(create_loss('triplet', reduction='sum'), x, one.labels)
+    assert total[0] == mean[0]
+    np.testing.assert_allclose(total[1][0], len(one.labels) / 3 * mean[1][0], rtol=1e-5, atol=1e-7)
+
+
+def test_center_clamp_cuts_the_gradient():
+    loss = create_loss('center', num_classes=2, embedding_size=2)
+    loss.centers.set_data(Tensor(np.array([[1, 2], [0, 0]], np.float32)))
+    value, of_inputs, of_weights = evaluate(loss, [np.array([[1, 2], [3e6, 0]], np.float32)], [0, 1])
+    np.testing.assert_allclose(value, 0.5e12, rtol=1e-6)
+    assert not of_inputs[0].any() and not of_weights['centers'].any()
+
+
+def test_one_sgd_step_at_half_with_the_weight_divided_out_moves_the_centre_to_its_only_image():
+    one = CASES['ctl']
+    loss, inputs = build(one), random_inputs(one)
+    mask = [1] + [0] * 11
+    _, _, of_weights = evaluate(loss, inputs, one.labels, mask)
+    moved = loss.center.centers.asnumpy() - 0.5 * of_weights['center.centers'] / loss.center_weight
+    expected = loss.center.centers.asnumpy()
+    expected[one.labels[0]] = inputs[0][0]
+    np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_initial_classifiers():
+    ms.set_seed(1)
+    loss = create_loss('softmax', num_classes=300, embedding_size=64)
+    for name in ('weight', 'bias'):
+        values = getattr(loss, name).asnumpy()
+        assert 0.11 < np.abs(values).max() <= 0.125
+    ctl = create_loss('ctl', num_classes=300, embedding_size=64)
+    assert {p.name: p.shape for p in ctl.trainable_params()} == {
+        'classifier.weight': (300, 64), 'center.centers': (300, 64)}
+    np.testing.assert_allclose(ctl.classifier.weight.asnumpy().std(), 1e-3, rtol=0.05)
+    np.testing.assert_allclose(ctl.center.centers.asnumpy().std(), 1.0, rtol=0.05)
+    bound = np.sqrt(6 / (300 + 64))
+    weight = create_loss('arcmargin', num_classes=300, embedding_size=64).weight.asnumpy()
+    assert 0.95 * bound < np.abs(weight).max() <= bound
+
+
+def test_every_loss_says_what_it_needs():
+    for one in CASES.values():
+        loss = build(one)
+        assert loss.batch in ('shuffle', 'triplet', 'groups', 'identities')
+        assert loss.kind == ('element' if loss.trainable_params() else 'pair')
+    assert {one.name for one in CASES.values()} == set(LOSSES)
+
+
+def test_unknown_name_lists_the_names():
+    with pytest.raises(InputError) as error:
+        create_loss('tripplet')
+    message = str(error.value)
+    assert '--loss_name' in message and '\n' not in message and all(name in message for name in LOSSES)
+
+
+@pytest.mark.parametrize('name, options, rows', [
+    ('triplet', {}, 4), ('npairs', {}, 3), ('centroid_triplet', {'num_instances': 4}, 6)])
+def test_torn_batches_are_refused(name, options, rows):
+    with pytest.raises(ValueError, match=str(rows)):
+        create_loss(name, **options)(Tensor(np.ones((rows, D), np.float32)), Tensor(np.zeros(rows, np.int32)))
+
+
+def test_unknown_reduction():
+    with pytest.raises(ValueError, match='reduction'):
+        create_loss('triplet', reduction='none')
