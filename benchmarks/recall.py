@@ -69,8 +69,8 @@ def main():
     result, seconds = timed(recall_at_k, x, labels)
     report(x, result, seconds)
     theirs, published = timed(published_recall, x, labels)
-    print(f'published {len(x)} x {args.width}: {published:.2f} s, Recall@1 {theirs:.4f}; {published / seconds:.1f} times '
-          'ours (a smaller size: its memory grows with the square)')
+    print(f'published {len(x)} x {args.width}: {published:.2f} s, Recall@1 {theirs:.4f}; {published / seconds:.1f} '
+          'times ours (a smaller size: its memory grows with the square)')
 
 
 def report(x, result, seconds):

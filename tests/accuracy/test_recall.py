@@ -73,10 +73,14 @@ def test_ties_are_those_of_a_full_stable_sort(seed, blocks):
 
 def test_equal_embeddings_tie_exactly():
     # random values: a matrix product alone rounds equal rows differently
-    x = np.tile(np.random.default_rng(0).standard_normal(129).astype(np.float32), (203, 1))
-    labels = np.arange(203) // 2
+    rng = np.random.default_rng(0)
+    x = np.tile(rng.standard_normal(2048).astype(np.float32), (1003, 1))
+    labels = np.arange(1003) // 2
     # all others tie: the nearest are the images of lowest index, right for the first two, or the first four, images
-    assert recall_at_k(x, labels, (1, 4)) == {1: 2 / 203, 4: 4 / 203}
+    assert recall_at_k(x, labels, (1, 4)) == {1: 2 / 1003, 4: 4 / 1003}
+    queries = rng.standard_normal((257, 2048)).astype(np.float32)
+    assert recall_at_k(queries, np.zeros(257), 1, x, labels) == {1: 1.0}
+    assert nearest_neighbours(queries, x, 3)[0].tolist() == [[0, 1, 2]] * 257
 
 
 def test_one_image_a_class_and_one_class():

@@ -162,8 +162,9 @@ def test_dtypes(dtype):
 
 @pytest.mark.parametrize('arguments, word', [
     (dict(query=np.ones((2, 3))), 'width'), (dict(query_ids=[1]), 'query_ids'),
-    (dict(gallery_cams=[1]), 'gallery_cams'), (dict(gallery=np.full((2, 2), np.nan)), 'gallery'), (dict(query=np.full((2, 2), np.inf)), 'query'),
-    (dict(query_ids=[8, 9]), 'no query'), (dict(gallery_cams=[0, 0]), 'no query')])
+    (dict(gallery_cams=[1]), 'gallery_cams'), (dict(gallery=np.full((2, 2), np.nan)), 'gallery'),
+    (dict(query=np.full((2, 2), np.inf)), 'query'), (dict(query_ids=[8, 9]), 'no query'),
+    (dict(gallery_cams=[0, 0]), 'no query')])
 @pytest.mark.parametrize('centroids', [False, True])
 def test_bad_input(arguments, word, centroids):
     good = dict(query=np.ones((2, 2)), query_ids=[1, 2], query_cams=[0, 0], gallery=np.ones((2, 2)),
