@@ -15,7 +15,7 @@ def main(argv=None):
     place = set_up(args.device_target, args.device_id, args.distribute, args.device_num)
     ms.set_seed(recipe.seed)
     system = create_system(recipe, place)
-    return fit(system, recipe, place, args.save_ckpt or 'output', args.resume)
+    return fit(system, recipe, place, args.save_ckpt, args.resume)
 
 
 if __name__ == '__main__':

@@ -37,6 +37,33 @@ _CUB_WORD = dict(_CUB, train_mode='word', network='cub_word', metric='cosine', l
 _CUB_FUSION = dict(_CUB, train_mode='fusion', network='cub_fusion', metric='cosine', lr_max=1e-4)
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
+# ResNet50 on Stanford Online Products, as the published metric_learn trains it: the half set on 8 devices.
+_METRIC = dict(
+    system='metric_learning', subset='half', class_num=0, network='resnet50',
+    network_options={'padding': 'same', 'bn_eps': 1e-4, 'embedding_size': 0}, loss_options={}, samples_each_class=2,
+    image_size=224, train_transform='random_resized_crop', eval_transform='resize', flip=0.0, bgr=False, num_workers=8,
+    test_batch_size=50, pretrained=None, query=None, gallery=None, recall_k=[1, 10, 100, 1000],
+    weight_decay=1e-4, loss_scale=1024.0, epoch_size=30, validation_fraction=0.1,
+)
+_SOFTMAX = dict(_METRIC, loss_name='softmax', batch_size=80, lr_mode='steps', lr_max=0.3)
+# The published code differentiates the sum over the triplets of a batch; its learning rate relies on that.
+_TRIPLET = dict(_METRIC, loss_name='triplet', batch_size=60, lr_max=1e-4, loss_options={'margin': 0.1, 'reduction': 'sum'})
+_QUADRUPLET = dict(_METRIC, loss_name='quadruplet', batch_size=60, lr_max=1e-4, loss_options={'margin': 0.1})
+
+# PaddleCV: the full set, two stages, counted in iterations; its weights were trained with symmetric padding.
+_PADDLE = dict(_METRIC, subset='full', network_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'embedding_size': 0},
+               flip=0.5, eval_transform='center_crop', loss_scale=1.0, lr_mode='steps', interval_step=20,
+               save_iter_step=10000)
+_PADDLE_ELEMENT = dict(_PADDLE, batch_size=256, lr_max=0.01, total_iter_num=30000, lr_steps=[15000, 25000])
+_PADDLE_PAIR = dict(_PADDLE, batch_size=160, lr_max=1e-4, total_iter_num=100000, lr_steps=[100000])
+_ARCMARGIN = {'scale': 80.0, 'margin': 0.15, 'easy_margin': False}
+
+# From scratch on few small pictures, on a CPU: 64 px, resized to 72 and cropped.
+_SMALL = dict(_METRIC, image_size=64, train_transform='resize_crop', flip=0.5, subset='full', num_workers=2,
+              recall_k=[1, 5, 10], loss_scale=1.0, lr_mode='steps', epoch_size=15, weight_decay=5e-4)
+_SMALL_ELEMENT = dict(_SMALL, batch_size=32, lr_max=0.05)
+_SMALL_PAIR = dict(_SMALL, batch_size=60, lr_max=5e-3, epoch_size=10)
+
 RECIPES = {
     # DEM, by (dataset, mode, --recipe).
     ('AwA', 'att', 'published'): _AWA_ATT,
@@ -51,10 +78,37 @@ RECIPES = {
     ('CUB', 'att', 'paper'): dict(_CUB_ATT, beta1=0.9, weight_decay=1e-2),
     ('CUB', 'word', 'paper'): dict(_CUB_WORD, beta1=0.9, weight_decay=1e-3),
     ('CUB', 'fusion', 'paper'): dict(_CUB_FUSION, **_PAPER_FUSION),
+    # Metric learning on Stanford Online Products or any list or folder of images, by (SOP, loss, --recipe).
+    ('SOP', 'softmax', 'published'): _SOFTMAX,
+    ('SOP', 'triplet', 'published'): _TRIPLET,
+    ('SOP', 'quadruplet', 'published'): _QUADRUPLET,
+    ('SOP', 'softmax', 'paddle'): dict(_PADDLE_ELEMENT, loss_name='softmax'),
+    ('SOP', 'arcmargin', 'paddle'): dict(_PADDLE_ELEMENT, loss_name='arcmargin', loss_options=_ARCMARGIN),
+    ('SOP', 'triplet', 'paddle'): dict(_PADDLE_PAIR, loss_name='triplet', loss_options={'margin': 0.1}, batch_size=120),
+    ('SOP', 'quadruplet', 'paddle'): dict(_PADDLE_PAIR, loss_name='quadruplet', loss_options={'margin': 0.1}),
+    ('SOP', 'eml', 'paddle'): dict(_PADDLE_PAIR, loss_name='eml'),
+    ('SOP', 'npairs', 'paddle'): dict(_PADDLE_PAIR, loss_name='npairs', loss_options={'reg_lambda': 0.01}),
+    ('SOP', 'softmax', 'small'): dict(_SMALL_ELEMENT, loss_name='softmax'),
+    ('SOP', 'arcmargin', 'small'): dict(_SMALL_ELEMENT, loss_name='arcmargin', loss_options=_ARCMARGIN),
+    ('SOP', 'triplet', 'small'): dict(_SMALL_PAIR, loss_name='triplet', loss_options={'margin': 0.1}),
+    ('SOP', 'quadruplet', 'small'): dict(_SMALL_PAIR, loss_name='quadruplet', loss_options={'margin': 0.1}),
+    ('SOP', 'eml', 'small'): dict(_SMALL_PAIR, loss_name='eml'),
+    ('SOP', 'npairs', 'small'): dict(_SMALL_PAIR, loss_name='npairs', loss_options={'reg_lambda': 0.01}),
 }
 
 # A flag of another name than the entry of the recipe it goes before.
-RENAMED = {'lr': 'lr_max'}
+RENAMED = {'lr': 'lr_max', 'model': 'network'}
+# Flags that are options of a loss, by loss and option.
+LOSS_FLAGS = {
+    'arc_scale': {'arcmargin': 'scale'},
+    'arc_margin': {'arcmargin': 'margin'},
+    'arc_easy_margin': {'arcmargin': 'easy_margin'},
+    'margin': {'triplet': 'margin', 'quadruplet': 'margin'},
+    'npairs_reg_lambda': {'npairs': 'reg_lambda'},
+}
+# Where one of these is given the command is PaddleCV's.
+PADDLE_FLAGS = ('model', 'use_gpu', 'total_iter_num', 'arc_scale', 'arc_margin', 'arc_easy_margin', 'npairs_reg_lambda')
+DEM_DATASETS = ('AwA', 'CUB')
 
 
 def choose_recipe(args):
@@ -63,12 +117,19 @@ def choose_recipe(args):
     Raises:
         InputError: the flags name no system, or no recipe is called so.
     """
-    if getattr(args, 'dataset', None) is None:
-        raise InputError('which system? Give --dataset (AwA, CUB)')
-    key = (args.dataset, args.train_mode or 'att', getattr(args, 'recipe', None) or 'published')
+    given = {name for name, value in vars(args).items() if value is not None}
+    if args.dataset in DEM_DATASETS:
+        kind = (args.dataset, args.train_mode or 'att')
+        name = 'published'
+    elif args.dataset == 'SOP' or given & {'dataset_path', 'loss_name', 'model', 'save_ckpt', 'query'}:
+        kind = ('SOP', getattr(args, 'loss_name', None) or 'softmax')
+        name = 'paddle' if given & set(PADDLE_FLAGS) or kind + ('published',) not in RECIPES else 'published'
+    else:
+        raise InputError('which system? Give --dataset (AwA, CUB) or --dataset_path, the folder of images')
+    key = kind + (getattr(args, 'recipe', None) or name,)
     if key not in RECIPES:
-        there = ', '.join(name for dataset, mode, name in RECIPES if (dataset, mode) == key[:2])
-        raise InputError(f'--recipe={key[2]}: for --dataset={key[0]} --train_mode={key[1]} there are {there}')
+        there = ', '.join(recipe for *named, recipe in RECIPES if tuple(named) == kind)
+        raise InputError(f'--recipe={key[2]}: for {" ".join(kind)} there are {there}')
     return key
 
 
@@ -93,5 +154,15 @@ def create_recipe(args, saved=None):
         if saved and entry in ('dataset', 'train_mode') and value != recipe[entry]:
             raise InputError(f'--{entry}={value}: the checkpoint was trained for {recipe[entry]}')
         recipe[entry] = value
-    recipe.data_path = getattr(args, 'data_path', None)
+    for flag, options in LOSS_FLAGS.items():
+        value = getattr(args, flag, None)
+        if value is None:
+            continue
+        if recipe.get('loss_name') not in options:
+            raise InputError(f'--{flag}: is for --loss_name={" or ".join(options)}')
+        recipe.loss_options[options[recipe.loss_name]] = value
+    if getattr(args, 'embedding_size', None) is not None:
+        recipe.network_options.embedding_size = args.embedding_size
+    for name in ('data_path', 'dataset_path'):
+        recipe[name] = getattr(args, name, None)
     return recipe

@@ -3,6 +3,7 @@ import argparse
 import sys
 
 from src.errors import InputError
+from src.training.learning_rate import MODES
 
 
 def boolean(text):
@@ -40,32 +41,68 @@ FLAGS = [
     ((TRAIN,), ['--distribute', '--run_distribute'], dict(type=boolean, default=False,
                                                           help='one process of several, started by a launcher')),
     ((TRAIN,), ['--device_num'], dict(type=positive, help='number of processes of a distributed training')),
+    ((TRAIN, EVAL), ['--use_gpu'], dict(type=boolean, help='of PaddleCV: without effect, --device_target chooses the device')),
     # What to work on.
-    (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB'], help='the dataset chooses the system')),
+    (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB', 'SOP'], help='the dataset chooses the system')),
     (EVERY, ['--train_mode'], dict(choices=['att', 'word', 'fusion'], help='DEM: the class semantics used; default att')),
-    ((TRAIN, EVAL), ['--data_path'], dict(help='folder that holds AwA_data and CUB_data')),
-    ((TRAIN,), ['--recipe'], dict(help='a named set of hyper-parameters of src/config.py; default: published')),
+    ((TRAIN, EVAL), ['--data_path'], dict(help='DEM: folder that holds AwA_data and CUB_data')),
+    ((TRAIN, EVAL), ['--dataset_path'], dict(help='metric learning: folder of Stanford Online Products, a list of '
+                                                  'images, or a folder with one folder a class')),
+    ((TRAIN, EVAL), ['--subset'], dict(choices=['full', 'half', 'tiny'], help='of Stanford Online Products')),
+    ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs'])),
+    ((TRAIN,), ['--recipe'], dict(help='a named set of hyper-parameters of src/config.py')),
     # Checkpoints and results.
-    ((TRAIN,), ['--save_ckpt'], dict(help='folder for checkpoints and results; default: output')),
-    ((EVAL, EXPORT, INFER), ['--save_ckpt'], dict(help='a checkpoint, or the folder of a training')),
-    ((TRAIN,), ['--resume'], dict(action='store_true', help='go on from the last checkpoint in the folder')),
+    ((TRAIN,), ['--save_ckpt', '--model_save_dir'], dict(default='output', help='folder for all that is written')),
+    ((TRAIN,), ['--pretrained', '--ckpt_path', '--pretrained_model'], dict(help='weights to start from')),
+    ((EVAL, EXPORT, INFER), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'],
+     dict(help='a checkpoint, or the folder of a training')),
+    ((TRAIN,), ['--resume'], dict(action='store_true', help='go on from the last training state in the folder')),
+    ((TRAIN,), ['--checkpoint'], dict(help='resume from the last state in this folder, or the folder of this state')),
+    ((TRAIN,), ['--run_eval'], dict(type=boolean, help='evaluate on the test classes at the end')),
     ((EVAL,), ['--result_file'], dict(help='write the figures to this file as JSON too')),
     # Hyper-parameters that go before the recipe's.
-    ((TRAIN,), ['--batch_size'], dict(type=positive)),
+    ((TRAIN,), ['--batch_size', '--train_batch_size'], dict(type=positive)),
+    ((TRAIN,), ['--test_batch_size'], dict(type=positive)),
+    ((EVAL, INFER), ['--test_batch_size', '--batch_size'], dict(type=positive)),
     ((EXPORT,), ['--batch_size'], dict(type=int, default=1, help='0 for any; default: 1')),
     ((TRAIN,), ['--epoch_size'], dict(type=positive)),
+    ((TRAIN,), ['--total_iter_num'], dict(type=positive, help='iterations, instead of epochs')),
     ((TRAIN,), ['--lr'], dict(type=float, help='the highest learning rate')),
-    ((TRAIN,), ['--interval_step'], dict(type=positive, help='steps from one loss line to the next')),
+    ((TRAIN,), ['--lr_mode'], dict(choices=MODES)),
+    ((TRAIN,), ['--lr_steps'], dict(type=integers, help='iterations at which the learning rate falls to a tenth')),
+    ((TRAIN,), ['--warmup_epochs'], dict(type=int)),
+    ((TRAIN,), ['--interval_step', '--display_iter_step'], dict(type=positive, help='steps from one loss line to the next')),
     ((TRAIN,), ['--save_checkpoint_epochs'], dict(type=positive, help='epochs from one training state to the next')),
     ((TRAIN,), ['--save_iter_step'], dict(type=positive, help='the same in steps')),
     ((TRAIN,), ['--keep_checkpoint_max'], dict(type=positive, help='how many training states stay')),
     ((TRAIN,), ['--validation'], dict(choices=['seen_images', 'seen_classes', 'test_classes', 'none'],
-                                      help='DEM: what best.ckpt is chosen on')),
-    ((TRAIN,), ['--validation_fraction'], dict(type=float, help='DEM: share of the seen images or classes held out')),
+                                      help='what best.ckpt is chosen on')),
+    ((TRAIN,), ['--validation_fraction'], dict(type=float, help='share of the seen images or classes held out')),
+    ((TRAIN,), ['--test_iter_step'], dict(type=positive, help='steps from one validation to the next')),
     ((TRAIN,), ['--seed'], dict(type=int)),
+    # Metric learning.
+    ((TRAIN, EVAL), ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
+    ((TRAIN,), ['--class_num'], dict(type=positive, help='checked against the training list')),
+    ((TRAIN, EVAL), ['--embedding_size'], dict(type=int, help='width of a linear layer after the backbone, 0 for none')),
+    ((TRAIN, EVAL), ['--image_size'], dict(type=positive)),
+    ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop'])),
+    ((TRAIN, EVAL), ['--bgr'], dict(type=boolean, help='feed BGR through the RGB statistics, as the published '
+                                                       'checkpoints were trained')),
+    ((TRAIN, EVAL), ['--num_workers'], dict(type=positive, help='threads that read images')),
+    ((TRAIN,), ['--samples_each_class'], dict(type=positive)),
+    ((TRAIN,), ['--margin'], dict(type=float)),
+    ((TRAIN,), ['--arc_scale'], dict(type=float)),
+    ((TRAIN,), ['--arc_margin'], dict(type=float)),
+    ((TRAIN,), ['--arc_easy_margin'], dict(type=boolean)),
+    ((TRAIN,), ['--npairs_reg_lambda'], dict(type=float)),
+    ((EVAL,), ['--query'], dict(help='list or folder of query images, with --gallery instead of leave-one-out')),
+    ((EVAL,), ['--gallery'], dict(help='list or folder of the images to find them in')),
+    ((EVAL,), ['--recall_k'], dict(type=integers, help='the K of Recall@K, separated by commas')),
     # Export.
     ((EXPORT,), ['--file_format'], dict(choices=['MINDIR', 'ONNX', 'AIR'], default='MINDIR')),
-    ((EXPORT,), ['--file_name'], dict(help='default: named after the network, beside the checkpoint')),
+    ((EXPORT,), ['--file_name'], dict(help='default: named after the network, in the current folder')),
+    ((EXPORT,), ['--width'], dict(type=positive, default=224, help='of the images')),
+    ((EXPORT,), ['--height'], dict(type=positive, default=224)),
 ]
 
 
