@@ -4,18 +4,19 @@ A system has, for training: network and loss (Cells), steps_per_epoch, train_dat
 epoch from step `skip` on, validate() -> float; for evaluation: evaluate() -> dict of figures, printed as published.
 For export, network_inputs(recipe, batch_size, size) gives shapes without any data.
 """
-import json
 from pathlib import Path
 
 from src.config import create_recipe
 from src.errors import InputError
 from src.networks import create_network
-from src.networks.weights import load_weights, read_weights
+from src.networks.weights import load_weights
+from src.systems.metric_learning import MetricLearning
 from src.systems.zero_shot import ZeroShot
-from src.training.checkpoint import LAST
+from src.training.checkpoint import LAST, saved_recipe
 
 SYSTEMS = {
     'zero_shot': ZeroShot,
+    'metric_learning': MetricLearning,
 }
 
 
@@ -53,9 +54,10 @@ def find_checkpoint(path):
 
 def _checkpoint_and_recipe(args):
     path = find_checkpoint(args.save_ckpt)
-    facts = json.loads(read_weights(path).get('facts', '{}'))
     # A published checkpoint holds no recipe: the flags say which it is.
-    return path, create_recipe(args, facts.get('recipe'))
+    recipe = create_recipe(args, saved_recipe(path))
+    recipe.checkpoint = str(args.save_ckpt)
+    return path, recipe
 
 
 def load_system(args, place):
@@ -69,8 +71,7 @@ def load_system(args, place):
         InputError: no such checkpoint, one of another network, or bad data.
     """
     path, recipe = _checkpoint_and_recipe(args)
-    recipe.validation = 'none'
-    system = create_system(recipe, place)
+    system = SYSTEMS[recipe.system](recipe, place, training=False)
     load_weights(system.network, path)
     system.network.set_train(False)
     return system

@@ -15,19 +15,20 @@ class ZeroShot:
             'seen_classes', 'test_classes' or 'none') with validation_fraction, seed. Its network_options get the widths of
             the data.
         place (Place): which share of the batches is this process's.
+        training (bool): False holds nothing out.
 
     Raises:
         InputError: see src.datasets.dem.load_dem.
     """
 
-    def __init__(self, recipe, place):
+    def __init__(self, recipe, place, training=True):
         self.recipe = recipe
         self.place = place
         self.train = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
         self.test = self.held_out = self.train.test
-        if recipe.validation == 'seen_images':
+        if training and recipe.validation == 'seen_images':
             self.train, self.held_out = dem.hold_out_images(self.train, recipe.validation_fraction, recipe.seed)
-        elif recipe.validation == 'seen_classes':
+        elif training and recipe.validation == 'seen_classes':
             self.train, self.held_out = dem.hold_out_classes(self.train, recipe.validation_fraction, recipe.seed)
         widths = dict(zip(self.input_names(recipe), (rows.shape[1] for rows in self.test.semantics)))
         recipe.network_options.update(widths, visual_dim=self.test.features.shape[1])

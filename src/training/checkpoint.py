@@ -9,6 +9,7 @@ import mindspore as ms
 
 from src.errors import InputError
 from src.files import replacing
+from src.networks.weights import read_weights
 
 LAST, BEST = 'train.ckpt', 'best.ckpt'
 
@@ -57,6 +58,15 @@ def read_checkpoint(path):
             return ms.load_checkpoint(str(path), crc_check=True)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
+
+
+def saved_recipe(path):
+    """The recipe a checkpoint of this project was trained by, as a dict; None in another project's checkpoint.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return json.loads(read_weights(path).get('facts', '{}')).get('recipe')
 
 
 class TrainingStates:
