@@ -58,8 +58,9 @@ need_data_path() {
 }
 
 # Absolute, because several devices mean another working folder and another PATH.
-PYTHON=$(command -v -- "${PYTHON:-python}") || refuse "there is no program '${PYTHON:-python}': set PYTHON"
-PYTHON=$(absolute "$PYTHON")
+PYTHON=${PYTHON:-python}
+command -v -- "$PYTHON" >/dev/null || refuse "there is no program '$PYTHON': set PYTHON"
+PYTHON=$(absolute "$(command -v -- "$PYTHON")")
 
 # run_logged FOLDER NAME COMMAND...: the command in the foreground, its output on the terminal and in FOLDER/NAME.log.
 # Named pipes, because the exit code of a command piped into tee is lost in POSIX sh.

@@ -47,16 +47,11 @@ started() {
     [ -f "$state/$1.pids" ] && read -r shell training <"$state/$1.pids"
 }
 
-recorded() {
-    grep -q "^$1 " "$state/exits"
-}
-
 ended() {
-    recorded "$1" && return
     started "$1" || return
     ! alive "$shell" || return
-    # Its shell was killed as well, unless the line came just now.
-    recorded "$1" || printf '%s 137\n' "$1" >>"$state/exits"
+    # No line: its shell was killed.
+    grep -q "^$1 " "$state/exits" || printf '%s 137\n' "$1" >>"$state/exits"
 }
 
 signal_group() {
@@ -78,6 +73,7 @@ stop_all() {
             sleep 0.1
         done
     done
+    [ -z "$msrun" ] || wait "$msrun" 2>/dev/null || :
     running='' scheduler='' msrun=''
 }
 
@@ -127,18 +123,19 @@ look() {
     for rank in $running; do
         if ended "$rank"; then
             # What it started and left behind.
-            if started "$rank"; then
-                signal_group KILL "$training"
-            fi
+            signal_group KILL "$training"
         else
             still="$still $rank"
             started "$rank" || waiting=$rank
         fi
     done
     running=$still
-    scheduler=''
-    if started scheduler && ! ended scheduler; then
+    if [ "$scheduler" != gone ] && started scheduler; then
         scheduler=scheduler
+        if ended scheduler; then
+            signal_group KILL "$training"
+            scheduler=gone
+        fi
     fi
     failed=$(awk '$2 != 0 && $1 != "scheduler" { print; exit }' "$state/exits")
     [ -n "$failed" ] || failed=$(awk '$2 != 0 { print; exit }' "$state/exits")
@@ -193,7 +190,7 @@ supervise() {
     fi
     show_progress
     tries=30
-    while [ -n "$scheduler" ] && [ "$tries" -gt 0 ]; do
+    while [ "$scheduler" = scheduler ] && [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         sleep 1
         look
