@@ -51,7 +51,8 @@ def plot_curves(history, path):
         elif key == 'accuracy':
             axis.plot(at, values, color=RIGHT, marker='o', markersize=4)
             best = int(values.argmax())
-            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left', fontsize=10)
+            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left',
+                           fontsize=10)
         else:
             axis.step(at, values, where='post', color=QUERY)
             axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
