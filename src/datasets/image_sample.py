@@ -32,7 +32,8 @@ PRODUCTS = {
                 ('polygon', 0, (0.2, 0.7, 0.38, 0.3, 0.76, 0.3, 0.8, 0.7, 0.7, 0.42, 0.5, 0.72)),
                 ('polygon', 2, (0.26, 0.2, 0.5, 0.2, 0.5, 0.28, 0.26, 0.28))],
     'cabinet': [('polygon', 0, (0.15, 0.05, 0.85, 0.05, 0.85, 0.95, 0.15, 0.95)),
-                ('polygon', 1, (0.22, 0.5, 0.78, 0.5, 0.78, 0.54, 0.22, 0.54)), ('ellipse', 2, (0.44, 0.2, 0.56, 0.32))],
+                ('polygon', 1, (0.22, 0.5, 0.78, 0.5, 0.78, 0.54, 0.22, 0.54)),
+                ('ellipse', 2, (0.44, 0.2, 0.56, 0.32))],
     'chair': [('polygon', 0, (0.2, 0.05, 0.36, 0.05, 0.4, 0.5, 0.84, 0.5, 0.84, 0.64, 0.24, 0.64)),
               ('polygon', 1, (0.24, 0.64, 0.34, 0.64, 0.3, 0.97, 0.2, 0.97)),
               ('polygon', 1, (0.74, 0.64, 0.84, 0.64, 0.88, 0.97, 0.78, 0.97))],
@@ -42,7 +43,8 @@ PRODUCTS = {
     'fan': [('polygon', 1, (0.46, 0.5, 0.54, 0.5, 0.54, 0.9, 0.46, 0.9)), ('ellipse', 0, (0.16, 0.02, 0.84, 0.7)),
             ('ellipse', 2, (0.42, 0.28, 0.58, 0.44)), ('ellipse', 1, (0.26, 0.86, 0.74, 0.98))],
     'kettle': [('ring', 1, (0.3, 0.02, 0.7, 0.5)), ('polygon', 2, (0.7, 0.5, 0.97, 0.3, 0.97, 0.4, 0.75, 0.75)),
-               ('ellipse', 0, (0.12, 0.28, 0.82, 0.96)), ('polygon', 1, (0.36, 0.26, 0.58, 0.26, 0.6, 0.33, 0.34, 0.33))],
+               ('ellipse', 0, (0.12, 0.28, 0.82, 0.96)),
+               ('polygon', 1, (0.36, 0.26, 0.58, 0.26, 0.6, 0.33, 0.34, 0.33))],
     'lamp': [('polygon', 1, (0.46, 0.4, 0.54, 0.4, 0.54, 0.92, 0.46, 0.92)),
              ('polygon', 0, (0.34, 0.05, 0.66, 0.05, 0.88, 0.5, 0.12, 0.5)), ('ellipse', 2, (0.28, 0.86, 0.72, 0.98))],
     'mug': [('ring', 1, (0.56, 0.28, 0.98, 0.74)), ('polygon', 0, (0.1, 0.12, 0.74, 0.12, 0.7, 0.94, 0.14, 0.94)),
@@ -187,12 +189,12 @@ class _NewFolder:
     """Context of a folder that appears under its name whole or not at all, and never over other files."""
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.folder = Path(folder).resolve()
 
     def __enter__(self):
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise InputError(f'{self.folder}: exists and is not an empty folder; remove it or name another one')
-        self.part = self.folder.with_name(self.folder.name + '.part')
+        self.part = self.folder.with_name(f'.{self.folder.name}.part')
         shutil.rmtree(self.part, ignore_errors=True)
         self.part.mkdir(parents=True)
         return self.part
@@ -254,7 +256,7 @@ def _texture(scale, first, second, rng):
     else:
         mark = np.zeros_like(u, bool)
     rgba = np.where(mark[..., None], np.array(second + (255,)), np.array(first + (255,)))
-    return Image.fromarray(rgba.astype(np.uint8), 'RGBA')
+    return Image.fromarray(rgba.astype(np.uint8))
 
 
 def _label(picture, body, box, colours, rng):

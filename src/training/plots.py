@@ -1,7 +1,4 @@
 """Pictures of a training run and of a retrieval result, as files."""
-import os
-from pathlib import Path
-
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from src.errors import InputError
+from src.files import replacing
 
 RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'
 
@@ -51,7 +49,8 @@ def plot_curves(history, path):
         elif key == 'accuracy':
             axis.plot(at, values, color=RIGHT, marker='o', markersize=4)
             best = int(values.argmax())
-            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left', fontsize=10)
+            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left',
+                           fontsize=10)
         else:
             axis.step(at, values, where='post', color=QUERY)
             axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
@@ -153,15 +152,9 @@ def _picture(file):
 
 
 def _save(figure, path):
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.part')
     FigureCanvasAgg(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(part, format=path.suffix[1:] or 'png')
-        os.replace(part, path)
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: the picture cannot be written ({str(error).splitlines()[0]})') from error
-    finally:
-        if part.exists():
-            part.unlink()
+    with replacing(path) as part:
+        try:
+            figure.savefig(part)
+        except ValueError as error:
+            raise InputError(f'{path}: the picture cannot be written ({str(error).splitlines()[0]})') from error

@@ -14,7 +14,9 @@ from src.datasets.image_sample import make_products, make_reid
 from src.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {'market': re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg'), 'duke': re.compile(r'(\d{4})_c(\d)_f\d{7}\.jpg')}
+NAMES = {'market': re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg'),
+         'duke': re.compile(r'(\d{4})_c(\d)_f\d{7}\.jpg')}
+SUBS = 'bounding_box_train', 'query', 'bounding_box_test'
 FOLDERS = {'market': 'market1501', 'duke': 'DukeMTMC-reID'}
 
 
@@ -126,7 +128,7 @@ def test_the_seed_decides_every_byte(make, tmp_path):
 def test_reid_layout_and_counts(reid):
     style, root, counts = reid
     assert sorted(file.name for file in root.iterdir()) == ['bounding_box_test', 'bounding_box_train', 'query']
-    train, query, gallery = (reid_rows(root, style, sub) for sub in ('bounding_box_train', 'query', 'bounding_box_test'))
+    train, query, gallery = (reid_rows(root, style, sub) for sub in SUBS)
     junk = [row for row in gallery if row[0] == -1]
     gallery = [row for row in gallery if row[0] != -1]
     assert (style == 'market') == bool(junk)
@@ -144,7 +146,7 @@ def test_reid_layout_and_counts(reid):
 
 def test_reid_identities_vary_and_queries_have_a_match(reid):
     style, root, _ = reid
-    train, query, gallery = (reid_rows(root, style, sub) for sub in ('bounding_box_train', 'query', 'bounding_box_test'))
+    train, query, gallery = (reid_rows(root, style, sub) for sub in SUBS)
     images = Counter(person for person, _ in train)
     cameras = defaultdict(set)
     for person, camera in train:

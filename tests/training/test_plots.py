@@ -65,7 +65,8 @@ def test_unusual_histories_are_drawn(rows, tmp_path):
 def test_the_drawn_loss_follows_the_loss(tmp_path):
     """The line of a falling loss lies higher at its left than at its right, of a rising one lower."""
     for name, sign in (('fall', -1), ('rise', 1)):
-        plot_curves([dict(epoch=1, step=step, loss=5 + sign * step / 10) for step in range(1, 30)], tmp_path / f'{name}.png')
+        rows = [dict(epoch=1, step=step, loss=5 + sign * step / 10) for step in range(1, 30)]
+        plot_curves(rows, tmp_path / f'{name}.png')
         pixels = np.asarray(Image.open(tmp_path / f'{name}.png').convert('RGB'), int)
         y, x = np.nonzero(np.abs(pixels - (44, 111, 187)).max(2) < 12)
         left, right = y[x < x.min() + 20].mean(), y[x > x.max() - 20].mean()
