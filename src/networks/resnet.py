@@ -3,7 +3,7 @@
 Parameter names are those of the MindSpore model zoo, so that its checkpoints load unchanged.
 """
 import mindspore.nn as nn
-from mindspore import mint
+from mindspore import mint, ops
 from mindspore.common.initializer import HeNormal
 
 from src.errors import InputError
@@ -74,8 +74,8 @@ class ResNet(nn.Cell):
             raise InputError(f"padding is {padding!r}: choose 'same' or 'symmetric'")
         self.conv1 = _conv(3, 64, 7, 2, padding)
         self.bn1 = _batch_norm(64, bn_eps)
-        where = {'pad_mode': 'same'} if padding == 'same' else {'pad_mode': 'pad', 'padding': 1}
-        self.max_pool = nn.MaxPool2d(3, 2, **where)
+        self.symmetric = padding == 'symmetric'
+        self.max_pool = nn.MaxPool2d(3, 2, pad_mode='valid' if self.symmetric else 'same')
         self.stem_relu = stem_relu
         self.layer1 = self._stage(blocks[0], 64, 64, 1, padding, bn_eps)
         self.layer2 = self._stage(blocks[1], 256, 128, 2, padding, bn_eps)
@@ -92,6 +92,10 @@ class ResNet(nn.Cell):
         x = self.bn1(self.conv1(images))
         if self.stem_relu:
             x = mint.nn.functional.relu(x)
+        if self.symmetric:
+            # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and has no ONNX export.
+            x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
+            x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
         x = self.max_pool(x)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return mint.mean(x, (2, 3))
+        return ops.mean(x, (2, 3))  # mint.mean has no ONNX export
