@@ -6,6 +6,7 @@ pictures with another number of workers. So an epoch is the same to the last bit
 workers and however often it is read, and skipping steps reads nothing.
 """
 import contextlib
+import glob
 import os
 from multiprocessing import cpu_count
 
@@ -20,7 +21,6 @@ STD = (0.229, 0.224, 0.225)
 # erased pixels: the mean colour, 0 after normalisation up to rounding
 MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)
 PAD = 10
-DECODER_DUMP = 'abnormal_image.jpg'
 # batches made ahead of the network; MindSpore's 16 are 2.4 GB at 256 images of 224 x 224
 PREFETCH = 4
 
@@ -82,14 +82,14 @@ def naming_broken_images(images):
     MindSpore says that an image cannot be read but not which; the images are then read again one by one (some
     hundreds a second) until the first that cannot. A RuntimeError of another cause passes unchanged.
     """
-    dump_is_ours = not os.path.exists(DECODER_DUMP)
+    before = _decoder_dumps()
     try:
         yield
     except RuntimeError as error:
         broken = find_broken_image(images)
-        # MindSpore's decoder leaves a copy of what it could not decode in the working folder
-        if dump_is_ours and os.path.exists(DECODER_DUMP):
-            os.remove(DECODER_DUMP)
+        for dump in _decoder_dumps() - before:
+            with contextlib.suppress(OSError):  # another rank may have been here first
+                os.remove(dump)
         if broken is None:
             raise
         raise InputError(broken) from error
@@ -109,6 +109,11 @@ def find_broken_image(images):
         except RuntimeError:
             return f'{path}: is no image that can be decoded; repair it or remove it from the list'
     return None
+
+
+def _decoder_dumps():
+    """The copies of what it could not decode that MindSpore leaves in the working folder."""
+    return set(glob.glob('abnormal_image.*') + glob.glob('unsupported_image.*'))
 
 
 class _TrainSource:

@@ -205,12 +205,14 @@ def test_other_images_become_rgb(images, tmp_path, mode, name):
     assert_close(image[0], picture, levels=2)
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'text', 'empty', 'missing'])
+@pytest.mark.parametrize('damage', ['truncated', 'text', 'gif', 'empty', 'missing'])
 @pytest.mark.parametrize('door', ['train', 'eval'])
 def test_broken_image_is_named(images, tmp_path, monkeypatch, damage, door):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'broken.jpg'
-    if damage != 'missing':
+    if damage == 'gif':
+        Image.open(images.paths[0]).save(path, 'GIF')
+    elif damage != 'missing':
         with open(images.paths[0], 'rb') as whole:
             content = whole.read()
         path.write_bytes({'truncated': content[:len(content) // 2], 'text': b'no image', 'empty': b''}[damage])
