@@ -1,0 +1,138 @@
+"""Lists of images on disk: which file shows which class, seen by which camera."""
+import os
+from dataclasses import dataclass
+from typing import List, Optional
+
+import numpy as np
+
+from src.errors import InputError
+
+EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """N images in the order of their list.
+
+    paths: N absolute file names. labels: int64 (N,), class ids as written in the list.
+    cameras: int64 (N,) or None where the list names no camera.
+    """
+    paths: List[str]
+    labels: np.ndarray
+    cameras: Optional[np.ndarray] = None
+
+    def __len__(self):
+        return len(self.paths)
+
+
+def read_image_list(file, root=None):
+    """Read a list of images; its format is recognised from its first line.
+
+    `image_id class_id super_class_id path` is the header of a Stanford Online Products (Ebay) file; without it a
+    line is `path label camera` where its last two words are integers and `path label` otherwise. Paths may hold
+    spaces and are relative to `root` (default: the folder of the list). Blank lines are skipped.
+
+    Returns an ImageList. Raises InputError naming file and line: no such file, empty, a line of another format, a
+    label or camera that is no integer.
+    """
+    root = os.path.abspath(os.path.dirname(os.path.abspath(file)) if root is None else root)
+    rows = _numbered_lines(file)
+    if rows and rows[0][1].split() == EBAY_HEADER:
+        expected, integers, split = ' '.join(EBAY_HEADER), 2, _split_ebay
+        rows = rows[1:]
+    elif rows and _has_camera(rows[0][1]):
+        expected, integers, split = 'path label camera', 2, _split_camera
+    else:
+        expected, integers, split = 'path label', 1, _split_label
+    if not rows:
+        raise InputError(f'{file}: lists no image; expected lines of `{expected}`')
+    paths, numbers = [], np.empty((len(rows), integers), np.int64)
+    for row, (number, line) in enumerate(rows):
+        try:
+            path, *words = split(line)
+            numbers[row] = [int(word) for word in words]
+        except (ValueError, OverflowError):
+            raise InputError(f'{file}:{number}: expected `{expected}` with integer ids, found {line!r}') from None
+        paths.append(os.path.join(root, path))
+    return ImageList(paths, numbers[:, 0].copy(), numbers[:, 1].copy() if expected.endswith('camera') else None)
+
+
+def read_image_folder(root):
+    """Read a folder with one sub-folder a class, images directly inside it, both in sorted order.
+
+    The label is the position of the sub-folder among all sub-folders (empty ones count, hidden ones do not), so two
+    folders agree on labels when they have the same sub-folders. Returns an ImageList. Raises InputError when
+    there is no such folder, no sub-folder or no image.
+    """
+    if not os.path.isdir(root):
+        raise InputError(f'{root}: no such folder; expected one sub-folder of images a class')
+    root = os.path.abspath(root)
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.'))
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        images = list_images(os.path.join(root, name))
+        paths += images
+        labels += [label] * len(images)
+    if not paths:
+        raise InputError(f'{root}: holds no image; expected one sub-folder a class, images ending in '
+                         f'{" ".join(IMAGE_SUFFIXES)}')
+    return ImageList(paths, np.array(labels, np.int64))
+
+
+def list_images(folder):
+    """The image files directly in a folder, sorted by name, with the folder's name before them."""
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')]
+
+
+def check_images(images):
+    """Raise InputError naming the first image of the list that is not on disk, and how many are not."""
+    missing = [path for path in images.paths if not os.path.isfile(path)]
+    if missing:
+        raise InputError(f'{missing[0]}: no such image ({len(missing)} of {len(images)} listed images are missing); '
+                         'check the list and the folder its paths are relative to')
+
+
+def remap_labels(labels):
+    """Class ids (N,) of any value -> int64 (N,) of 0..C-1, in increasing order of the ids."""
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def _numbered_lines(file):
+    try:
+        # utf-8-sig: lists saved on Windows begin with a byte-order mark
+        with open(file, encoding='utf-8-sig') as lines:
+            return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    except OSError as error:
+        raise InputError(f'{file}: cannot be read as a list of images: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise InputError(f'{file}: is no text file; expected a list of images') from None
+
+
+def _is_integer(word):
+    try:
+        int(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_camera(line):
+    words = line.rsplit(None, 2)
+    return len(words) == 3 and _is_integer(words[1]) and _is_integer(words[2])
+
+
+def _split_ebay(line):
+    _, label, super_class, path = line.split(None, 3)
+    return path, label, super_class
+
+
+def _split_camera(line):
+    path, label, camera = line.rsplit(None, 2)
+    return path, label, camera
+
+
+def _split_label(line):
+    path, label = line.rsplit(None, 1)
+    return path, label
