@@ -3,6 +3,7 @@ import os
 
 from src.datasets.image_list import ImageList, read_image_list
 from src.errors import InputError
+from src.files import replacing
 
 # How many first lines of the full list make each smaller one (README of the published implementation).
 SUBSET_ROWS = {'train': {'full': None, 'half': 29437, 'tiny': 1012},
@@ -29,7 +30,8 @@ def make_lists(root):
         for subset, rows in subsets.items():
             name = list_name(split, subset)
             lines = [f'{path} {label}\n' for path, label in zip(paths[:rows], images.labels[:rows])]
-            _write(os.path.join(root, name), ''.join(lines))
+            with replacing(os.path.join(root, name)) as part:
+                part.write_bytes(''.join(lines).encode())
             counts[name] = (len(lines), len(set(images.labels[:rows].tolist())))
     return counts
 
@@ -52,11 +54,7 @@ def load_sop(root, split='train', subset='full'):
     return ImageList(images.paths[:rows], images.labels[:rows])
 
 
-def _write(path, text):
-    temporary = f'{path}.{os.getpid()}.tmp'
-    try:
-        with open(temporary, 'w', encoding='utf-8', newline='') as out:
-            out.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f'{path}: cannot be written: {error.strerror}') from None
+def has_lists(root):
+    """Whether a folder holds Ebay files or prepared lists of Stanford Online Products."""
+    return any(os.path.isfile(os.path.join(root, name)) for split in SUBSET_ROWS
+               for name in [f'Ebay_{split}.txt', *(list_name(split, subset) for subset in SUBSET_ROWS[split])])

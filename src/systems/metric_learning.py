@@ -6,7 +6,7 @@ from mindspore import amp
 
 from src.accuracy import recall_at_k
 from src.datasets.image_list import ImageList, check_images, read_image_folder, read_image_list, remap_labels
-from src.datasets.images import create_train_dataset
+from src.datasets.images import create_train_dataset, naming_broken_images
 from src.datasets.samplers import GroupSampler, ShuffleSampler, TripletSampler
 from src.datasets.sop import has_lists, load_sop
 from src.errors import InputError
@@ -150,6 +150,10 @@ class MetricLearning:
         return create_train_dataset(self.images, self.sampler.epoch(epoch), self.labels, recipe.train_transform,
                                     recipe.image_size, recipe.seed * 1_000_003 + epoch, recipe.num_workers, skip,
                                     flip=recipe.flip, bgr=recipe.bgr)
+
+    def reading(self):
+        """Around a loop over train_dataset: names an image that cannot be read."""
+        return naming_broken_images(self.images)
 
     def embed(self, images, show_progress=False):
         """Embeddings (N, D) float32 of an ImageList."""

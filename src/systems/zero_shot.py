@@ -1,4 +1,6 @@
 """DEM: class semantics mapped into the space of visual features (arXiv 1611.05088)."""
+from contextlib import nullcontext
+
 import numpy as np
 from mindspore import Tensor, nn
 
@@ -53,6 +55,10 @@ class ZeroShot:
         """The batches (semantics..., feature) of one epoch, without its first `skip` steps."""
         return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, self.recipe.batch_size,
                                         self.recipe.seed, epoch, self.place.rank, self.place.size, skip)
+
+    def reading(self):
+        """Around a loop over train_dataset: names what cannot be read. Here all is in memory."""
+        return nullcontext()
 
     def classify(self, part):
         """The class of every image of an EvalPart: int64 (M,)."""

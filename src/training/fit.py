@@ -108,8 +108,9 @@ def fit(system, recipe, place, folder, resume=False):
         while run.step < total and not stop.signal:
             epoch, skip = divmod(run.step, per_epoch)
             try:
-                model.train(epoch + 1, system.train_dataset(epoch, skip), callbacks, dataset_sink_mode=False,
-                            initial_epoch=epoch)
+                with system.reading():
+                    model.train(epoch + 1, system.train_dataset(epoch, skip), callbacks, dataset_sink_mode=False,
+                                initial_epoch=epoch)
             except ValueError as error:
                 if 'NAN or INF' not in str(error):
                     raise
