@@ -8,9 +8,9 @@ import numpy as np
 from src.errors import InputError
 
 # First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint.
-TRAINING_STATE = {'facts', 'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
-                  'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
-                  'current_iterator_step', 'last_overflow_iterator_step'}
+TRAINING_STATE = {'facts', 'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power',
+                  'learning_rate', 'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale',
+                  'scale_sense', 'current_iterator_step', 'last_overflow_iterator_step'}
 # ImageNet classifiers of torchvision and of the MindSpore model zoo.
 CLASSIFIERS = {'fc', 'end_point'}
 BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}

@@ -45,7 +45,8 @@ def to_mindspore(name):
     parent, kind = name.rsplit('.', 1)
     is_norm = parent.split('.')[-1].startswith('bn') or parent.endswith('downsample.1')
     if is_norm:
-        kind = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}[kind]
+        kind = {'weight': 'gamma', 'bias': 'beta',
+                'running_mean': 'moving_mean', 'running_var': 'moving_variance'}[kind]
     return parent.replace('downsample', 'down_sample_layer') + '.' + kind
 
 
@@ -95,8 +96,9 @@ def numpy_resnet(w, images, blocks, padding, eps, last_stride=2, stem_relu=True)
                    for i, j, part in windows(x, kernel, stride, padding))
 
     def norm(x, name):
-        column = {kind: w[f'{name}.{kind}'][:, None, None] for kind in ('weight', 'bias', 'running_mean', 'running_var')}
-        return (x - column['running_mean']) / np.sqrt(column['running_var'] + eps) * column['weight'] + column['bias']
+        gamma, beta, mean, variance = (w[f'{name}.{kind}'][:, None, None]
+                                       for kind in ('weight', 'bias', 'running_mean', 'running_var'))
+        return (x - mean) / np.sqrt(variance + eps) * gamma + beta
     x = norm(conv(images.astype(np.float64), 'conv1', 2), 'bn1')
     if stem_relu:
         x = np.maximum(x, 0)
