@@ -66,6 +66,8 @@ class MetricLearning:
         InputError: bad data, weights that do not fit, or a class_num that is not what the list holds.
     """
 
+    inputs = 1
+
     def __init__(self, recipe, place, training=True):
         self.recipe = recipe
         self.place = place

@@ -36,6 +36,7 @@ class ZeroShot:
         recipe.network_options.update(widths, visual_dim=self.test.features.shape[1])
         self.network = create_network(recipe.network, **recipe.network_options)
         self.loss = nn.MSELoss()
+        self.inputs = len(widths)
 
     @staticmethod
     def input_names(recipe):

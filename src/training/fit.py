@@ -75,8 +75,8 @@ def fit(system, recipe, place, folder, resume=False):
     lr = schedule(recipe, per_epoch, place.size)
     total = len(lr)
     params = system.network.trainable_params() + system.loss.trainable_params()
-    cell = TrainStep(WithLoss(system.network, system.loss), create_optimizer(recipe, params, lr), recipe.loss_scale,
-                     recipe.clip_norm, place.size)
+    cell = TrainStep(WithLoss(system.network, system.loss, system.inputs), create_optimizer(recipe, params, lr),
+                     recipe.loss_scale, recipe.clip_norm, place.size)
     facts = {'recipe': json.loads(json.dumps(recipe))}
     states = TrainingStates(own, 'auto_parallel' if place.size > 1 else 'train', per_epoch, recipe.keep_checkpoint_max)
     run = Run()

@@ -7,21 +7,26 @@ class WithLoss(nn.Cell):
     """A network and its loss, as one cell from a batch to a scalar.
 
     Args:
-        network (Cell): called with all columns of the batch but the last.
-        loss (Cell): called with what the network returns and the last column. Its parameters, if any, get names that begin with
-            'loss.', so that a checkpoint tells them from the network's.
+        network (Cell): called with the first columns of a batch; returns a Tensor or a tuple of them.
+        loss (Cell): called with what the network returns and the other columns. Its parameters, if any, get names that
+            begin with 'loss.', so that a checkpoint tells them from the network's.
+        inputs (int): how many columns are the network's.
 
     Inputs: the columns of a batch. Outputs: scalar loss.
     """
 
-    def __init__(self, network, loss):
+    def __init__(self, network, loss, inputs=1):
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
+        self.inputs = inputs
         loss.update_parameters_name('loss.')
 
     def construct(self, *columns):
-        return self.loss(self.network(*columns[:-1]), columns[-1])
+        outputs = self.network(*columns[:self.inputs])
+        if not isinstance(outputs, tuple):
+            outputs = (outputs,)
+        return self.loss(*outputs, *columns[self.inputs:])
 
 
 class TrainStep(nn.Cell):
