@@ -234,7 +234,8 @@ def hold_out_classes(data, amount, seed):
     classes = data.seen_class_ids
     size = amount if isinstance(amount, (int, np.integer)) else int(round(amount * len(classes)))
     if not 0 < size < len(classes):
-        raise InputError(f'validation split: holding out {amount} of {len(classes)} classes leaves one of two parts empty')
+        raise InputError(f'validation split: holding out {amount} of {len(classes)} classes leaves one of '
+                         'two parts empty')
     chosen = np.sort(np.random.default_rng(seed).permutation(len(classes))[:size])
     prototypes = tuple(rows[chosen] for rows in data.seen_prototypes)
     return _split(data, np.isin(data.train_labels, classes[chosen]), classes[chosen], prototypes)
