@@ -19,6 +19,9 @@ def replacing(path):
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'cannot write {path}: {error.strerror}') from error
+    try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:

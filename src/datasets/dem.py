@@ -241,6 +241,61 @@ def hold_out_classes(data, amount, seed):
     return _split(data, np.isin(data.train_labels, classes[chosen]), classes[chosen], prototypes)
 
 
+def _power_centred_features(train, rows):
+    def scale(rows):
+        return _unit(np.sign(rows) * np.sqrt(np.abs(rows)))
+
+    return _unit(scale(rows) - scale(train).mean(axis=0))
+
+
+def _power_centred_semantics(prototypes, rows):
+    def scale(rows):
+        return np.sign(rows) * np.sqrt(np.abs(rows))
+
+    mean = scale(prototypes).mean(axis=0)
+    return (scale(rows) - mean) / np.sqrt(np.square(scale(prototypes) - mean).mean())
+
+
+def _unit(rows):
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+# name -> (features of training images, rows) -> rows; name -> (semantics of seen classes, rows) -> rows.
+FEATURE_SCALING = {'none': lambda train, rows: rows, 'power_centred': _power_centred_features}
+SEMANTICS_SCALING = {'none': lambda prototypes, rows: rows, 'power_centred': _power_centred_semantics}
+
+
+def _scale_semantics(data, parts, name):
+    pairs = zip(data.seen_prototypes, parts)
+    return tuple(SEMANTICS_SCALING[name](prototypes, rows).astype(np.float32) for prototypes, rows in pairs)
+
+
+def scale_part(data, part, features='none', semantics='none'):
+    """Images to classify, and their classes, in the scale a recipe trains in.
+
+    'power_centred' features: signed square root and unit length (power normalisation, Perronnin et al., ECCV 2010,
+    section 3), minus the mean of the training images, unit length again. 'power_centred' semantics: signed square
+    root, minus the mean over the seen classes, divided by the root mean square of all that is left of them. The
+    statistics are those of the training data alone.
+
+    Args:
+        data (DemData): the training data as it was loaded, after any split.
+        part (EvalPart): left unchanged.
+        features, semantics (str): keys of FEATURE_SCALING and SEMANTICS_SCALING.
+
+    Returns:
+        EvalPart.
+    """
+    return replace(part, features=FEATURE_SCALING[features](data.train_features, part.features),
+                   semantics=_scale_semantics(data, part.semantics, semantics))
+
+
+def scale_train(data, features='none', semantics='none'):
+    """The training part of DemData in the scale a recipe trains in, see scale_part; its test part stays as it is."""
+    return replace(data, train_features=FEATURE_SCALING[features](data.train_features, data.train_features),
+                   train_semantics=_scale_semantics(data, data.train_semantics, semantics))
+
+
 def steps_per_epoch(count, batch_size, size=1):
     """Whole batches in an epoch of `count` images for each of `size` devices; the last short one is dropped.
 
@@ -269,6 +324,66 @@ class _Batches:
         return tuple(column[rows] for column in self.columns)
 
 
+def _shuffled_rows(count, batch_size, seed, epoch, rank, size, skip):
+    """The images of each batch of one device: int (steps left, batch_size); see create_train_dataset."""
+    steps = steps_per_epoch(count, batch_size, size)
+    if not 0 <= rank < size or not 0 <= skip < steps:
+        raise ValueError(f'rank {rank} of {size} devices, skip {skip} of {steps} steps')
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    return order[:steps * size * batch_size].reshape(steps, size, batch_size)[skip:, rank]
+
+
+class _PrototypeBatches:
+    """Batches of images beside the semantics of all seen classes, whose dropout is drawn from (seed, epoch, step)."""
+
+    def __init__(self, prototypes, hidden_dim, dropout, features, labels, rows, seed, first):
+        self.prototypes = prototypes
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.features = features
+        self.labels = labels
+        self.rows = rows
+        self.seed = seed
+        self.first = first
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, step):
+        rng = np.random.default_rng((*self.seed, self.first + step))
+
+        def keep(shape, share):
+            return (rng.random(shape, np.float32) >= share).astype(np.float32) / np.float32(1 - share)
+
+        rows = self.rows[step]
+        return (self.prototypes * keep(self.prototypes.shape, self.dropout[0]),
+                keep((len(self.prototypes), self.hidden_dim), self.dropout[1]), self.features[rows], self.labels[rows])
+
+
+def create_prototype_dataset(data, hidden_dim, dropout, batch_size, seed, epoch, rank=0, size=1, skip=0):
+    """One shuffled epoch of images, each batch beside all seen classes: what prototype_softmax is trained on.
+
+    Args:
+        data (DemData): with one kind of semantics.
+        hidden_dim (int): width of the network's last hidden layer.
+        dropout (two floats): share of the semantics and of the hidden units that is dropped; the rest is scaled up.
+        batch_size, seed, epoch, rank, size, skip: as for create_train_dataset.
+
+    Returns:
+        mindspore GeneratorDataset with the columns semantics (S, A), keep (S, hidden_dim) and feature (batch_size, V),
+        float32, and label (batch_size,) int32 in 0..S-1.
+
+    Raises:
+        InputError: batch_size is larger than the data (see steps_per_epoch).
+    """
+    rows = _shuffled_rows(len(data.train_features), batch_size, seed, epoch, rank, size, skip)
+    labels = np.searchsorted(data.seen_class_ids, data.train_labels).astype(np.int32)
+    source = _PrototypeBatches(data.seen_prototypes[0], hidden_dim, dropout, data.train_features, labels, rows,
+                               (seed, epoch, rank), skip)
+    return ds.GeneratorDataset(source, ['semantics', 'keep', 'feature', 'label'], shuffle=False, num_parallel_workers=1,
+                               python_multiprocessing=False)
+
+
 def create_train_dataset(features, semantics, batch_size, seed, epoch, rank=0, size=1, skip=0):
     """One shuffled epoch of training batches for one device.
 
@@ -292,11 +407,7 @@ def create_train_dataset(features, semantics, batch_size, seed, epoch, rank=0, s
         InputError: batch_size is larger than the data (see steps_per_epoch).
         ValueError: rank or skip out of range.
     """
-    steps = steps_per_epoch(len(features), batch_size, size)
-    if not 0 <= rank < size or not 0 <= skip < steps:
-        raise ValueError(f'rank {rank} of {size} devices, skip {skip} of {steps} steps')
-    order = np.random.default_rng((seed, epoch)).permutation(len(features))
-    rows = order[:steps * size * batch_size].reshape(steps, size, batch_size)[skip:, rank]
+    rows = _shuffled_rows(len(features), batch_size, seed, epoch, rank, size, skip)
     names = [f'semantics_{i}' for i in range(len(semantics))] + ['feature']
     return ds.GeneratorDataset(_Batches((*semantics, features), rows), names, shuffle=False, num_parallel_workers=1,
                                python_multiprocessing=False)

@@ -6,7 +6,10 @@ Every loss is a Cell: loss(embeddings (N, D), labels (N,)) -> scalar float32, co
            parameters are trained along with the network); 'pair' has no parameters and compares the rows of a batch.
     batch  'shuffle' any rows; 'triplet' rows (anchor, positive, negative); 'groups' P classes x 2 neighbouring rows;
            'identities' P identities x K consecutive rows, with an optional mask (N,) of the images that count.
+DEM's losses have neither: mse(mapped semantics (N, V), features (N, V)), and prototype_softmax, see there.
 """
+from mindspore import nn
+
 from src.errors import InputError
 from src.losses.arcmargin import ArcMarginLoss
 from src.losses.batch_hard_triplet import BatchHardTripletLoss
@@ -15,6 +18,7 @@ from src.losses.centroid_triplet import CentroidTripletLoss
 from src.losses.ctl import CTLLoss
 from src.losses.eml import EmlLoss
 from src.losses.npairs import NpairsLoss
+from src.losses.prototype_softmax import PrototypeSoftmaxLoss
 from src.losses.quadruplet import QuadrupletLoss
 from src.losses.softmax import SoftmaxLoss
 from src.losses.triplet import TripletLoss
@@ -30,6 +34,8 @@ LOSSES = {
     'centroid_triplet': CentroidTripletLoss,
     'batch_hard_triplet': BatchHardTripletLoss,
     'ctl': CTLLoss,
+    'mse': nn.MSELoss,
+    'prototype_softmax': PrototypeSoftmaxLoss,
 }
 
 

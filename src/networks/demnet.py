@@ -21,7 +21,8 @@ class PathNetwork(nn.Cell):
         sigmas (sequence of float): deviation of the Normal initial weights of every layer; biases start at 0.
         output_relu (bool): whether ReLU follows the last layer too, as published.
 
-    Inputs: (N, dims[0]) float32. Outputs: (N, dims[-1]) float32.
+    Inputs: semantics (N, dims[0]) float32; optionally keep (N, dims[-2]) float32, which the last hidden layer is
+    multiplied by: dropout, drawn with the batch so that a resumed training draws the same. Outputs: (N, dims[-1]) float32.
     """
 
     def __init__(self, dims, sigmas, output_relu=True):
@@ -32,10 +33,12 @@ class PathNetwork(nn.Cell):
         self.output_relu = output_relu
         self.input_widths = (dims[0],)
 
-    def construct(self, semantics):
+    def construct(self, semantics, keep=None):
         x = semantics
         for name in self.names[:-1]:
             x = mint.nn.functional.relu(getattr(self, name)(x))
+        if keep is not None:
+            x = x * keep
         x = getattr(self, self.names[-1])(x)
         return mint.nn.functional.relu(x) if self.output_relu else x
 

@@ -2,10 +2,11 @@
 from contextlib import nullcontext
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.datasets import dem
+from src.losses import create_loss
 from src.networks import create_network
 
 
@@ -13,7 +14,8 @@ class ZeroShot:
     """Training on seen classes, nearest prototype among the unseen ones.
 
     Args:
-        recipe (EasyDict): dataset, train_mode, data_path, network, batch_size, metric, validation ('seen_images',
+        recipe (EasyDict): dataset, train_mode, data_path, network, network_options, loss_name, loss_options,
+            dropout, batch_size, feature_scaling, semantics_scaling, metric, validation ('seen_images',
             'seen_classes', 'test_classes' or 'none') with validation_fraction, seed. Its network_options get the widths of
             the data.
         place (Place): which share of the batches is this process's.
@@ -32,11 +34,15 @@ class ZeroShot:
             self.train, self.held_out = dem.hold_out_images(self.train, recipe.validation_fraction, recipe.seed)
         elif training and recipe.validation == 'seen_classes':
             self.train, self.held_out = dem.hold_out_classes(self.train, recipe.validation_fraction, recipe.seed)
+        features, semantics = recipe.feature_scaling, recipe.semantics_scaling
+        self.held_out = dem.scale_part(self.train, self.held_out, features, semantics)
+        self.test = dem.scale_part(self.train, self.test, features, semantics)
+        self.train = dem.scale_train(self.train, features, semantics)
         widths = dict(zip(self.input_names(recipe), (rows.shape[1] for rows in self.test.semantics)))
         recipe.network_options.update(widths, visual_dim=self.test.features.shape[1])
         self.network = create_network(recipe.network, **recipe.network_options)
-        self.loss = nn.MSELoss()
-        self.inputs = len(widths)
+        self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
+        self.inputs = 2 if self._all_classes else len(widths)
 
     @staticmethod
     def input_names(recipe):
@@ -49,13 +55,21 @@ class ZeroShot:
         return [(width,) for width in network.input_widths]
 
     @property
+    def _all_classes(self):
+        return self.recipe.loss_name == 'prototype_softmax'
+
+    @property
     def steps_per_epoch(self):
         return dem.steps_per_epoch(len(self.train.train_features), self.recipe.batch_size, self.place.size)
 
     def train_dataset(self, epoch, skip):
-        """The batches (semantics..., feature) of one epoch, without its first `skip` steps."""
-        return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, self.recipe.batch_size,
-                                        self.recipe.seed, epoch, self.place.rank, self.place.size, skip)
+        """The batches of one epoch, without its first `skip` steps: (semantics..., feature), or for prototype_softmax
+        (semantics of all classes, dropout of the hidden layer, feature, label)."""
+        recipe = self.recipe
+        common = (recipe.batch_size, recipe.seed, epoch, self.place.rank, self.place.size, skip)
+        if self._all_classes:
+            return dem.create_prototype_dataset(self.train, recipe.network_options.hidden_dim, recipe.dropout, *common)
+        return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, *common)
 
     def reading(self):
         """Around a loop over train_dataset: names what cannot be read. Here all is in memory."""

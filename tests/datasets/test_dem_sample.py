@@ -115,8 +115,6 @@ def test_as_a_command(tmp_path):
     assert load_dem(folder, 'AwA', 'fusion').train_features.shape == (3200, 1024)
 
 
-@pytest.mark.xfail(strict=True, reason='src.files.replacing: its unlink raises when the parent is not a folder, and '
-                                       'hides the InputError; remove this mark once it is mended')
 def test_command_refuses_what_is_not_a_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     done = subprocess.run([sys.executable, '-m', 'src.datasets.dem_sample', str(tmp_path / 'file')], cwd=ROOT,

@@ -437,7 +437,8 @@ def test_every_loss_says_what_it_needs():
         loss = build(one)
         assert loss.batch in ('shuffle', 'triplet', 'groups', 'identities')
         assert loss.kind == ('element' if loss.trainable_params() else 'pair')
-    assert {one.name for one in CASES.values()} == set(LOSSES)
+    # DEM's two take no embeddings with labels; they are tested elsewhere.
+    assert {one.name for one in CASES.values()} == set(LOSSES) - {'mse', 'prototype_softmax'}
 
 
 def test_unknown_name_lists_the_names():

@@ -1,0 +1,34 @@
+"""Softmax over the cosine similarities of features to class prototypes."""
+import mindspore as ms
+from mindspore import nn, ops
+
+from src.losses.pairs import normalize
+
+
+class PrototypeSoftmaxLoss(nn.Cell):
+    """Cross entropy of scale * cosine(feature, prototype) over all seen classes.
+
+    Where DEM's mean squared error pulls every prototype to the mean of its class's features, this asks that a feature
+    be nearer, by the cosine it will be classified by, to its own prototype than to the others. It is the
+    normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), whose class weights are here the
+    network's output for the classes' semantics instead of free parameters.
+
+    Args:
+        scale (float): the inverse of the softmax's temperature.
+
+    Inputs:
+        prototypes (C, D) float: semantics of the C seen classes, mapped; features (N, D) float; labels (N,) int in
+        0..C-1, rows of prototypes. All are cast to float32.
+
+    Outputs:
+        scalar float32.
+    """
+
+    def __init__(self, scale=20.0):
+        super().__init__()
+        self.scale = scale
+
+    def construct(self, prototypes, features, labels):
+        prototypes = normalize(ops.cast(prototypes, ms.float32))
+        features = normalize(ops.cast(features, ms.float32))
+        return ops.cross_entropy(self.scale * ops.matmul(features, prototypes.T), labels)

@@ -1,0 +1,55 @@
+"""The softmax over class prototypes against loops and finite differences."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from loss_oracles import finite_differences
+from src.losses import create_loss
+
+
+def oracle(prototypes, features, labels, scale):
+    total = 0.0
+    for feature, label in zip(features, labels):
+        logits = []
+        for prototype in prototypes:
+            norms = np.sqrt((feature ** 2).sum() * (prototype ** 2).sum())
+            logits.append(scale * (feature @ prototype) / norms if norms > 1e-6 else 0.0)
+        top = max(logits)
+        total += top + np.log(sum(np.exp(logit - top) for logit in logits)) - logits[label]
+    return total / len(labels)
+
+
+@pytest.fixture(autouse=True)
+def pynative():
+    ms.set_device('CPU')
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+def random_case(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((4, 6)), rng.standard_normal((7, 6)), rng.integers(0, 4, 7).astype(np.int32)
+
+
+@pytest.mark.parametrize('scale', [1.0, 20.0])
+def test_value_and_gradient(scale):
+    prototypes, features, labels = random_case()
+    loss = create_loss('prototype_softmax', scale=scale)
+    inputs = Tensor(prototypes, ms.float32), Tensor(features, ms.float32), Tensor(labels)
+    value, gradients = ms.value_and_grad(loss, (0, 1))(*inputs)
+    assert value.shape == () and value.dtype == ms.float32
+    np.testing.assert_allclose(value.asnumpy(), oracle(prototypes, features, labels, scale), rtol=1e-5)
+    expected = finite_differences(lambda arrays: oracle(*arrays, labels, scale), [prototypes, features])
+    for given, wanted in zip(gradients, expected):
+        np.testing.assert_allclose(given.asnumpy(), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_zero_vectors_equal_prototypes_and_float16():
+    prototypes, features, labels = random_case(1)
+    prototypes[1], prototypes[2], features[0] = 0, prototypes[3], 0
+    loss = create_loss('prototype_softmax')
+    inputs = Tensor(prototypes, ms.float16), Tensor(features, ms.float16), Tensor(labels)
+    value, gradients = ms.value_and_grad(loss, (0, 1))(*inputs)
+    expected = oracle(prototypes.astype(np.float16).astype(float), features.astype(np.float16).astype(float), labels, 20.0)
+    np.testing.assert_allclose(value.asnumpy(), expected, rtol=1e-5)
+    assert all(np.isfinite(gradient.asnumpy()).all() for gradient in gradients)
