@@ -63,10 +63,11 @@ class ShuffleSampler(_Sampler):
 class TripletSampler(_Sampler):
     """Triplets (anchor, positive, negative), three consecutive rows; batch_size is a multiple of 3.
 
-    Every image that shares its class with another is the anchor of one triplet an epoch (bar the short last
-    batch), so an epoch is as many triplets as there are such images. Its positive is another image of the class and
-    its negative an image of another class, both uniformly at random. An image alone in its class is never
-    anchor nor positive, but may be a negative; `single_image_classes` counts such classes.
+    An epoch has about as many rows as the list has images, as the published training counts its epochs: a third of the
+    images are anchors, and in three epochs every image that shares its class with another has been one (bar the short
+    last batches). The positive is another image of the class and the negative an image of another class, both uniformly
+    at random. An image alone in its class is never anchor nor positive, but may be a negative;
+    `single_image_classes` counts such classes.
 
     Raises InputError when there is no class with two images or only one class.
     """
@@ -77,14 +78,16 @@ class TripletSampler(_Sampler):
         if len(self.counts) < 2 or self.single_image_classes == len(self.counts):
             raise InputError(f'triplets need two classes, one of them with two images; the list of {len(self.labels)} '
                              f'images has {len(self.counts)} class(es), {self.single_image_classes} of one image')
-        self._set_steps(int(self.counts[self.counts > 1].sum()), 'anchors')
+        self.third = int(self.counts[self.counts > 1].sum()) // 3
+        self._set_steps(self.third, 'anchors')
 
     def epoch(self, e):
-        rng = self._rng(e)
-        by_class = self._shuffled_by_class(rng)
+        by_class = self._shuffled_by_class(self._rng(e // 3 * 3))
         classes = self.labels[by_class]
         # places are positions in by_class, where a class is the run starts[c] .. starts[c] + counts[c] - 1
-        anchors = rng.permutation(np.flatnonzero(self.counts[classes] > 1))
+        anchors = self._rng(e // 3 * 3 + 1).permutation(np.flatnonzero(self.counts[classes] > 1))
+        anchors = anchors[e % 3 * self.third:][:self.third]
+        rng = np.random.default_rng((self.seed, e, 3))
         starts, counts = self.starts[classes[anchors]], self.counts[classes[anchors]]
         positives = starts + (anchors - starts + rng.integers(1, counts)) % counts
         negatives = rng.integers(0, len(by_class) - counts)
