@@ -78,12 +78,13 @@ class MetricLearning:
         self.network = create_network(recipe.network, **recipe.network_options)
         if training and recipe.pretrained:
             self._start_from(recipe.pretrained)
+        embedding_size = self.network.out_channels
         if place.target == 'Ascend':
             self.network = amp.auto_mixed_precision(self.network, 'O2')
         if training:
             options = dict(recipe.loss_options)
             if LOSSES[recipe.loss_name].kind == 'element':
-                options.update(num_classes=recipe.class_num, embedding_size=self.network.out_channels)
+                options.update(num_classes=recipe.class_num, embedding_size=embedding_size)
             self.loss = create_loss(recipe.loss_name, **options)
             self.sampler = self._create_sampler()
 
