@@ -25,6 +25,7 @@ _DEM = dict(
     beta1=0.01,
     epoch_size=100, interval_step=100, run_eval=True,
     network_options={}, loss_name='mse', loss_options={}, feature_scaling='none', semantics_scaling='none',
+    dropout=None,
     validation='seen_images', validation_fraction=0.05,
 )
 _AWA = dict(_DEM, dataset='AwA', batch_size=64)
@@ -38,9 +39,14 @@ _CUB_FUSION = dict(_CUB, train_mode='fusion', network='cub_fusion', metric='cosi
 # Found on held-out seen classes; what each choice contributes is in the README. The network maps all seen classes in
 # every step and is trained to rank them by the cosine that classifies.
 _RANKED = dict(
-    loss_name='prototype_softmax', loss_options={'scale': 20.0}, metric='cosine', beta1=0.9, clip_norm=0.0,
-    feature_scaling='power_centred', semantics_scaling='power_centred', dropout=[0.2, 0.5], lr_mode='cosine',
+    loss_name='prototype_softmax', metric='cosine', beta1=0.9, clip_norm=0.0, batch_size=200, lr_mode='cosine',
+    lr_max=2e-4, interval_step=20, feature_scaling='centred', validation='none',
 )
+_RANKED_AWA = dict(_RANKED, loss_options={'scale': 20.0, 'label_smoothing': 0.1}, semantics_scaling='centred', epoch_size=2)
+_RANKED_CUB = dict(_RANKED, loss_options={'scale': 30.0, 'label_smoothing': 0.1}, semantics_scaling='root_centred',
+                   dropout=[0.2, 0.5], epoch_size=6)
+_TWO_LAYERS = {'hidden_dim': 700, 'output_relu': False, 'sigmas': [0.01, 0.001]}
+_FUSED_LAYERS = {'output_relu': False, 'sigmas': [0.01, 0.01, 0.001]}
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
 # ResNet50 on Stanford Online Products, as the published metric_learn trains it: the half set on 8 devices.
@@ -78,9 +84,10 @@ RECIPES = {
     ('CUB', 'att', 'published'): _CUB_ATT,
     ('CUB', 'word', 'published'): _CUB_WORD,
     ('CUB', 'fusion', 'published'): _CUB_FUSION,
-    ('CUB', 'att', 'ranked'): {
-        **_CUB_ATT, **_RANKED, 'batch_size': 200, 'epoch_size': 6, 'lr_max': 6e-4,
-        'network_options': {'hidden_dim': 1024, 'output_relu': False, 'sigmas': [0.01, 0.001]}},
+    ('CUB', 'att', 'ranked'): {**_CUB_ATT, **_RANKED_CUB, 'network_options': _TWO_LAYERS},
+    ('AwA', 'att', 'ranked'): {**_AWA_ATT, **_RANKED_AWA, 'network_options': _TWO_LAYERS},
+    ('AwA', 'word', 'ranked'): {**_AWA_WORD, **_RANKED_AWA, 'network_options': {'output_relu': False, 'sigmas': [0.001]}},
+    ('AwA', 'fusion', 'ranked'): {**_AWA_FUSION, **_RANKED_AWA, 'network_options': _FUSED_LAYERS},
     ('AwA', 'att', 'paper'): dict(_AWA_ATT, beta1=0.9, weight_decay=1e-2),
     ('AwA', 'word', 'paper'): dict(_AWA_WORD, beta1=0.9, weight_decay=1e-3),
     ('AwA', 'fusion', 'paper'): dict(_AWA_FUSION, **_PAPER_FUSION),

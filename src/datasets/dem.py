@@ -241,28 +241,24 @@ def hold_out_classes(data, amount, seed):
     return _split(data, np.isin(data.train_labels, classes[chosen]), classes[chosen], prototypes)
 
 
-def _power_centred_features(train, rows):
-    def scale(rows):
-        return _unit(np.sign(rows) * np.sqrt(np.abs(rows)))
-
-    return _unit(scale(rows) - scale(train).mean(axis=0))
+def _centred_features(train, rows):
+    centred = rows - train.mean(axis=0)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
 
 
-def _power_centred_semantics(prototypes, rows):
-    def scale(rows):
-        return np.sign(rows) * np.sqrt(np.abs(rows))
-
-    mean = scale(prototypes).mean(axis=0)
-    return (scale(rows) - mean) / np.sqrt(np.square(scale(prototypes) - mean).mean())
+def _centred_semantics(prototypes, rows):
+    mean = prototypes.mean(axis=0)
+    return (rows - mean) / np.sqrt(np.square(prototypes - mean).mean())
 
 
-def _unit(rows):
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+def _root_centred_semantics(prototypes, rows):
+    return _centred_semantics(*(np.sign(x) * np.sqrt(np.abs(x)) for x in (prototypes, rows)))
 
 
 # name -> (features of training images, rows) -> rows; name -> (semantics of seen classes, rows) -> rows.
-FEATURE_SCALING = {'none': lambda train, rows: rows, 'power_centred': _power_centred_features}
-SEMANTICS_SCALING = {'none': lambda prototypes, rows: rows, 'power_centred': _power_centred_semantics}
+FEATURE_SCALING = {'none': lambda train, rows: rows, 'centred': _centred_features}
+SEMANTICS_SCALING = {'none': lambda prototypes, rows: rows, 'centred': _centred_semantics,
+                     'root_centred': _root_centred_semantics}
 
 
 def _scale_semantics(data, parts, name):
@@ -273,10 +269,9 @@ def _scale_semantics(data, parts, name):
 def scale_part(data, part, features='none', semantics='none'):
     """Images to classify, and their classes, in the scale a recipe trains in.
 
-    'power_centred' features: signed square root and unit length (power normalisation, Perronnin et al., ECCV 2010,
-    section 3), minus the mean of the training images, unit length again. 'power_centred' semantics: signed square
-    root, minus the mean over the seen classes, divided by the root mean square of all that is left of them. The
-    statistics are those of the training data alone.
+    'centred' features: minus the mean of the training images, then unit length. 'centred' semantics: minus the mean
+    over the seen classes, divided by the root mean square of all that is left of them; 'root_centred' takes signed square
+    roots first. The statistics are those of the training data alone.
 
     Args:
         data (DemData): the training data as it was loaded, after any split.
@@ -336,12 +331,11 @@ def _shuffled_rows(count, batch_size, seed, epoch, rank, size, skip):
 class _PrototypeBatches:
     """Batches of images beside the semantics of all seen classes, whose dropout is drawn from (seed, epoch, step)."""
 
-    def __init__(self, prototypes, hidden_dim, dropout, features, labels, rows, seed, first):
-        self.prototypes = prototypes
+    def __init__(self, semantics, hidden_dim, dropout, images, rows, seed, first):
+        self.semantics = semantics
         self.hidden_dim = hidden_dim
         self.dropout = dropout
-        self.features = features
-        self.labels = labels
+        self.images = images
         self.rows = rows
         self.seed = seed
         self.first = first
@@ -350,38 +344,41 @@ class _PrototypeBatches:
         return len(self.rows)
 
     def __getitem__(self, step):
+        images = tuple(column[self.rows[step]] for column in self.images)
+        if self.dropout is None:
+            return (*self.semantics, *images)
         rng = np.random.default_rng((*self.seed, self.first + step))
 
         def keep(shape, share):
             return (rng.random(shape, np.float32) >= share).astype(np.float32) / np.float32(1 - share)
 
-        rows = self.rows[step]
-        return (self.prototypes * keep(self.prototypes.shape, self.dropout[0]),
-                keep((len(self.prototypes), self.hidden_dim), self.dropout[1]), self.features[rows], self.labels[rows])
+        semantics = (rows * keep(rows.shape, self.dropout[0]) for rows in self.semantics)
+        return (*semantics, keep((len(self.semantics[0]), self.hidden_dim), self.dropout[1]), *images)
 
 
-def create_prototype_dataset(data, hidden_dim, dropout, batch_size, seed, epoch, rank=0, size=1, skip=0):
+def create_prototype_dataset(data, batch_size, seed, epoch, rank=0, size=1, skip=0, dropout=None, hidden_dim=0):
     """One shuffled epoch of images, each batch beside all seen classes: what prototype_softmax is trained on.
 
     Args:
-        data (DemData): with one kind of semantics.
-        hidden_dim (int): width of the network's last hidden layer.
-        dropout (two floats): share of the semantics and of the hidden units that is dropped; the rest is scaled up.
+        data (DemData): the training part.
         batch_size, seed, epoch, rank, size, skip: as for create_train_dataset.
+        dropout (two floats or None): share of the semantics and of the hidden units that is dropped; the rest is
+            scaled up.
+        hidden_dim (int): width of the hidden layer that is dropped out.
 
     Returns:
-        mindspore GeneratorDataset with the columns semantics (S, A), keep (S, hidden_dim) and feature (batch_size, V),
-        float32, and label (batch_size,) int32 in 0..S-1.
+        mindspore GeneratorDataset with the columns semantics_0 (S, A_0) ... , with dropout keep (S, hidden_dim), and
+        feature (batch_size, V), all float32, and label (batch_size,) int32 in 0..S-1.
 
     Raises:
         InputError: batch_size is larger than the data (see steps_per_epoch).
     """
     rows = _shuffled_rows(len(data.train_features), batch_size, seed, epoch, rank, size, skip)
     labels = np.searchsorted(data.seen_class_ids, data.train_labels).astype(np.int32)
-    source = _PrototypeBatches(data.seen_prototypes[0], hidden_dim, dropout, data.train_features, labels, rows,
-                               (seed, epoch, rank), skip)
-    return ds.GeneratorDataset(source, ['semantics', 'keep', 'feature', 'label'], shuffle=False, num_parallel_workers=1,
-                               python_multiprocessing=False)
+    semantics = data.seen_prototypes
+    source = _PrototypeBatches(semantics, hidden_dim, dropout, (data.train_features, labels), rows, (seed, epoch, rank), skip)
+    names = [f'semantics_{i}' for i in range(len(semantics))] + ['keep'] * (dropout is not None) + ['feature', 'label']
+    return ds.GeneratorDataset(source, names, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
 
 
 def create_train_dataset(features, semantics, batch_size, seed, epoch, rank=0, size=1, skip=0):

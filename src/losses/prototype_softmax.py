@@ -3,6 +3,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from src.losses.pairs import normalize
+from src.losses.softmax import cross_entropy
 
 
 class PrototypeSoftmaxLoss(nn.Cell):
@@ -15,6 +16,7 @@ class PrototypeSoftmaxLoss(nn.Cell):
 
     Args:
         scale (float): the inverse of the softmax's temperature.
+        label_smoothing (float): e of the target (1 - e) onehot + e / C.
 
     Inputs:
         prototypes (C, D) float: semantics of the C seen classes, mapped; features (N, D) float; labels (N,) int in
@@ -24,11 +26,13 @@ class PrototypeSoftmaxLoss(nn.Cell):
         scalar float32.
     """
 
-    def __init__(self, scale=20.0):
+    def __init__(self, scale=20.0, label_smoothing=0.0):
         super().__init__()
         self.scale = scale
+        self.label_smoothing = label_smoothing
 
     def construct(self, prototypes, features, labels):
         prototypes = normalize(ops.cast(prototypes, ms.float32))
         features = normalize(ops.cast(features, ms.float32))
-        return ops.cross_entropy(self.scale * ops.matmul(features, prototypes.T), labels)
+        logits = self.scale * ops.matmul(features, prototypes.T)
+        return cross_entropy(logits, labels, self.label_smoothing).mean()

@@ -42,7 +42,7 @@ class ZeroShot:
         recipe.network_options.update(widths, visual_dim=self.test.features.shape[1])
         self.network = create_network(recipe.network, **recipe.network_options)
         self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
-        self.inputs = 2 if self._all_classes else len(widths)
+        self.inputs = len(widths) + (recipe.dropout is not None)
 
     @staticmethod
     def input_names(recipe):
@@ -55,20 +55,16 @@ class ZeroShot:
         return [(width,) for width in network.input_widths]
 
     @property
-    def _all_classes(self):
-        return self.recipe.loss_name == 'prototype_softmax'
-
-    @property
     def steps_per_epoch(self):
         return dem.steps_per_epoch(len(self.train.train_features), self.recipe.batch_size, self.place.size)
 
     def train_dataset(self, epoch, skip):
         """The batches of one epoch, without its first `skip` steps: (semantics..., feature), or for prototype_softmax
-        (semantics of all classes, dropout of the hidden layer, feature, label)."""
+        (semantics of all classes..., dropout of the hidden layer if any, feature, label)."""
         recipe = self.recipe
         common = (recipe.batch_size, recipe.seed, epoch, self.place.rank, self.place.size, skip)
-        if self._all_classes:
-            return dem.create_prototype_dataset(self.train, recipe.network_options.hidden_dim, recipe.dropout, *common)
+        if recipe.loss_name == 'prototype_softmax':
+            return dem.create_prototype_dataset(self.train, *common, recipe.dropout, recipe.network_options.get('hidden_dim', 0))
         return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, *common)
 
     def reading(self):

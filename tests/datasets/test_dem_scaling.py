@@ -15,20 +15,15 @@ def data(seed=0, classes=5, images=40):
 
 
 def naive_features(train, rows):
-    def power(row):
-        root = [np.sign(v) * abs(v) ** 0.5 for v in row]
-        length = sum(v * v for v in root) ** 0.5
-        return np.array([v / length for v in root])
-
-    mean = sum(power(row.astype(float)) for row in train) / len(train)
-    centred = [power(row.astype(float)) - mean for row in rows]
+    mean = sum(row.astype(float) for row in train) / len(train)
+    centred = [row.astype(float) - mean for row in rows]
     return np.array([row / (row @ row) ** 0.5 for row in centred])
 
 
-def test_power_centred_equals_its_definition():
+def test_centred_equals_its_definition():
     loaded = data()
-    part = scale_part(loaded, loaded.test, 'power_centred', 'power_centred')
-    train = scale_train(loaded, 'power_centred', 'power_centred')
+    part = scale_part(loaded, loaded.test, 'centred', 'root_centred')
+    train = scale_train(loaded, 'centred', 'root_centred')
     np.testing.assert_allclose(part.features, naive_features(loaded.train_features, loaded.test_features), atol=1e-5)
     np.testing.assert_allclose(train.train_features, naive_features(loaded.train_features, loaded.train_features), atol=1e-5)
     root = np.sqrt(loaded.seen_prototypes[0].astype(float))
@@ -43,8 +38,8 @@ def test_statistics_are_the_training_datas_alone():
     loaded, other = data(), data(seed=1)
     with_other_test = DemData(**{**vars(loaded), 'test_features': other.test_features,
                                  'test_semantics': other.test_semantics})
-    one = scale_part(loaded, loaded.test, 'power_centred', 'power_centred')
-    same = scale_part(with_other_test, loaded.test, 'power_centred', 'power_centred')
+    one = scale_part(loaded, loaded.test, 'centred', 'root_centred')
+    same = scale_part(with_other_test, loaded.test, 'centred', 'root_centred')
     np.testing.assert_array_equal(one.features, same.features)
     np.testing.assert_array_equal(one.semantics[0], same.semantics[0])
 
@@ -62,7 +57,7 @@ def read(dataset):
 @pytest.mark.parametrize('rank, size', [(0, 1), (0, 2), (1, 2)])
 def test_prototype_batches(rank, size):
     loaded = data()
-    batches = read(create_prototype_dataset(loaded, 16, (0.25, 0.5), 6, 3, 2, rank, size))
+    batches = read(create_prototype_dataset(loaded, 6, 3, 2, rank, size, 0, (0.25, 0.5), 16))
     assert len(batches) == 40 // (6 * size)
     kept = []
     for semantics, keep, features, labels in batches:
@@ -77,10 +72,16 @@ def test_prototype_batches(rank, size):
     assert 0.3 < np.mean([keep > 0 for keep in kept]) < 0.7
 
 
+def test_without_dropout_the_semantics_are_whole():
+    loaded = data()
+    for semantics, features, labels in read(create_prototype_dataset(loaded, 6, 3, 2)):
+        np.testing.assert_array_equal(semantics, loaded.seen_prototypes[0])
+
+
 def test_an_epoch_entered_half_way_goes_on_as_it_would_have():
     loaded = data()
-    whole = read(create_prototype_dataset(loaded, 16, (0.2, 0.5), 6, 3, 2))
-    rest = read(create_prototype_dataset(loaded, 16, (0.2, 0.5), 6, 3, 2, skip=4))
+    whole = read(create_prototype_dataset(loaded, 6, 3, 2, dropout=(0.2, 0.5), hidden_dim=16))
+    rest = read(create_prototype_dataset(loaded, 6, 3, 2, skip=4, dropout=(0.2, 0.5), hidden_dim=16))
     assert len(rest) == len(whole) - 4
     for one, other in zip(whole[4:], rest):
         for a, b in zip(one, other):

@@ -8,7 +8,7 @@ from loss_oracles import finite_differences
 from src.losses import create_loss
 
 
-def oracle(prototypes, features, labels, scale):
+def oracle(prototypes, features, labels, scale, smoothing=0.0):
     total = 0.0
     for feature, label in zip(features, labels):
         logits = []
@@ -16,7 +16,10 @@ def oracle(prototypes, features, labels, scale):
             norms = np.sqrt((feature ** 2).sum() * (prototype ** 2).sum())
             logits.append(scale * (feature @ prototype) / norms if norms > 1e-6 else 0.0)
         top = max(logits)
-        total += top + np.log(sum(np.exp(logit - top) for logit in logits)) - logits[label]
+        log_sum = top + np.log(sum(np.exp(logit - top) for logit in logits))
+        for c, logit in enumerate(logits):
+            target = (1 - smoothing) * (c == label) + smoothing / len(logits)
+            total += target * (log_sum - logit)
     return total / len(labels)
 
 
@@ -31,15 +34,15 @@ def random_case(seed=0):
     return rng.standard_normal((4, 6)), rng.standard_normal((7, 6)), rng.integers(0, 4, 7).astype(np.int32)
 
 
-@pytest.mark.parametrize('scale', [1.0, 20.0])
-def test_value_and_gradient(scale):
+@pytest.mark.parametrize('scale, smoothing', [(1.0, 0.0), (20.0, 0.0), (5.0, 0.1)])
+def test_value_and_gradient(scale, smoothing):
     prototypes, features, labels = random_case()
-    loss = create_loss('prototype_softmax', scale=scale)
+    loss = create_loss('prototype_softmax', scale=scale, label_smoothing=smoothing)
     inputs = Tensor(prototypes, ms.float32), Tensor(features, ms.float32), Tensor(labels)
     value, gradients = ms.value_and_grad(loss, (0, 1))(*inputs)
     assert value.shape == () and value.dtype == ms.float32
-    np.testing.assert_allclose(value.asnumpy(), oracle(prototypes, features, labels, scale), rtol=1e-5)
-    expected = finite_differences(lambda arrays: oracle(*arrays, labels, scale), [prototypes, features])
+    np.testing.assert_allclose(value.asnumpy(), oracle(prototypes, features, labels, scale, smoothing), rtol=1e-5)
+    expected = finite_differences(lambda arrays: oracle(*arrays, labels, scale, smoothing), [prototypes, features])
     for given, wanted in zip(gradients, expected):
         np.testing.assert_allclose(given.asnumpy(), wanted, rtol=1e-3, atol=1e-5)
 
