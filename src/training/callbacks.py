@@ -189,7 +189,7 @@ class Stop(Callback):
     """Ends the training after the last step, or after the step under way when SIGINT or SIGTERM comes.
 
     Within `with`, the signals are noted; `signal` is then the same in all processes of a distributed training, which
-    stop after the same step.
+    stop after the same step. Once MindSpore has run a graph, its own handler turns SIGINT into SIGTERM.
 
     Args:
         run (Run): says how many steps are done.

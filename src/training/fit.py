@@ -2,7 +2,6 @@
 import json
 import os
 import platform
-import signal
 import time
 from pathlib import Path
 
@@ -120,10 +119,10 @@ def fit(system, recipe, place, folder, resume=False):
                                  system.network, own, facts, verbose)]
     callbacks += [save, stop, StartClock(record)]
     model = Model(cell)
-    if verbose:
-        print('============== Starting Training ==============', flush=True)
     began = time.perf_counter()
     with stop:
+        if verbose:
+            print('============== Starting Training ==============', flush=True)
         while run.step < total and not stop.signal:
             epoch, skip = divmod(run.step, per_epoch)
             try:
@@ -136,7 +135,7 @@ def fit(system, recipe, place, folder, resume=False):
                                  'data') from error
         if stop.signal:
             save.save()
-            print(f'{signal.Signals(stop.signal).name}: stopped after step {run.step} of {total}, saved '
+            print(f'stopped by a signal after step {run.step} of {total}, saved '
                   f'{states.path(states.place(run.step))}; --resume goes on from there', flush=True)
             raise SystemExit(128 + stop.signal)
     save_cell(system.network, own / LAST, facts)
