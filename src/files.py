@@ -28,3 +28,9 @@ def replacing(path):
         raise InputError(f'cannot write {path}: {error.strerror or error}') from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder):
+    """Remove what `replacing` left in a folder where its process was killed; nobody else may be writing there."""
+    for path in Path(folder).glob('.*.part.*'):
+        path.unlink(missing_ok=True)

@@ -52,12 +52,12 @@ FLAGS = [
     ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs'])),
     ((TRAIN,), ['--recipe'], dict(help='a named set of hyper-parameters of src/config.py')),
     # Checkpoints and results.
-    ((TRAIN,), ['--save_ckpt', '--model_save_dir'], dict(default='output', help='folder for all that is written')),
+    ((TRAIN,), ['--save_ckpt', '--model_save_dir'], dict(help='folder for all that is written; default: output')),
     ((TRAIN,), ['--pretrained', '--ckpt_path', '--pretrained_model'], dict(help='weights to start from')),
     ((EVAL, EXPORT, INFER), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'],
      dict(help='a checkpoint, or the folder of a training')),
     ((TRAIN,), ['--resume'], dict(action='store_true', help='go on from the last training state in the folder')),
-    ((TRAIN,), ['--checkpoint'], dict(help='resume from the last state in this folder, or the folder of this state')),
+    ((TRAIN,), ['--checkpoint'], dict(help='go on from this training state, or from the last one in this folder')),
     ((TRAIN,), ['--run_eval'], dict(type=boolean, help='evaluate on the test classes at the end')),
     ((EVAL,), ['--result_file'], dict(help='write the figures to this file as JSON too')),
     # Hyper-parameters that go before the recipe's.
@@ -132,9 +132,12 @@ def parse_args(door, argv=None):
 
 
 def run(main):
-    """Run the main function of a door; bad input becomes one line on standard error and exit code 2."""
+    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C and 130."""
     try:
         main()
     except InputError as error:
         print(f'{sys.argv[0]}: error: {error}', file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f'{sys.argv[0]}: interrupted', file=sys.stderr)
+        sys.exit(130)

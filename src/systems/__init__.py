@@ -47,7 +47,8 @@ def find_checkpoint(path):
         return path
     if (path / LAST).is_file():
         return path / LAST
-    states = sorted(path.glob('*.ckpt'), key=lambda p: p.stat().st_mtime)
+    # A dot begins what a killed training left unfinished.
+    states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
     if not states:
         raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
     return states[-1]

@@ -47,6 +47,9 @@ class Position(Callback):
         params.cur_step_num = self.run.step
         params.batch_num = self.steps_per_epoch
 
+    def on_train_epoch_begin(self, run_context):
+        run_context.original_args().cur_epoch_num = self.run.step // self.steps_per_epoch + 1
+
 
 class Record(Callback):
     """Counts steps, seconds and losses into the run and prints a line an epoch with the rate and the time left.
@@ -149,6 +152,8 @@ class Validation(Callback):
 class SaveStates(Callback):
     """Saves the training state every so many steps and at the last one.
 
+    Older states go when every process has saved its newer one: whenever one is killed, all have one in common.
+
     Args:
         run (Run): saved with it.
         states (TrainingStates): where.
@@ -156,9 +161,10 @@ class SaveStates(Callback):
         every (int): steps.
         last (int): the last step.
         facts (dict): saved with it.
+        place (Place): this process among the others.
     """
 
-    def __init__(self, run, states, cell, every, last, facts):
+    def __init__(self, run, states, cell, every, last, facts, place):
         super().__init__()
         self.run = run
         self.states = states
@@ -166,6 +172,7 @@ class SaveStates(Callback):
         self.every = every
         self.last = last
         self.facts = facts
+        self.place = place
 
     def on_train_step_end(self, run_context):
         if self.run.step % self.every == 0 or self.run.step == self.last:
@@ -174,12 +181,15 @@ class SaveStates(Callback):
     def save(self):
         """Save the state as it is now."""
         self.states.save(self.cell, self.run.step, {**self.facts, 'run': asdict(self.run)})
+        gather([0], self.place)
+        self.states.prune()
 
 
 class Stop(Callback):
     """Ends the training after the last step, or after the step under way when SIGINT or SIGTERM comes.
 
-    Within `with`, the signals set `signal`; all processes of a distributed training stop after the same step.
+    Within `with`, the signals are noted; `signal` is then the same in all processes of a distributed training, which
+    stop after the same step. Once MindSpore has run a graph, its own handler turns SIGINT into SIGTERM.
 
     Args:
         run (Run): says how many steps are done.
@@ -193,6 +203,7 @@ class Stop(Callback):
         self.last = last
         self.place = place
         self.signal = 0
+        self._noted = 0
         self._before = {}
 
     def __enter__(self):
@@ -205,10 +216,10 @@ class Stop(Callback):
             signal.signal(number, handler)
 
     def _note(self, number, frame):
-        self.signal = number
+        self._noted = number
 
     def on_train_step_end(self, run_context):
         # A process that stopped alone would leave the others waiting for its gradients.
-        self.signal = int(np.max(gather([self.signal], self.place)))
+        self.signal = int(np.max(gather([self._noted], self.place)))
         if self.signal or self.run.step >= self.last:
             run_context.request_stop()

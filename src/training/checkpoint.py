@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mindspore as ms
 
+from src.config import RENAMED
 from src.errors import InputError
 from src.files import replacing
 from src.networks.weights import read_weights
@@ -72,14 +73,14 @@ def saved_recipe(path):
 class TrainingStates:
     """The training states in a folder, named PREFIX-EPOCH_STEP.ckpt as MindSpore's ModelCheckpoint names them.
 
-    A state holds the network, the loss, the optimizer and the facts a resumed training goes on from. Epochs and steps
-    within an epoch count from 1.
+    A state holds the network, the loss, the optimizer and the facts a resumed training goes on from. Where one is
+    asked for by its place, that is (epoch, step within the epoch), both counted from 1.
 
     Args:
         folder: where they are; made when the first one is written.
         prefix (str): how their names begin.
-        steps_per_epoch (int): by which EPOCH_STEP becomes a number of steps.
-        keep (int): how many of the newest stay. The older ones go after the newer one is in place.
+        steps_per_epoch (int): by which a number of steps becomes a place.
+        keep (int): how many of the newest stay.
     """
 
     def __init__(self, folder, prefix, steps_per_epoch, keep):
@@ -87,56 +88,112 @@ class TrainingStates:
         self.prefix = prefix
         self.steps_per_epoch = steps_per_epoch
         self.keep = keep
-        self.stale = []
+        self.stale = set()
 
-    def replace_existing(self):
-        """Count the states of an earlier training as stale: they go once this training has saved its first."""
-        self.stale = [self.path(step) for step in self.steps()]
-
-    def path(self, step):
-        """The file of the state after `step` steps of training."""
+    def place(self, step):
+        """The place after `step` steps of training."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
-        return self.folder / f'{self.prefix}-{epoch + 1}_{within + 1}.ckpt'
+        return epoch + 1, within + 1
 
-    def steps(self):
-        """The steps after which there are states, ascending."""
-        names = (re.fullmatch(re.escape(self.prefix) + r'-(\d+)_(\d+)\.ckpt', p.name) for p in self.folder.glob('*.ckpt'))
-        return sorted((int(m[1]) - 1) * self.steps_per_epoch + int(m[2]) for m in names if m)
+    def path(self, place):
+        """The file of the state at a place."""
+        return self.folder / f'{self.prefix}-{place[0]}_{place[1]}.ckpt'
+
+    def place_of(self, name):
+        """The place that a file name says, None where it is no name of a state."""
+        found = re.fullmatch(re.escape(self.prefix) + r'-([1-9]\d*)_([1-9]\d*)\.ckpt', name)
+        return found and (int(found[1]), int(found[2]))
+
+    def places(self):
+        """Where there are states, ascending."""
+        return sorted(filter(None, (self.place_of(path.name) for path in self.folder.glob('*.ckpt'))))
+
+    def start_after(self, place=(0, 0)):
+        """Count the states after a place as stale: they go once this training has saved its next one."""
+        self.stale = {other for other in self.places() if other > place}
 
     def save(self, cell, step, facts):
-        """Write the state after `step` steps, with a dict of facts, and remove those that are no longer kept."""
-        save_cell(cell, self.path(step), {**facts, 'steps_per_epoch': self.steps_per_epoch})
-        for old in self.stale:
-            if old != self.path(step):
-                old.unlink(missing_ok=True)
-        self.stale = []
-        for old in self.steps()[:-self.keep]:
-            self.path(old).unlink(missing_ok=True)
+        """Write the state after `step` steps, with a dict of facts."""
+        save_cell(cell, self.path(self.place(step)), {**facts, 'steps_per_epoch': self.steps_per_epoch})
+        self.stale.discard(self.place(step))
 
-    def load(self, cell, step):
-        """Put the state after `step` steps into `cell`.
+    def prune(self):
+        """Remove the stale states and all but the newest `keep` others."""
+        fresh = [place for place in self.places() if place not in self.stale]
+        for place in [*self.stale, *fresh[:-self.keep]]:
+            self.path(place).unlink(missing_ok=True)
+        self.stale.clear()
+
+    def load(self, cell, place, facts):
+        """Put the state at a place into `cell`.
+
+        Args:
+            cell (Cell): as it was when the state was saved.
+            place (tuple): of places().
+            facts (dict): the 'recipe' and 'device_num' of this training, which must be those of the state; but the data
+                may have moved.
 
         Returns:
             dict of the facts it was saved with.
 
         Raises:
-            InputError: the file is broken (the one before it is offered), or of another network, loss or recipe.
+            InputError: the file is broken (the one before it is offered), or of another recipe, network, loss or data.
         """
-        path = self.path(step)
+        path = self.path(place)
+        if not path.is_file():
+            raise InputError(f'{path}: no such training state')
         try:
             state = read_checkpoint(path)
         except InputError as error:
-            before = [s for s in self.steps() if s < step]
+            before = [other for other in self.places() if other < place]
             advice = f'remove it to go on from {self.path(before[-1]).name}' if before else 'there is none before it'
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        facts = json.loads(state.pop('facts', '{}'))
+        saved = json.loads(state.pop('facts', '{}'))
+        then, now = _settings(saved), _settings(facts)
+        for name in sorted(set(then) | set(now)):
+            if then.get(name) != now.get(name):
+                raise InputError(f'{path}: was trained with {name} {then.get(name)}, now it is {now.get(name)}; resume '
+                                 'with the flags it was started with, or train in another folder')
         mine = {p.name: p for p in cell.get_parameters()}
         wrong = sorted(set(mine) ^ set(state)) or [n for n in mine if mine[n].shape != state[n].shape]
-        if wrong:
-            raise InputError(f'{path}: a training of another network or recipe (they differ in {wrong[0]}); '
-                             'resume with the flags it was started with')
-        if facts.pop('steps_per_epoch', None) != self.steps_per_epoch:
-            raise InputError(f'{path}: made with another --batch_size or other data; resume with the flags it was started with')
+        if wrong or saved.get('steps_per_epoch') != self.steps_per_epoch:
+            raise InputError(f'{path}: a training of another network or other data '
+                             f'({wrong[0] if wrong else "steps per epoch"} is not the same); give the data it was '
+                             'started with, or train in another folder')
         for name, parameter in mine.items():
             parameter.set_data(state[name])
-        return facts
+        return saved
+
+
+def _settings(facts):
+    """Recipe and number of devices as one flat dict, named like the flags."""
+    flag = {entry: name for name, entry in RENAMED.items()}
+    settings = {'device_num': facts.get('device_num')}
+    for entry, value in facts.get('recipe', {}).items():
+        if entry not in ('data_path', 'dataset_path', 'run_eval'):
+            settings.update(value if isinstance(value, dict) else {flag.get(entry, entry): value})
+    return settings
+
+
+def find_training(checkpoint, folder, distribute):
+    """Where the training is that --checkpoint names.
+
+    Args:
+        checkpoint (str): a training's folder, or one of its states (of any rank).
+        folder (str or None): --save_ckpt.
+        distribute (bool): whether the states are in folders of ranks.
+
+    Returns:
+        (folder, True for its last state or the name of a state).
+
+    Raises:
+        InputError: there is no such file or folder, or --save_ckpt is another folder.
+    """
+    path = Path(checkpoint)
+    if not path.exists():
+        raise InputError(f'--checkpoint={checkpoint}: no such file or folder')
+    home, name = (path, True) if path.is_dir() else (path.parent.parent if distribute else path.parent, path.name)
+    if folder and Path(folder).resolve() != home.resolve():
+        raise InputError(f'--checkpoint={checkpoint}: a training goes on in its own folder; give --save_ckpt={home} or '
+                         'leave it out')
+    return home, name

@@ -1,5 +1,6 @@
 """The device this process trains on, and its place among the other processes."""
 import os
+from functools import lru_cache
 from glob import glob
 from typing import NamedTuple
 
@@ -40,12 +41,16 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
         Place.
 
     Raises:
-        InputError: the device is not on this machine, or a distributed run was not started by a launcher.
+        InputError: the device is not on this machine, or a distributed run was not started by a launcher or not joined.
     """
     target = device_target or default_target()
     if device_target is None:
         print(f'device: {target} (no --device_target given{"" if target == "Ascend" else ", no Ascend found here"})')
-    device_id = int(os.environ.get('DEVICE_ID', '0')) if device_id is None else device_id
+    if device_id is None:
+        text = os.environ.get('DEVICE_ID', '0')
+        if not text.isdigit():
+            raise InputError(f'DEVICE_ID={text} in the environment: must be a whole number')
+        device_id = int(text)
     present = {'Ascend': '/dev/davinci[0-9]*', 'GPU': '/dev/nvidia[0-9]*', 'CPU': '/'}
     if not glob(present[target]):
         raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
@@ -58,7 +63,12 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
         return Place(target, device_id, 0, 1)
     if 'RANK_ID' not in os.environ and 'MS_ROLE' not in os.environ:
         raise InputError('--distribute=True: start the processes with scripts/run_distribute*_train*.sh or msrun')
-    init()
+    try:
+        # Here the scheduler that msrun starts beside the ranks waits for their end, and then exits.
+        init()
+    except RuntimeError as error:
+        raise InputError('--distribute=True: the other processes could not be joined: '
+                         f'{str(error).splitlines()[0]}') from error
     place = Place(target, device_id, get_rank(), get_group_size())
     if device_num not in (None, place.size):
         raise InputError(f'--device_num={device_num}: the launcher started {place.size} processes')
@@ -74,6 +84,12 @@ class _Gather(nn.Cell):
         return self.all_gather(values)
 
 
+@lru_cache(maxsize=1)
+def _gather_cell():
+    # Every new cell is compiled anew, which takes longer than a training step.
+    return _Gather()
+
+
 def gather(values, place):
     """The same-sized int arrays of all processes.
 
@@ -87,4 +103,4 @@ def gather(values, place):
     values = np.asarray(values, np.int32)
     if place.size == 1:
         return values[None]
-    return _Gather()(Tensor(values)).asnumpy().reshape(place.size, -1)
+    return _gather_cell()(Tensor(values)).asnumpy().reshape(place.size, -1)

@@ -1,7 +1,7 @@
 """Training from its first or its last saved step to the end, and what it leaves behind."""
 import json
+import os
 import platform
-import signal
 import time
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import scipy
 from mindspore.train import LossMonitor, Model
 
 from src.errors import InputError
-from src.files import replacing
+from src.files import remove_unfinished, replacing
 from src.training.callbacks import Position, Record, Run, SaveStates, StartClock, Stop, Validation
 from src.training.checkpoint import LAST, TrainingStates, save_cell
 from src.training.distributed import gather
@@ -33,19 +33,27 @@ def schedule(recipe, steps_per_epoch, device_num=1):
                   recipe.warmup_epochs * steps_per_epoch, milestones)
 
 
-def _load_common_state(states, cell, place):
-    """Load the newest state that every process has -> its facts, or None where there is none."""
-    newest = states.steps()[-10:]
-    steps = gather(newest + [-1] * (10 - len(newest)), place)
-    common = set(steps[0]).intersection(*steps) - {-1}
-    return states.load(cell, int(max(common))) if common else None
+def _last_common_place(states, place):
+    """The place of the newest state that every process has, None where no process has any."""
+    newest = states.places()[-10:]
+    rows = gather([number for at in newest + [(0, 0)] * (10 - len(newest)) for number in at], place)
+    theirs = [{tuple(pair) for pair in row.reshape(-1, 2).tolist()} - {(0, 0)} for row in rows]
+    common = set.intersection(*theirs)
+    if not common and any(theirs):
+        raise InputError(f'--resume: the {place.size} processes have no training state in common (one has '
+                         f'{states.path(max(set.union(*theirs))).name}); restore the missing ones or use another folder')
+    return max(common) if common else None
 
 
-def _check_same_recipe(saved, recipe, path):
-    for name in sorted(set(saved) | set(recipe)):
-        if name not in ('data_path', 'run_eval') and saved.get(name) != recipe.get(name):
-            raise InputError(f'--resume: {path} was started with {name} {saved.get(name)}, now it is '
-                             f'{recipe.get(name)}; give the same flags, or another folder')
+def _make_folder(folder):
+    # What cannot be written must not come out after the first hours of training.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+    except OSError as error:
+        raise InputError(f'--save_ckpt: cannot make the folder {folder}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f'--save_ckpt: {folder} is not writable')
 
 
 def fit(system, recipe, place, folder, resume=False):
@@ -59,7 +67,8 @@ def fit(system, recipe, place, folder, resume=False):
         recipe (EasyDict): of src.config.
         place (Place): of src.training.distributed.
         folder: for all that is written.
-        resume (bool): go on from the last state in the folder; from the beginning when there is none.
+        resume (bool or str): go on from the last state in the folder, or from the beginning when there is none; a str
+            is the name of the state to go on from.
 
     Returns:
         dict, the contents of result.json.
@@ -77,21 +86,30 @@ def fit(system, recipe, place, folder, resume=False):
     params = system.network.trainable_params() + system.loss.trainable_params()
     cell = TrainStep(WithLoss(system.network, system.loss, system.inputs), create_optimizer(recipe, params, lr),
                      recipe.loss_scale, recipe.clip_norm, place.size)
-    facts = {'recipe': json.loads(json.dumps(recipe))}
+    facts = {'recipe': json.loads(json.dumps(recipe)), 'device_num': place.size}
+    for path in {own, folder} if verbose else {own}:
+        _make_folder(path)
     states = TrainingStates(own, 'auto_parallel' if place.size > 1 else 'train', per_epoch, recipe.keep_checkpoint_max)
-    run = Run()
-    saved = _load_common_state(states, cell, place) if resume else None
-    if saved:
-        _check_same_recipe(saved['recipe'], facts['recipe'], folder)
-        run = Run(**saved['run'])
-        print(f'resumed after step {run.step} of {total} from {states.path(run.step)}')
+    run, start = Run(), None
+    if isinstance(resume, str):
+        start = states.place_of(resume)
+        if not start:
+            raise InputError(f'--checkpoint={resume}: no training state (they are called {states.path((1, 1)).name} and '
+                             'so on); weights to start another training from go to --pretrained')
+    elif resume:
+        start = _last_common_place(states, place)
+    if start:
+        run = Run(**states.load(cell, start, facts)['run'])
+        states.start_after(start)
+        print(f'resumed after step {run.step} of {total} from {states.path(start)}')
     else:
-        states.replace_existing()
+        states.start_after()
         if resume:
             print(f'--resume: no training state in {own} yet, starting from the beginning')
 
     stop = Stop(run, total, place)
-    save = SaveStates(run, states, cell, recipe.save_iter_step or recipe.save_checkpoint_epochs * per_epoch, total, facts)
+    save = SaveStates(run, states, cell, recipe.save_iter_step or recipe.save_checkpoint_epochs * per_epoch, total,
+                      facts, place)
     callbacks = [Position(run, per_epoch)]
     callbacks += [LossMonitor(recipe.interval_step or per_epoch)] if verbose else []
     record = Record(run, lr, per_epoch, recipe.batch_size * place.size, verbose)
@@ -101,16 +119,15 @@ def fit(system, recipe, place, folder, resume=False):
                                  system.network, own, facts, verbose)]
     callbacks += [save, stop, StartClock(record)]
     model = Model(cell)
-    if verbose:
-        print('============== Starting Training ==============', flush=True)
     began = time.perf_counter()
     with stop:
+        if verbose:
+            print('============== Starting Training ==============', flush=True)
         while run.step < total and not stop.signal:
             epoch, skip = divmod(run.step, per_epoch)
             try:
                 with system.reading():
-                    model.train(epoch + 1, system.train_dataset(epoch, skip), callbacks, dataset_sink_mode=False,
-                                initial_epoch=epoch)
+                    model.train(1, system.train_dataset(epoch, skip), callbacks, dataset_sink_mode=False)
             except ValueError as error:
                 if 'NAN or INF' not in str(error):
                     raise
@@ -118,8 +135,8 @@ def fit(system, recipe, place, folder, resume=False):
                                  'data') from error
         if stop.signal:
             save.save()
-            print(f'{signal.Signals(stop.signal).name}: stopped after step {run.step} of {total}, saved '
-                  f'{states.path(run.step)}; --resume goes on from there', flush=True)
+            print(f'stopped by a signal after step {run.step} of {total}, saved '
+                  f'{states.path(states.place(run.step))}; --resume goes on from there', flush=True)
             raise SystemExit(128 + stop.signal)
     save_cell(system.network, own / LAST, facts)
     system.network.set_train(False)

@@ -6,53 +6,107 @@ import pytest
 from mindspore import nn
 
 from src.errors import InputError
-from src.training.checkpoint import TrainingStates, read_checkpoint, save_cell
+from src.training.checkpoint import TrainingStates, find_training, read_checkpoint, save_cell
 
 
 def states(folder, keep=2):
     return TrainingStates(folder, 'train', 10, keep)
 
 
+def facts(device_num=1, **recipe):
+    return {'recipe': recipe, 'device_num': device_num}
+
+
 def test_names_facts_and_how_many_stay(tmp_path):
     mine, cell = states(tmp_path), nn.Dense(3, 4)
     for step in (5, 10, 11):
-        mine.save(cell, step, {'best': 0.1 + 0.2, 'none': None})
+        mine.save(cell, step, {**facts(), 'best': 0.1 + 0.2, 'none': None})
+        mine.prune()
     assert sorted(p.name for p in tmp_path.iterdir()) == ['train-1_10.ckpt', 'train-2_1.ckpt']
-    assert mine.steps() == [10, 11]
+    assert mine.places() == [(1, 10), (2, 1)]
     other = nn.Dense(3, 4)
-    assert mine.load(other, 11) == {'best': 0.1 + 0.2, 'none': None}
+    assert mine.load(other, (2, 1), facts()) == {**facts(), 'best': 0.1 + 0.2, 'none': None, 'steps_per_epoch': 10}
     np.testing.assert_array_equal(other.weight.asnumpy(), cell.weight.asnumpy())
 
 
 def test_a_new_training_replaces_the_states_of_an_old_one_once_it_has_its_own(tmp_path):
     cell = nn.Dense(3, 4)
-    states(tmp_path).save(cell, 95, {})
+    # With other steps per epoch the same name stands for another number of steps.
+    TrainingStates(tmp_path, 'train', 4, 2).save(cell, 95, {})
     mine = states(tmp_path)
-    mine.replace_existing()
-    assert mine.steps() == [95]
+    mine.start_after()
+    mine.prune()
+    assert not mine.places()
+    states(tmp_path).save(cell, 95, {})
+    mine = states(tmp_path, keep=1)
+    mine.start_after()
     mine.save(cell, 5, {})
-    assert mine.steps() == [5]
+    assert mine.places() == [(1, 5), (10, 5)]
+    mine.prune()
+    assert mine.places() == [(1, 5)]
+
+
+def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp_path):
+    cell = nn.Dense(3, 4)
+    for step in (5, 10, 15, 25):
+        states(tmp_path).save(cell, step, {})
+    mine = states(tmp_path, keep=1)
+    mine.start_after((1, 5))
+    mine.save(cell, 10, {})
+    mine.prune()
+    assert mine.places() == [(1, 10)]
 
 
 @pytest.mark.parametrize('harm', [lambda b: b[:-30], lambda b: b[:40], lambda b: b'', lambda b: b[:200] + b'x' + b[201:]])
 def test_a_broken_state_is_named_and_the_one_before_offered(tmp_path, harm):
     mine, cell = states(tmp_path), nn.Dense(30, 4)
-    mine.save(cell, 5, {})
-    mine.save(cell, 15, {})
-    path = mine.path(15)
+    mine.save(cell, 5, facts())
+    mine.save(cell, 15, facts())
+    path = mine.path((2, 5))
     path.write_bytes(harm(path.read_bytes()))
     with pytest.raises(InputError, match=r'train-2_5.ckpt: broken.*train-1_5.ckpt'):
-        mine.load(cell, 15)
-    assert mine.load(cell, 5) == {}
+        mine.load(cell, (2, 5), facts())
+    assert mine.load(cell, (1, 5), facts())['recipe'] == {}
+    with pytest.raises(InputError, match='train-7_1.ckpt: no such training state'):
+        mine.load(cell, (7, 1), facts())
 
 
-def test_a_state_of_another_network_or_other_data_is_refused(tmp_path):
-    states(tmp_path).save(nn.Dense(3, 4), 5, {})
+def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing(tmp_path):
+    states(tmp_path).save(nn.Dense(3, 4), 5, facts())
     for cell in (nn.Dense(3, 5), nn.Dense(3, 4, has_bias=False), nn.BatchNorm1d(4)):
+        before = [p.asnumpy().copy() for p in cell.get_parameters()]
         with pytest.raises(InputError, match='another network'):
-            states(tmp_path).load(cell, 5)
-    with pytest.raises(InputError, match='other data'):
-        TrainingStates(tmp_path, 'train', 20, 2).load(nn.Dense(3, 4), 5)
+            states(tmp_path).load(cell, (1, 5), facts())
+        for p, old in zip(cell.get_parameters(), before):
+            np.testing.assert_array_equal(p.asnumpy(), old)
+    with pytest.raises(InputError, match='other data .steps per epoch'):
+        TrainingStates(tmp_path, 'train', 20, 2).load(nn.Dense(3, 4), (1, 5), facts())
+
+
+@pytest.mark.parametrize('now, name', [
+    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr 0.1, now it is 0.2'),
+    (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'margin 0.1, now it is 0.3'),
+    (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=1), 'seed None, now it is 1'),
+    (facts(2, lr_max=0.1, loss_options={'margin': 0.1}), 'device_num 1, now it is 2')])
+def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
+    was = facts(lr_max=0.1, loss_options={'margin': 0.1}, data_path='/old')
+    states(tmp_path).save(nn.Dense(3, 4), 5, was)
+    with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name};'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), now)
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), {**was, 'recipe': {**was['recipe'], 'data_path': '/new'}})
+
+
+def test_find_training(tmp_path):
+    state = tmp_path / 'out' / '1' / 'auto_parallel-2_5.ckpt'
+    state.parent.mkdir(parents=True)
+    state.touch()
+    assert find_training(str(tmp_path / 'out'), None, True) == (tmp_path / 'out', True)
+    assert find_training(str(state), str(tmp_path / 'x' / '..' / 'out'), True) == (tmp_path / 'out', state.name)
+    assert find_training(str(state), None, False) == (state.parent, state.name)
+    with pytest.raises(InputError, match='--checkpoint=nowhere: no such'):
+        find_training('nowhere', None, False)
+    with pytest.raises(InputError, match='--save_ckpt'):
+        find_training(str(state), str(tmp_path), False)
 
 
 def test_what_cannot_be_written_leaves_nothing_and_keeps_what_was_there(tmp_path):

@@ -1,0 +1,156 @@
+"""Kill a training at random moments, resume it each time, and compare it with one that was never killed.
+
+    python benchmarks/kill_and_resume.py [--kills=20] [--seed=0]
+
+DEM (CUB, attributes) and ResNet50 (32 x 32 pixels, triplet and softmax) on generated data. Prints for each how many
+kills it survived and how many parameters differ in a bit; exit code 1 when one does. tests/doors/test_resume.py uses
+the same functions with fewer kills.
+"""
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def dem_flags(data, steps):
+    """84 steps in 3 epochs of 28: validation, a best.ckpt, and a state every third step."""
+    return ['--dataset=CUB', f'--data_path={data}', '--device_target=CPU', f'--total_iter_num={steps}',
+            '--save_iter_step=3', '--test_iter_step=10', '--interval_step=1']
+
+
+def resnet_flags(data, loss, steps):
+    """Few pictures of 32 x 32 in batches of 12."""
+    return [f'--dataset_path={data}', '--recipe=small', f'--loss_name={loss}', '--device_target=CPU', '--image_size=32',
+            '--batch_size=12', f'--total_iter_num={steps}', '--save_iter_step=1', '--interval_step=1']
+
+
+class Training:
+    """train.py as a process that writes to a folder; its lines are read as they come."""
+
+    def __init__(self, flags, folder, *more):
+        self.began = time.perf_counter()
+        self.process = subprocess.Popen([sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}', *more],
+                                        cwd=folder.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.lines = []
+
+    def read_until(self, word):
+        """Seconds since the start when a line with this word came; None when the output ended first."""
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if word in line:
+                return time.perf_counter() - self.began
+        return None
+
+    def end(self, expected=0):
+        """Wait for the end; returns what came on standard error."""
+        rest, errors = self.process.communicate(timeout=300)
+        self.lines += rest.splitlines()
+        assert self.process.returncode == expected, '\n'.join([*self.lines, errors])
+        return errors
+
+    def end_by(self, number, after):
+        """Send a signal after some seconds; whether the training was still under way."""
+        time.sleep(after)
+        if self.process.poll() is not None:
+            return False
+        self.process.send_signal(number)
+        return True
+
+
+def train_whole(flags, folder):
+    """A training never killed -> (seconds to its start, to its first step, to its end)."""
+    training = Training(flags, folder)
+    start, first = training.read_until('Starting Training'), training.read_until('step: 1,')
+    training.end()
+    return start, first, time.perf_counter() - training.began
+
+
+def train_killed(flags, folder, kills, rng, seconds):
+    """Kill at `kills` moments, resume each time, then let it end.
+
+    Most moments are drawn from a resumed training's first step and its share of the other steps, so that work gets
+    done between them; every fifth from its whole start as well.
+
+    Returns:
+        int, how many kills hit a training under way.
+    """
+    start, first, end = seconds
+    share = 1.3 * (end - first) / kills
+    hits = 0
+    for turn in range(kills):
+        training = Training(flags, folder, '--resume')
+        wait = first - start + share
+        if turn % 5 == 4:
+            wait += start
+        else:
+            training.read_until('Starting Training')
+        hits += training.end_by(signal.SIGKILL, rng.uniform(0, wait))
+        training.process.communicate()
+    Training(flags, folder, '--resume').end()
+    return hits
+
+
+def parameters(path):
+    """The arrays of a checkpoint by name, and its facts."""
+    import mindspore as ms
+    values = ms.load_checkpoint(str(path))
+    facts = json.loads(values.pop('facts'))
+    return {name: value.asnumpy() for name, value in values.items()}, facts
+
+
+def differences(folder, other):
+    """What differs in a bit between the checkpoints of two trainings: a list of names."""
+    found = []
+    names, theirs = ({path.name for path in f.glob('*.ckpt')} for f in (folder, other))
+    found += sorted(names ^ theirs)
+    for name in sorted(names & theirs):
+        (mine, facts), (yours, other_facts) = parameters(folder / name), parameters(other / name)
+        found += [f'{name}: {key}' for key in sorted(set(mine) | set(yours))
+                  if key not in mine or key not in yours or mine[key].tobytes() != yours[key].tobytes()]
+        for run in (facts.get('run', {}), other_facts.get('run', {})):
+            for clock in ('seconds', 'timed_steps'):
+                run.pop(clock, None)
+        found += [f'{name}: facts'] * (facts != other_facts)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--kills', type=int, default=20)
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    failed = False
+    with tempfile.TemporaryDirectory() as home:
+        home = Path(home)
+        for words in (['dem_sample', home / 'dem'], ['image_sample', 'products', home / 'products']):
+            subprocess.run([sys.executable, '-m', f'src.datasets.{words[0]}', *words[1:]], cwd=ROOT, check=True)
+        for name, flags in (('DEM CUB att', dem_flags(home / 'dem', 20 * args.kills)),
+                            ('ResNet50 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
+                            ('ResNet50 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):
+            whole, killed = home / 'whole', home / 'killed'
+            began = time.perf_counter()
+            seconds = train_whole(flags, whole)
+            hits = train_killed(flags, killed, args.kills, rng, seconds)
+            found = differences(whole, killed)
+            count = sum(len(parameters(path)[0]) for path in whole.glob('*.ckpt'))
+            print(f'{name}: {seconds[2]:.1f} s never killed; killed {hits} of {args.kills} times and resumed, '
+                  f'{time.perf_counter() - began:.0f} s in all; {len(found)} of {count} parameters differ'
+                  + ''.join(f'\n  {what}' for what in found[:5]), flush=True)
+            failed |= bool(found)
+            for folder in (whole, killed):
+                shutil.rmtree(folder)
+    sys.exit(failed)
+
+
+if __name__ == '__main__':
+    main()
