@@ -62,7 +62,7 @@ FLAGS = [
     ((EVAL, EXPORT), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'],
      dict(help='a checkpoint, or the folder of a training')),
     ((INFER,), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model', '--model_file'],
-     dict(help='a checkpoint, the folder of a training, or an exported .mindir or .onnx')),
+     dict(help='a checkpoint, the folder of a training, or an exported .mindir or .onnx, whose fixed batch is kept')),
     ((TRAIN,), ['--resume'], dict(action='store_true', help='go on from the last training state in the folder')),
     ((TRAIN,), ['--checkpoint'], dict(help='resume from the last state in this folder, or the folder of this state')),
     ((TRAIN,), ['--run_eval'], dict(type=boolean, help='evaluate on the test classes at the end')),
