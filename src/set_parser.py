@@ -41,21 +41,28 @@ FLAGS = [
     ((TRAIN,), ['--distribute', '--run_distribute'], dict(type=boolean, default=False,
                                                           help='one process of several, started by a launcher')),
     ((TRAIN,), ['--device_num'], dict(type=positive, help='number of processes of a distributed training')),
-    ((TRAIN, EVAL), ['--use_gpu'], dict(type=boolean, help='of PaddleCV: without effect, --device_target chooses the device')),
+    ((TRAIN, EVAL, INFER), ['--use_gpu'], dict(type=boolean, help='of PaddleCV: without effect, --device_target '
+                                                                  'chooses the device')),
     # What to work on.
     (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB', 'SOP'], help='the dataset chooses the system')),
     (EVERY, ['--train_mode'], dict(choices=['att', 'word', 'fusion'], help='DEM: the class semantics used; default att')),
     ((TRAIN, EVAL), ['--data_path'], dict(help='DEM: folder that holds AwA_data and CUB_data')),
     ((TRAIN, EVAL), ['--dataset_path'], dict(help='metric learning: folder of Stanford Online Products, a list of '
                                                   'images, or a folder with one folder a class')),
-    ((TRAIN, EVAL), ['--subset'], dict(choices=['full', 'half', 'tiny'], help='of Stanford Online Products')),
+    ((INFER,), ['--dataset_path', '--images'], dict(default='data/Stanford_Online_Products',
+                                                    help='list of images, with or without labels, or folder; of a '
+                                                         'dataset the test images; default: where PaddleCV has its '
+                                                         'data, data/Stanford_Online_Products')),
+    ((TRAIN, EVAL, INFER), ['--subset'], dict(choices=['full', 'half', 'tiny'], help='of Stanford Online Products')),
     ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs'])),
     ((TRAIN,), ['--recipe'], dict(help='a named set of hyper-parameters of src/config.py')),
     # Checkpoints and results.
     ((TRAIN,), ['--save_ckpt', '--model_save_dir'], dict(help='folder for all that is written; default: output')),
     ((TRAIN,), ['--pretrained', '--ckpt_path', '--pretrained_model'], dict(help='weights to start from')),
-    ((EVAL, EXPORT, INFER), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'],
+    ((EVAL, EXPORT), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'],
      dict(help='a checkpoint, or the folder of a training')),
+    ((INFER,), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model', '--model_file'],
+     dict(help='a checkpoint, the folder of a training, or an exported .mindir or .onnx, whose fixed batch is kept')),
     ((TRAIN,), ['--resume'], dict(action='store_true', help='go on from the last training state in the folder')),
     ((TRAIN,), ['--checkpoint'], dict(help='go on from this training state, or from the last one in this folder')),
     ((TRAIN,), ['--run_eval'], dict(type=boolean, help='evaluate on the test classes at the end')),
@@ -81,14 +88,15 @@ FLAGS = [
     ((TRAIN,), ['--test_iter_step'], dict(type=positive, help='steps from one validation to the next')),
     ((TRAIN,), ['--seed'], dict(type=int)),
     # Metric learning.
-    ((TRAIN, EVAL), ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
+    ((TRAIN, EVAL, INFER), ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
     ((TRAIN,), ['--class_num'], dict(type=positive, help='checked against the training list')),
-    ((TRAIN, EVAL), ['--embedding_size'], dict(type=int, help='width of a linear layer after the backbone, 0 for none')),
-    ((TRAIN, EVAL), ['--image_size'], dict(type=positive)),
+    ((TRAIN, EVAL, INFER), ['--embedding_size'], dict(type=int, help='width of a linear layer after the backbone, '
+                                                                     '0 for none')),
+    ((TRAIN, EVAL, INFER), ['--image_size'], dict(type=positive)),
     ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop'])),
-    ((TRAIN, EVAL), ['--bgr'], dict(type=boolean, help='feed BGR through the RGB statistics, as the published '
+    ((TRAIN, EVAL, INFER), ['--bgr'], dict(type=boolean, help='feed BGR through the RGB statistics, as the published '
                                                        'checkpoints were trained')),
-    ((TRAIN, EVAL), ['--num_workers'], dict(type=positive, help='threads that read images')),
+    ((TRAIN, EVAL, INFER), ['--num_workers'], dict(type=positive, help='threads that read images')),
     ((TRAIN,), ['--samples_each_class'], dict(type=positive)),
     ((TRAIN,), ['--margin'], dict(type=float)),
     ((TRAIN,), ['--arc_scale'], dict(type=float)),
@@ -98,6 +106,16 @@ FLAGS = [
     ((EVAL,), ['--query'], dict(help='list or folder of query images, with --gallery instead of leave-one-out')),
     ((EVAL,), ['--gallery'], dict(help='list or folder of the images to find them in')),
     ((EVAL,), ['--recall_k'], dict(type=integers, help='the K of Recall@K, separated by commas')),
+    # Inference.
+    ((INFER,), ['--eval_transform'], dict(choices=['resize', 'center_crop'],
+                                          help="default: the checkpoint's; an exported model has none: resize, with "
+                                               '--model center_crop as PaddleCV')),
+    ((INFER,), ['--output'], dict(default='embeddings.npy', help='.npy, with the paths in a .txt beside it, or .npz; '
+                                                                 'default: embeddings.npy')),
+    ((INFER,), ['--query'], dict(help='images or embedding file whose neighbours in --gallery are printed')),
+    ((INFER,), ['--gallery'], dict(help='embedding file, an earlier --output')),
+    ((INFER,), ['--top_k'], dict(type=positive, default=10, help='neighbours of each query; default: 10')),
+    ((INFER,), ['--picture'], dict(help='draw the neighbours of the first 20 queries: .png, .pdf or .svg')),
     # Export.
     ((EXPORT,), ['--file_format'], dict(choices=['MINDIR', 'ONNX', 'AIR'], default='MINDIR')),
     ((EXPORT,), ['--file_name'], dict(help='default: named after the network, in the current folder')),

@@ -1,0 +1,25 @@
+"""Embeddings of images, written as .npy or .npz; with --query and --gallery the nearest neighbours in such a file."""
+import sys
+import time
+
+from src.inference import embed_to_file, find_neighbours
+from src.set_parser import parse_args, run
+
+
+def main(argv=None):
+    """Embed the images of --dataset_path, or print the neighbours of every query: query, rank, path, similarity."""
+    args = parse_args('infer', argv)
+    if args.query or args.gallery:
+        neighbours = find_neighbours(args)
+        sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n'
+                              for query, rank, path, similarity in neighbours)
+        return neighbours
+    began = time.perf_counter()
+    count, width = embed_to_file(args)
+    seconds = time.perf_counter() - began
+    print(f'{args.output}: {count} embeddings of {width} values in {seconds:.1f} s, {count / seconds:.1f} images/s')
+    return count, width
+
+
+if __name__ == '__main__':
+    run(main)
