@@ -17,11 +17,15 @@ from src.training.plots import neighbours_picture
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
 
+def _uses_lists(recipe):
+    return recipe.dataset == 'lists' or any(recipe[name] for name in ('train_list', 'query', 'gallery'))
+
+
 def load_data(recipe, training=True):
     """Training, query and gallery images.
 
     Args:
-        recipe (EasyDict): dataset and data_path, or the dataset 'lists' with train_list, query and gallery.
+        recipe (EasyDict): dataset and data_path; or train_list, query and gallery, which go before them.
         training (bool): False needs no training list.
 
     Returns:
@@ -30,7 +34,7 @@ def load_data(recipe, training=True):
     Raises:
         InputError: something is not given, missing or malformed.
     """
-    if recipe.dataset != 'lists':
+    if not _uses_lists(recipe):
         if not recipe.data_path:
             raise InputError(f'--data_path is missing: the folder that holds {recipe.dataset}')
         return load_reid(recipe.dataset, recipe.data_path)
@@ -46,7 +50,7 @@ def load_data(recipe, training=True):
 
 def _print_statistics(recipe, train, query, gallery):
     found = reid_statistics(train or query, query, gallery)
-    expected = EXPECTED.get(recipe.dataset.lower(), {})
+    expected = {} if _uses_lists(recipe) else EXPECTED[recipe.dataset.lower()]
     for split, numbers in found.items():
         if split == 'train' and train is None:
             continue
