@@ -5,6 +5,9 @@ from easydict import EasyDict
 
 from src.errors import InputError
 
+DEM_DATASETS = ('AwA', 'CUB')
+REID_DATASETS = ('DukeMTMC-reID', 'Market1501', 'lists')
+
 # What every recipe has unless it says otherwise.
 COMMON = dict(
     seed=1,
@@ -76,6 +79,20 @@ _SMALL = dict(_METRIC, image_size=64, train_transform='resize_crop', flip=0.5, s
 _SMALL_ELEMENT = dict(_SMALL, batch_size=32, lr_max=0.05)
 _SMALL_PAIR = dict(_SMALL, batch_size=60, lr_max=5e-3, epoch_size=10)
 
+# CTL: 16 identities x 4 images, 256 x 128, from ImageNet weights (--pretrained), as published for DukeMTMC-reID.
+_REID = dict(
+    system='reid', network='resnet50_reid', network_options={}, loss_options={}, samples_each_class=4, resample=False,
+    image_size=[256, 128], train_transform='reid', flip=0.5, num_workers=8, batch_size=64, test_batch_size=128,
+    pretrained=None, train_list=None, query=None, gallery=None, picture=None, run_eval=True,
+    optimizer='adam', beta1=0.9, weight_decay=5e-4, loss_scale=1024.0,
+    lr_mode='steps', lr_max=3.5e-4, lr_epochs=[40, 70], warmup_epochs=10, epoch_size=120,
+)
+# From scratch on few small pictures, on a CPU. Padding of 10 and erasing would leave little of them.
+_REID_SMALL = dict(_REID, image_size=[64, 64], train_transform='resize_crop', num_workers=2, loss_scale=1.0,
+                   lr_epochs=[12, 16], warmup_epochs=2, epoch_size=20)
+# What CTL is compared with: its classifier and batch-hard triplet alone.
+_NO_CENTROIDS = {'center_weight': 0.0, 'centroid_weight': 0.0}
+
 RECIPES = {
     # DEM, by (dataset, mode, --recipe).
     ('AwA', 'att', 'published'): _AWA_ATT,
@@ -110,6 +127,11 @@ RECIPES = {
     ('SOP', 'quadruplet', 'small'): dict(_SMALL_PAIR, loss_name='quadruplet', loss_options={'margin': 0.1}),
     ('SOP', 'eml', 'small'): dict(_SMALL_PAIR, loss_name='eml'),
     ('SOP', 'npairs', 'small'): dict(_SMALL_PAIR, loss_name='npairs', loss_options={'reg_lambda': 0.01}),
+    # Re-identification, by (dataset, loss, --recipe); 'lists' are three of `path label camera`.
+    **{(dataset, loss, name): dict(recipe, dataset=dataset, loss_name=loss, loss_options=options)
+       for dataset in REID_DATASETS
+       for loss, options in (('ctl', {}), ('baseline', _NO_CENTROIDS))
+       for name, recipe in (('published', _REID), ('small', _REID_SMALL))},
 }
 
 # A flag of another name than the entry of the recipe it goes before.
@@ -119,12 +141,11 @@ LOSS_FLAGS = {
     'arc_scale': {'arcmargin': 'scale'},
     'arc_margin': {'arcmargin': 'margin'},
     'arc_easy_margin': {'arcmargin': 'easy_margin'},
-    'margin': {'triplet': 'margin', 'quadruplet': 'margin'},
+    'margin': {'triplet': 'margin', 'quadruplet': 'margin', 'ctl': 'margin', 'baseline': 'margin'},
     'npairs_reg_lambda': {'npairs': 'reg_lambda'},
 }
 # Where one of these is given the command is PaddleCV's.
 PADDLE_FLAGS = ('model', 'use_gpu', 'total_iter_num', 'arc_scale', 'arc_margin', 'arc_easy_margin', 'npairs_reg_lambda')
-DEM_DATASETS = ('AwA', 'CUB')
 
 
 def choose_recipe(args):
@@ -137,14 +158,21 @@ def choose_recipe(args):
     if args.dataset in DEM_DATASETS:
         kind = (args.dataset, args.train_mode or 'att')
         name = 'published'
+    elif args.dataset in REID_DATASETS or 'train_list' in given:
+        kind = (args.dataset or 'lists', getattr(args, 'loss_name', None) or 'ctl')
+        name = 'published'
     elif args.dataset == 'SOP' or given & {'dataset_path', 'loss_name', 'model', 'save_ckpt', 'query'}:
         kind = ('SOP', getattr(args, 'loss_name', None) or 'softmax')
         name = 'paddle' if given & set(PADDLE_FLAGS) or kind + ('published',) not in RECIPES else 'published'
     else:
-        raise InputError('which system? Give --dataset (AwA, CUB) or --dataset_path, the folder of images')
+        raise InputError('which system? Give --dataset (AwA, CUB, DukeMTMC-reID, Market1501), --train_list or '
+                         '--dataset_path, the folder of images')
     key = kind + (getattr(args, 'recipe', None) or name,)
     if key not in RECIPES:
         there = ', '.join(recipe for *named, recipe in RECIPES if tuple(named) == kind)
+        if not there:
+            losses = dict.fromkeys(loss for dataset, loss, _ in RECIPES if dataset == kind[0])
+            raise InputError(f'--loss_name={kind[1]}: for {kind[0]} there are {", ".join(losses)}')
         raise InputError(f'--recipe={key[2]}: for {" ".join(kind)} there are {there}')
     return key
 
@@ -177,6 +205,9 @@ def create_recipe(args, saved=None):
         if recipe.get('loss_name') not in options:
             raise InputError(f'--{flag}: is for --loss_name={" or ".join(options)}')
         recipe.loss_options[options[recipe.loss_name]] = value
+    for flag in ('model', 'embedding_size'):
+        if recipe.system != 'metric_learning' and getattr(args, flag, None) is not None:
+            raise InputError(f'--{flag}: is for metric learning, and this is {recipe.dataset}')
     if getattr(args, 'embedding_size', None) is not None:
         recipe.network_options.embedding_size = args.embedding_size
     for name in ('data_path', 'dataset_path'):

@@ -29,6 +29,14 @@ def integers(text):
         raise argparse.ArgumentTypeError(f'expected whole numbers separated by commas, not {text!r}') from None
 
 
+def image_size(text):
+    """S for square images, or height and width separated by a comma."""
+    sides = [positive(word) for word in text.split(',')]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f'expected one side, or height and width, not {text!r}')
+    return sides[0] if len(sides) == 1 else sides
+
+
 TRAIN, EVAL, EXPORT, INFER = 'train', 'eval', 'export', 'infer'
 EVERY = (TRAIN, EVAL, EXPORT, INFER)
 
@@ -44,9 +52,11 @@ FLAGS = [
     ((TRAIN, EVAL, INFER), ['--use_gpu'], dict(type=boolean, help='of PaddleCV: without effect, --device_target '
                                                                   'chooses the device')),
     # What to work on.
-    (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB', 'SOP'], help='the dataset chooses the system')),
+    (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB', 'SOP', 'DukeMTMC-reID', 'Market1501', 'lists'],
+                               help='the dataset chooses the system; lists are those of --train_list')),
     (EVERY, ['--train_mode'], dict(choices=['att', 'word', 'fusion'], help='DEM: the class semantics used; default att')),
-    ((TRAIN, EVAL), ['--data_path'], dict(help='DEM: folder that holds AwA_data and CUB_data')),
+    ((TRAIN, EVAL), ['--data_path'], dict(help='folder that holds AwA_data and CUB_data, or DukeMTMC-reID or '
+                                               'market1501')),
     ((TRAIN, EVAL), ['--dataset_path'], dict(help='metric learning: folder of Stanford Online Products, a list of '
                                                   'images, or a folder with one folder a class')),
     ((INFER,), ['--dataset_path', '--images'], dict(default='data/Stanford_Online_Products',
@@ -54,7 +64,8 @@ FLAGS = [
                                                          'dataset the test images; default: where PaddleCV has its '
                                                          'data, data/Stanford_Online_Products')),
     ((TRAIN, EVAL, INFER), ['--subset'], dict(choices=['full', 'half', 'tiny'], help='of Stanford Online Products')),
-    ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs'])),
+    ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs', 'ctl',
+                                             'baseline'])),
     ((TRAIN,), ['--recipe'], dict(help='a named set of hyper-parameters of src/config.py')),
     # Checkpoints and results.
     ((TRAIN,), ['--save_ckpt', '--model_save_dir'], dict(help='folder for all that is written; default: output')),
@@ -92,8 +103,8 @@ FLAGS = [
     ((TRAIN,), ['--class_num'], dict(type=positive, help='checked against the training list')),
     ((TRAIN, EVAL, INFER), ['--embedding_size'], dict(type=int, help='width of a linear layer after the backbone, '
                                                                      '0 for none')),
-    ((TRAIN, EVAL, INFER), ['--image_size'], dict(type=positive)),
-    ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop'])),
+    ((TRAIN, EVAL, INFER), ['--image_size'], dict(type=image_size, help='side, or height,width')),
+    ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop', 'reid'])),
     ((TRAIN, EVAL, INFER), ['--bgr'], dict(type=boolean, help='feed BGR through the RGB statistics, as the published '
                                                        'checkpoints were trained')),
     ((TRAIN, EVAL, INFER), ['--num_workers'], dict(type=positive, help='threads that read images')),
@@ -103,9 +114,13 @@ FLAGS = [
     ((TRAIN,), ['--arc_margin'], dict(type=float)),
     ((TRAIN,), ['--arc_easy_margin'], dict(type=boolean)),
     ((TRAIN,), ['--npairs_reg_lambda'], dict(type=float)),
-    ((EVAL,), ['--query'], dict(help='list or folder of query images, with --gallery instead of leave-one-out')),
-    ((EVAL,), ['--gallery'], dict(help='list or folder of the images to find them in')),
+    ((TRAIN, EVAL), ['--query'], dict(help='list or folder of query images, with --gallery instead of leave-one-out')),
+    ((TRAIN, EVAL), ['--gallery'], dict(help='list or folder of the images to find them in')),
     ((EVAL,), ['--recall_k'], dict(type=integers, help='the K of Recall@K, separated by commas')),
+    # Re-identification.
+    ((TRAIN,), ['--train_list'], dict(help='list of `path label camera`, with --query and --gallery of the same kind')),
+    ((TRAIN,), ['--resample'], dict(type=boolean, help='let the repeated images of identities with too few count')),
+    ((EVAL,), ['--picture'], dict(help='draw queries and what was found for them, right and wrong, to this file')),
     # Inference.
     ((INFER,), ['--eval_transform'], dict(choices=['resize', 'center_crop'],
                                           help="default: the checkpoint's; an exported model has none: resize, with "
@@ -119,8 +134,8 @@ FLAGS = [
     # Export.
     ((EXPORT,), ['--file_format'], dict(choices=['MINDIR', 'ONNX', 'AIR'], default='MINDIR')),
     ((EXPORT,), ['--file_name'], dict(help='default: named after the network, in the current folder')),
-    ((EXPORT,), ['--width'], dict(type=positive, default=224, help='of the images')),
-    ((EXPORT,), ['--height'], dict(type=positive, default=224)),
+    ((EXPORT,), ['--width'], dict(type=positive, help='of the images; default: as trained')),
+    ((EXPORT,), ['--height'], dict(type=positive, help='of the images; default: as trained')),
 ]
 
 

@@ -30,10 +30,10 @@ def load_reid(name, root):
     return tuple(_read_folder(os.path.join(folder, split)) for split in SPLIT_FOLDERS.values())
 
 
-def load_reid_lists(train, query, gallery):
-    """Read three `path label camera` files. Returns (train, query, gallery) ImageLists; InputError without cameras."""
-    lists = tuple(read_image_list(file) for file in (train, query, gallery))
-    for file, images in zip((train, query, gallery), lists):
+def load_reid_lists(*files):
+    """Read `path label camera` files. Returns a tuple of ImageLists; InputError without cameras."""
+    lists = tuple(read_image_list(file) for file in files)
+    for file, images in zip(files, lists):
         if images.cameras is None:
             raise InputError(f'{file}: names no camera; re-identification needs lines of `path label camera`')
     return lists

@@ -3,6 +3,7 @@
 Both keep the backbone's parameter names as they are alone, so one checkpoint serves backbone and whole network.
 """
 import mindspore.nn as nn
+from mindspore import ops
 
 from src.networks.resnet import ResNet
 
@@ -25,6 +26,18 @@ class EmbeddingNetwork(nn.Cell):
         return self.embedding(self.backbone(images))
 
 
+class Neck(nn.BatchNorm1d):
+    """BatchNorm1d, written out for evaluation: MindSpore 2.8's has no usable ONNX export.
+
+    Inputs and outputs: (N, D) float32.
+    """
+
+    def construct(self, x):
+        if self.training:
+            return super().construct(x)
+        return (x - self.moving_mean) / ops.sqrt(self.moving_variance + self.eps) * self.gamma + self.beta
+
+
 class ReidNetwork(nn.Cell):
     """A backbone and a BatchNorm `neck` whose bias stays 0 (Luo et al., arXiv 1903.07071; CTL, arXiv 2104.13643).
 
@@ -36,7 +49,7 @@ class ReidNetwork(nn.Cell):
     def __init__(self, backbone):
         super().__init__(auto_prefix=False)
         self.backbone = backbone
-        self.neck = nn.BatchNorm1d(backbone.out_channels, eps=1e-5, momentum=0.9)
+        self.neck = Neck(backbone.out_channels, eps=1e-5, momentum=0.9)
         self.neck.update_parameters_name('neck.')
         self.neck.beta.requires_grad = False
         self.out_channels = backbone.out_channels

@@ -12,12 +12,14 @@ from src.errors import InputError
 from src.networks import create_network
 from src.networks.weights import load_weights
 from src.systems.metric_learning import MetricLearning
+from src.systems.reid import Reid
 from src.systems.zero_shot import ZeroShot
 from src.training.checkpoint import LAST, saved_recipe
 
 SYSTEMS = {
     'zero_shot': ZeroShot,
     'metric_learning': MetricLearning,
+    'reid': Reid,
 }
 
 
@@ -83,7 +85,7 @@ def load_network(args):
     """The trained network of a checkpoint, without any data.
 
     Args:
-        args (Namespace): flags of export.py; file_name is filled in where it was not given.
+        args (Namespace): flags of export.py; file_name, height and width are filled in where they were not given.
 
     Returns:
         (Cell, list of the shapes of its inputs without the batch).
@@ -95,4 +97,7 @@ def load_network(args):
     network = create_network(recipe.network, **recipe.network_options)
     load_weights(network, path)
     args.file_name = args.file_name or recipe.network
+    size = recipe.get('image_size')
+    height, width = size if isinstance(size, list) else (size, size)
+    args.height, args.width = args.height or height, args.width or width
     return network, SYSTEMS[recipe.system].input_shapes(network, args)

@@ -29,8 +29,10 @@ def schedule(recipe, steps_per_epoch, device_num=1):
     steps = recipe.total_iter_num or recipe.epoch_size * steps_per_epoch
     factor = recipe.distributed_lr_factor if device_num > 1 else 1
     milestones = [m * steps_per_epoch for m in recipe.lr_epochs] or recipe.lr_steps or (0.4, 0.8)
-    return get_lr(recipe.lr_mode, steps, recipe.lr_max * factor, recipe.lr_init * factor, recipe.lr_end * factor,
-                  recipe.warmup_epochs * steps_per_epoch, milestones)
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    # A short run of a long recipe ends in the warm-up.
+    return get_lr(recipe.lr_mode, max(steps, warmup), recipe.lr_max * factor, recipe.lr_init * factor,
+                  recipe.lr_end * factor, warmup, milestones)[:steps]
 
 
 def _last_common_place(states, place):
@@ -84,8 +86,9 @@ def fit(system, recipe, place, folder, resume=False):
     lr = schedule(recipe, per_epoch, place.size)
     total = len(lr)
     params = system.network.trainable_params() + system.loss.trainable_params()
-    cell = TrainStep(WithLoss(system.network, system.loss, system.inputs), create_optimizer(recipe, params, lr),
-                     recipe.loss_scale, recipe.clip_norm, place.size)
+    optimizer = create_optimizer(recipe, params, lr, getattr(system.loss, 'center_weight', 1.0))
+    cell = TrainStep(WithLoss(system.network, system.loss, system.inputs), optimizer, recipe.loss_scale,
+                     recipe.clip_norm, place.size)
     facts = {'recipe': json.loads(json.dumps(recipe)), 'device_num': place.size}
     for path in {own, folder} if verbose else {own}:
         _make_folder(path)
@@ -154,7 +157,7 @@ def fit(system, recipe, place, folder, resume=False):
             result.update(system.evaluate())
         write_result(result, folder / 'result.json')
         plot_curves(run.history, folder / 'curves.png')
-        rate = f', {result["samples_per_second"]:.1f} samples/s' if run.seconds else ''
+        rate = f', {result["samples_per_second"]:.1f} images/s' if run.seconds else ''
         print(f'trained {run.step} steps on {place.target}{rate}: {own / LAST}, {folder / "result.json"}')
     return result
 

@@ -1,5 +1,5 @@
 """Optimizers by the name a recipe gives."""
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 
@@ -42,18 +42,53 @@ class Adam(nn.Optimizer):
         return True
 
 
-def create_optimizer(recipe, params, lr):
+class WithCenters(nn.Cell):
+    """An optimizer, and plain SGD for the centres of a center loss.
+
+    The centres take no momentum, weight decay or schedule: the learning rate is 0.5, and what the gradient was
+    multiplied by is divided out (CTL, arXiv 2104.13643, published code).
+
+    Args:
+        optimizer (nn.Optimizer): of all other parameters.
+        centers (list of Parameter): the centres.
+        factor (float): what their gradients were multiplied by: loss scale times the weight of the center loss.
+
+    Inputs: gradients, a tuple in the order of `parameters`.
+    """
+
+    learning_rate_of_centers = 0.5
+
+    def __init__(self, optimizer, centers, factor):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.centers = ParameterTuple(centers)
+        self.parameters = ParameterTuple([*optimizer.parameters, *centers])
+        self.others = len(optimizer.parameters)
+        self.step_size = self.learning_rate_of_centers / factor
+
+    def construct(self, gradients):
+        for i in range(len(self.centers)):
+            ops.assign_sub(self.centers[i], self.step_size * gradients[self.others + i])
+        return self.optimizer(gradients[:self.others])
+
+
+def create_optimizer(recipe, params, lr, center_weight=1.0):
     """The optimizer of a recipe.
 
     Args:
         recipe (EasyDict): optimizer 'adam' (beta1) or 'momentum' (momentum); loss_scale; weight_decay, a float for all
             parameters, or a dict of layer name -> float.
-        params (list of Parameter): what it updates.
+        params (list of Parameter): what it updates; those whose name contains 'centers' by SGD of their own.
         lr (float array): the learning rate of every step.
+        center_weight (float): the weight of the center loss in the total.
 
     Returns:
-        nn.Optimizer.
+        nn.Optimizer, or WithCenters where there are centres.
     """
+    centers = [p for p in params if 'centers' in p.name]
+    if centers:
+        others = create_optimizer(recipe, [p for p in params if 'centers' not in p.name], lr)
+        return WithCenters(others, centers, recipe.loss_scale * center_weight)
     lr, decay = lr.tolist(), recipe.weight_decay
     if isinstance(decay, dict):
         params = [{'params': [p for p in params if p.name.split('.')[0] == layer], 'weight_decay': value}

@@ -34,7 +34,7 @@ class TrainStep(nn.Cell):
 
     Args:
         network (Cell): batch columns -> scalar loss.
-        optimizer (nn.Optimizer): divides the gradients by its own loss scale.
+        optimizer (nn.Optimizer or WithCenters): divides the gradients by its own loss scale.
         loss_scale (float): the loss is multiplied by it before differentiation, so that small gradients survive float16.
         clip_norm (float): bound on the global norm of the gradients, 0 for none.
         device_num (int): with more than one device, gradients are averaged over all of them.
