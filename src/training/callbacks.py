@@ -92,7 +92,7 @@ class Record(Callback):
             left = time.strftime('%H:%M:%S', time.gmtime((len(self.lr) - run.step) * seconds))
             print(f'epoch {epoch}/{-(-len(self.lr) // self.steps_per_epoch)}: mean loss {run.history[-1]["loss"]:.6g}, '
                   f'lr {run.history[-1]["lr"]:.3g}, {seconds * 1000:.1f} ms/step, '
-                  f'{self.samples_per_step / seconds:.1f} samples/s, time left {left}', flush=True)
+                  f'{self.samples_per_step / seconds:.1f} images/s, time left {left}', flush=True)
 
 
 class StartClock(Callback):
