@@ -195,7 +195,7 @@ def test_lists_go_before_the_data_a_checkpoint_was_trained_on(lists):
 
 
 def run(folder, *command):
-    done = subprocess.run([str(word) for word in command], cwd=folder, text=True, capture_output=True, timeout=300)
+    done = subprocess.run([str(word) for word in command], cwd=folder, text=True, capture_output=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
