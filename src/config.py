@@ -66,7 +66,9 @@ _TRIPLET = dict(_METRIC, loss_name='triplet', batch_size=60, lr_max=1e-4, loss_o
 _QUADRUPLET = dict(_METRIC, loss_name='quadruplet', batch_size=60, lr_max=1e-4, loss_options={'margin': 0.1})
 
 # PaddleCV: the full set, two stages, counted in iterations; its weights were trained with symmetric padding.
-_PADDLE = dict(_METRIC, subset='full', network_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'embedding_size': 0},
+# Its commands name no data: they expect it here.
+_PADDLE = dict(_METRIC, subset='full', dataset_path='data/Stanford_Online_Products',
+               network_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'embedding_size': 0},
                flip=0.5, eval_transform='center_crop', loss_scale=1.0, lr_mode='steps', interval_step=20,
                save_iter_step=10000)
 _PADDLE_ELEMENT = dict(_PADDLE, batch_size=256, lr_max=0.01, total_iter_num=30000, lr_steps=[15000, 25000])
@@ -214,5 +216,5 @@ def create_recipe(args, saved=None):
     if getattr(args, 'embedding_size', None) is not None:
         recipe.network_options.embedding_size = args.embedding_size
     for name in ('data_path', 'dataset_path'):
-        recipe[name] = getattr(args, name, None)
+        recipe[name] = getattr(args, name, None) or recipe.get(name)
     return recipe

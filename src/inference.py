@@ -6,7 +6,7 @@ from typing import Callable, NamedTuple
 import mindspore as ms
 import numpy as np
 from google.protobuf.message import DecodeError
-from mindspore import Tensor, nn
+from mindspore import Tensor, amp, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src.accuracy.recall import nearest_neighbours
@@ -14,9 +14,10 @@ from src.config import create_recipe
 from src.datasets.any_images import read_images
 from src.embedding_file import SUFFIXES, EmbeddingFile, check_output, write_embeddings
 from src.errors import InputError
+from src.networks import create_network
 from src.networks.weights import SUFFIXES as WEIGHT_SUFFIXES
 from src.networks.weights import load_weights
-from src.systems import SYSTEMS, find_checkpoint
+from src.systems import find_checkpoint
 from src.systems.embed import embed_batches
 from src.training.checkpoint import saved_recipe
 from src.training.distributed import set_up
@@ -136,7 +137,7 @@ def _model_and_recipe(args):
         raise InputError(f'{path}: neither a checkpoint ({", ".join(WEIGHT_SUFFIXES)}) nor an exported model '
                          f'({", ".join(EXPORTED)})')
     recipe = create_recipe(args, None if path.endswith(EXPORTED) else saved_recipe(path))
-    if 'eval_transform' not in recipe:
+    if recipe.system == 'zero_shot':
         raise InputError(f'{path}: a network of class semantics (DEM), which has no images; use eval.py')
     return path, recipe
 
@@ -146,14 +147,17 @@ def _load_embedder(path, recipe, args):
     batch_size, size = recipe.test_batch_size, recipe.image_size
     if path.endswith(EXPORTED):
         run, (batch, *fixed) = (_load_onnx if path.endswith('.onnx') else _load_mindir)(path)
-        if args.image_size and fixed != [args.image_size] * 2:
+        asked = [args.image_size] * 2 if isinstance(args.image_size, int) else args.image_size
+        if asked and fixed != asked:
             raise InputError(f'--image_size={args.image_size}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
         batch_size, size = batch or batch_size, tuple(fixed)
     else:
-        system = SYSTEMS[recipe.system](recipe, place, training=False)
-        load_weights(system.network, path)
-        run = system.network.set_train(False)
-    options = dict(transform=recipe.eval_transform, image_size=size, bgr=recipe.get('bgr', False),
+        run = create_network(recipe.network, **recipe.network_options)
+        load_weights(run, path)
+        if place.target == 'Ascend':
+            run = amp.auto_mixed_precision(run, 'O2')
+        run.set_train(False)
+    options = dict(transform=recipe.get('eval_transform', 'resize'), image_size=size, bgr=recipe.get('bgr', False),
                    num_workers=recipe.num_workers)
     return Embedder(run, batch_size, options)
 
