@@ -21,6 +21,31 @@ def positive(text):
     return int(text)
 
 
+def natural(text):
+    """A whole number from 0 on."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f'expected a whole number of at least 0, not {text!r}')
+    return int(text)
+
+
+def above_zero(text):
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'expected a number above 0, not {text!r}')
+    return value
+
+
+def fraction(text):
+    """A number between 0 and 1, both excluded."""
+    if above_zero(text) >= 1:
+        raise argparse.ArgumentTypeError(f'expected a number between 0 and 1, not {text!r}')
+    return float(text)
+
+
 def integers(text):
     """Whole numbers separated by commas."""
     try:
@@ -45,7 +70,7 @@ FLAGS = [
     # Device.
     (EVERY, ['--device_target'], dict(choices=['Ascend', 'GPU', 'CPU'],
                                       help='default: Ascend where this machine has one, else CPU')),
-    (EVERY, ['--device_id'], dict(type=int, help='default: DEVICE_ID of the environment, else 0')),
+    (EVERY, ['--device_id'], dict(type=natural, help='default: DEVICE_ID of the environment, else 0')),
     ((TRAIN,), ['--distribute', '--run_distribute'], dict(type=boolean, default=False,
                                                           help='one process of several, started by a launcher')),
     ((TRAIN,), ['--device_num'], dict(type=positive, help='number of processes of a distributed training')),
@@ -85,23 +110,23 @@ FLAGS = [
     ((EXPORT,), ['--batch_size'], dict(type=int, default=1, help='0 for any; default: 1')),
     ((TRAIN,), ['--epoch_size'], dict(type=positive)),
     ((TRAIN,), ['--total_iter_num'], dict(type=positive, help='iterations, instead of epochs')),
-    ((TRAIN,), ['--lr'], dict(type=float, help='the highest learning rate')),
+    ((TRAIN,), ['--lr'], dict(type=above_zero, help='the highest learning rate')),
     ((TRAIN,), ['--lr_mode'], dict(choices=MODES)),
     ((TRAIN,), ['--lr_steps'], dict(type=integers, help='iterations at which the learning rate falls to a tenth')),
-    ((TRAIN,), ['--warmup_epochs'], dict(type=int)),
+    ((TRAIN,), ['--warmup_epochs'], dict(type=natural)),
     ((TRAIN,), ['--interval_step', '--display_iter_step'], dict(type=positive, help='steps from one loss line to the next')),
     ((TRAIN,), ['--save_checkpoint_epochs'], dict(type=positive, help='epochs from one training state to the next')),
     ((TRAIN,), ['--save_iter_step'], dict(type=positive, help='the same in steps')),
     ((TRAIN,), ['--keep_checkpoint_max'], dict(type=positive, help='how many training states stay')),
     ((TRAIN,), ['--validation'], dict(choices=['seen_images', 'seen_classes', 'test_classes', 'none'],
                                       help='what best.ckpt is chosen on')),
-    ((TRAIN,), ['--validation_fraction'], dict(type=float, help='share of the seen images or classes held out')),
+    ((TRAIN,), ['--validation_fraction'], dict(type=fraction, help='share of the seen images or classes held out')),
     ((TRAIN,), ['--test_iter_step'], dict(type=positive, help='steps from one validation to the next')),
-    ((TRAIN,), ['--seed'], dict(type=int)),
+    ((TRAIN,), ['--seed'], dict(type=natural)),
     # Metric learning.
     ((TRAIN, EVAL, INFER), ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
     ((TRAIN,), ['--class_num'], dict(type=positive, help='checked against the training list')),
-    ((TRAIN, EVAL, INFER), ['--embedding_size'], dict(type=int, help='width of a linear layer after the backbone, '
+    ((TRAIN, EVAL, INFER), ['--embedding_size'], dict(type=natural, help='width of a linear layer after the backbone, '
                                                                      '0 for none')),
     ((TRAIN, EVAL, INFER), ['--image_size'], dict(type=image_size, help='side, or height,width')),
     ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop', 'reid'])),

@@ -26,7 +26,7 @@ PREFETCH = 4
 
 
 def create_train_dataset(images, batches, labels, transform='random_resized_crop', image_size=224, seed=0,
-                         num_workers=2, skip=0, mask=None, flip=0.5, bgr=False):
+                         num_workers=2, skip=0, mask=None, flip=0.5, bgr=False, rank=0, size=1):
     """One epoch of training batches as a mindspore.dataset.
 
     images: ImageList. batches: int (steps, B) indices into it, from a sampler. labels: (N,) ids 0..C-1.
@@ -34,6 +34,8 @@ def create_train_dataset(images, batches, labels, transform='random_resized_crop
     from the run's seed and the epoch. num_workers: clamped to the machine's cores. skip: leave out this many first
     batches, 0 <= skip < steps; the rest is what the whole epoch would have given. mask: (steps, B) or None. flip:
     probability of a horizontal flip. bgr: channels in the order blue, green, red, still through the RGB statistics.
+    rank, size: of the sampler; the chance of an image hangs on its place in the epoch of all ranks, so that they augment
+    as one process with size times the batch does.
 
     Columns: image float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation; label
     int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError while iterating; wrap
@@ -42,11 +44,11 @@ def create_train_dataset(images, batches, labels, transform='random_resized_crop
     steps, batch_size = np.shape(batches)
     if not 0 <= skip < steps:
         raise ValueError(f'cannot skip {skip} of {steps} batches')
-    size = _height_width(image_size)
-    before, augment, after = TRAIN_TRANSFORMS[_known(transform, TRAIN_TRANSFORMS)](size, flip)
+    before, augment, after = TRAIN_TRANSFORMS[_known(transform, TRAIN_TRANSFORMS)](_height_width(image_size), flip)
     workers = clamp_workers(num_workers)
     columns = ['image', 'label'] + ([] if mask is None else ['mask'])
-    source = _TrainSource(images.paths, np.asarray(batches).reshape(-1), labels, mask, skip * batch_size)
+    places = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
+    source = _TrainSource(images.paths, np.asarray(batches).reshape(-1), labels, mask, places, skip * batch_size)
     dataset = ds.GeneratorDataset(source, columns + ['place'], shuffle=False, num_parallel_workers=1)
     dataset = dataset.map([vision.Decode()] + before, 'image', num_parallel_workers=workers)
     # one worker: this is Python, more of them would only wait for each other
@@ -117,10 +119,10 @@ def _decoder_dumps():
 
 
 class _TrainSource:
-    """Bytes, label (, mask) and place in the epoch of the images, from place `first` on."""
+    """Bytes, label (, mask) and place in the epoch of the images, from row `first` on."""
 
-    def __init__(self, paths, indices, labels, mask, first):
-        self.paths, self.indices, self.first = paths, indices, first
+    def __init__(self, paths, indices, labels, mask, places, first):
+        self.paths, self.indices, self.places, self.first = paths, indices, places, first
         self.labels = np.asarray(labels, np.int32)
         self.mask = None if mask is None else np.asarray(mask, np.float32).reshape(-1)
 
@@ -128,10 +130,10 @@ class _TrainSource:
         return len(self.indices) - self.first
 
     def __getitem__(self, row):
-        place = row + self.first
-        index = self.indices[place]
-        mask = () if self.mask is None else (self.mask[place],)
-        return (np.fromfile(self.paths[index], np.uint8), self.labels[index], *mask, np.int64(place))
+        row += self.first
+        index = self.indices[row]
+        mask = () if self.mask is None else (self.mask[row],)
+        return (np.fromfile(self.paths[index], np.uint8), self.labels[index], *mask, np.int64(self.places[row]))
 
 
 class _EvalSource:

@@ -152,7 +152,7 @@ class MetricLearning:
         recipe = self.recipe
         return create_train_dataset(self.images, self.sampler.epoch(epoch), self.labels, recipe.train_transform,
                                     recipe.image_size, recipe.seed * 1_000_003 + epoch, recipe.num_workers, skip,
-                                    flip=recipe.flip, bgr=recipe.bgr)
+                                    flip=recipe.flip, bgr=recipe.bgr, rank=self.place.rank, size=self.place.size)
 
     def reading(self):
         """Around a loop over train_dataset: names an image that cannot be read."""

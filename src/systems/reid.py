@@ -121,7 +121,8 @@ class Reid:
         recipe = self.recipe
         batches, mask = self.sampler.epoch(epoch)
         return create_train_dataset(self.images, batches, self.labels, recipe.train_transform, recipe.image_size,
-                                    recipe.seed * 1_000_003 + epoch, recipe.num_workers, skip, mask, recipe.flip)
+                                    recipe.seed * 1_000_003 + epoch, recipe.num_workers, skip, mask, recipe.flip,
+                                    rank=self.place.rank, size=self.place.size)
 
     def reading(self):
         """Around a loop over train_dataset: names an image that cannot be read."""

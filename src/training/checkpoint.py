@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 
 from src.config import RENAMED
 from src.errors import InputError
@@ -70,6 +71,20 @@ def saved_recipe(path):
     return json.loads(read_weights(path).get('facts', '{}')).get('recipe')
 
 
+def flush_subnormals(cell):
+    """Set what is too small for a normal float in the parameters of a cell, and -0, to 0.
+
+    On a CPU MindSpore's kernels keep or flush such numbers as the thread happens to be set that runs them: moments that
+    have decayed that far would differ between two runs of the same training, though nothing else does.
+    """
+    for parameter in cell.get_parameters():
+        values = parameter.asnumpy()
+        if values.dtype.kind == 'f':
+            small = np.abs(values) < np.finfo(values.dtype).tiny
+            if values[small].tobytes().strip(b'\0'):
+                parameter.set_data(ms.Tensor(np.where(small, values.dtype.type(0), values)))
+
+
 class TrainingStates:
     """The training states in a folder, named PREFIX-EPOCH_STEP.ckpt as MindSpore's ModelCheckpoint names them.
 
@@ -114,6 +129,7 @@ class TrainingStates:
 
     def save(self, cell, step, facts):
         """Write the state after `step` steps, with a dict of facts."""
+        flush_subnormals(cell)
         save_cell(cell, self.path(self.place(step)), {**facts, 'steps_per_epoch': self.steps_per_epoch})
         self.stale.discard(self.place(step))
 

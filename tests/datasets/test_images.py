@@ -83,6 +83,18 @@ def test_same_arguments_same_epoch_and_skip(images, transform):
         create_train_dataset(images, BATCHES, labels, skip=10)
 
 
+def test_ranks_augment_as_one_process_with_all_their_batches(images):
+    def read_epoch(batches, **options):
+        return read(create_train_dataset(images, batches, images.labels, 'resize_crop', 16, seed=5, **options))
+
+    whole, shares = read_epoch(BATCHES), BATCHES.reshape(10, 2, 16)
+    for rank in range(2):
+        for skip in (0, 3):
+            mine = read_epoch(shares[:, rank], rank=rank, size=2, skip=skip)
+            part = [[column[16 * rank:16 * rank + 16] for column in columns] for columns in whole[skip:]]
+            assert same(mine, part)
+
+
 def test_random_state_of_others_is_left_alone(images):
     np.random.seed(3)
     expected = np.random.RandomState(3).random_sample(4)

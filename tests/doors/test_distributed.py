@@ -171,16 +171,15 @@ def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_
 
 
 FREEZE = '''
-from src import systems
 from src.networks import create_network as create
 from src.systems import metric_learning
 
 
 def frozen(*args, **options):
     network = create(*args, **options)
-    for cell in network.cells_and_names():
-        if hasattr(cell[1], 'use_batch_statistics'):
-            cell[1].use_batch_statistics = False
+    for _, cell in network.cells_and_names():
+        if hasattr(cell, 'use_batch_statistics'):
+            cell.use_batch_statistics = False
     return network
 
 

@@ -3,7 +3,7 @@ import resource
 
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from src.errors import InputError
 from src.training.checkpoint import TrainingStates, find_training, read_checkpoint, save_cell
@@ -94,6 +94,16 @@ def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name};'):
         states(tmp_path).load(nn.Dense(3, 4), (1, 5), now)
     states(tmp_path).load(nn.Dense(3, 4), (1, 5), {**was, 'recipe': {**was['recipe'], 'data_path': '/new'}})
+
+
+def test_numbers_too_small_to_be_normal_are_saved_as_zero(tmp_path):
+    cell = nn.Dense(6, 1, has_bias=False)
+    tiny = np.finfo(np.float32).tiny
+    cell.weight.set_data(Tensor(np.array([[tiny / 8, -tiny / 8, -0.0, 0.0, tiny, -1]], np.float32)))
+    states(tmp_path).save(cell, 5, facts())
+    bits = read_checkpoint(tmp_path / 'train-1_5.ckpt')['weight'].asnumpy().view(np.uint32)
+    np.testing.assert_array_equal(bits, np.array([[0, 0, 0, 0, tiny, -1]], np.float32).view(np.uint32))
+    np.testing.assert_array_equal(cell.weight.asnumpy().view(np.uint32), bits)
 
 
 def test_find_training(tmp_path):

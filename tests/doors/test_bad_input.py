@@ -1,0 +1,179 @@
+"""Bad input to every door: one line on standard error that names the file or flag, exit code 2, nothing written."""
+import importlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from src.set_parser import run
+
+ROOT = Path(__file__).resolve().parents[2]
+DOORS = [name for name in ('train', 'eval', 'export', 'infer') if (ROOT / f'{name}.py').is_file()]
+TRAIN_FEATURES = 'train_cub_googlenet_bn'
+
+
+@pytest.fixture
+def refused(capfd, tmp_path, monkeypatch):
+    """Function (door, flags) -> the line on standard error; nothing may be left in the working folder."""
+    def call(door, *flags):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            run(lambda: importlib.import_module(door).main([str(flag) for flag in flags]))
+        _, err = capfd.readouterr()
+        assert end.value.code == 2
+        assert err.count('\n') == 1 and ': error: ' in err, err
+        assert not [path for path in Path().rglob('*') if path.is_file()]
+        return err
+    folder = tmp_path / 'work'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return call
+
+
+@pytest.fixture(scope='module')
+def trained(dem_data, tmp_path_factory):
+    """The folder of a short DEM training, which --distribute=False leaves alone."""
+    folder = tmp_path_factory.mktemp('trained')
+    importlib.import_module('train').main([
+        '--dataset=CUB', f'--data_path={dem_data}', f'--save_ckpt={folder}', '--total_iter_num=2', '--device_target=CPU',
+        '--distribute=False', '--validation=none', '--run_eval=False'])
+    return folder
+
+
+@pytest.fixture
+def cub(dem_data, tmp_path):
+    """A copy of the data to spoil."""
+    shutil.copytree(dem_data / 'CUB_data', tmp_path / 'data' / 'CUB_data')
+    return tmp_path / 'data'
+
+
+@pytest.mark.parametrize('door', DOORS)
+def test_as_a_process(door, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / f'{door}.py', '--no_such_flag=1'], cwd=tmp_path, text=True,
+                          capture_output=True)
+    assert done.returncode == 2 and not done.stdout and not list(tmp_path.iterdir())
+    assert done.stderr == f'{ROOT / door}.py: error: unrecognized arguments: --no_such_flag=1\n'
+
+
+def test_distribute_false_is_false(trained):
+    assert (trained / 'train.ckpt').is_file() and not (trained / '0').exists()
+
+
+@pytest.mark.parametrize('door', DOORS)
+@pytest.mark.parametrize('flag', ['--batch_size=zero', '--device_target=TPU', '--dataset=SUN', '--device_id=-1'])
+def test_values_of_every_door(refused, door, flag):
+    assert flag.split('=')[0] in refused(door, flag)
+
+
+@pytest.mark.parametrize('flag', [
+    '--train_mode=words', '--distribute=maybe', '--loss_name=lifted', '--batch_size=0', '--batch_size=1.5', '--lr=fast',
+    '--lr=nan', '--lr=-1', '--lr_steps=5,x', '--seed=-1', '--warmup_epochs=-1', '--embedding_size=-5', '--epoch_size=0',
+    '--validation=train', '--validation_fraction=1.5', '--recipe=best', '--warmup_epochs=500', '--batch_size=100000',
+    '--distribute=True', '--device_target=Ascend', '--device_target=GPU', '--pretrained'])
+def test_values_of_training(refused, dem_data, flag, monkeypatch):
+    for name in ('RANK_ID', 'MS_ROLE'):
+        monkeypatch.delenv(name, raising=False)
+    if flag.startswith('--device_target=') and any(Path('/dev').glob({'--device_target=Ascend': 'davinci[0-9]*'}.get(
+            flag, 'nvidia[0-9]*'))):
+        pytest.skip('this machine has that device')
+    flags = ['--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU', flag]
+    assert flag.split('=')[0] in refused('train', *flags)
+
+
+@pytest.mark.parametrize('flag', ['--batch_size=99999', '--batch_size=7', '--class_num=3', '--loss_name=npairs --lr=0.1 --margin=1',
+                                  '--dataset_path=/no/products', '--image_size=0'])
+def test_values_of_metric_learning(refused, products, flag):
+    flags = [f'--dataset_path={products}', '--recipe=small', '--loss_name=triplet', '--device_target=CPU', *flag.split()]
+    assert flag.split('=')[-2].split()[-1] in refused('train', *flags)
+
+
+def test_a_device_id_in_the_environment_that_is_no_number(refused, dem_data, monkeypatch):
+    monkeypatch.setenv('DEVICE_ID', 'first')
+    assert 'DEVICE_ID=first' in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU')
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def other_variable(path):
+    scipy.io.savemat(path, {'features': np.zeros((3000, 1024), np.float32)})
+
+
+def nan(path):
+    features = scipy.io.loadmat(path)[TRAIN_FEATURES]
+    features[17, 3] = np.nan
+    scipy.io.savemat(path, {TRAIN_FEATURES: features})
+
+
+@pytest.mark.parametrize('door', ['train', 'eval'])
+@pytest.mark.parametrize('harm', [os.unlink, truncate, other_variable, nan])
+def test_data(refused, cub, trained, door, harm):
+    path = cub / 'CUB_data' / f'{TRAIN_FEATURES}.mat'
+    harm(path)
+    assert str(path) in refused(door, '--dataset=CUB', f'--data_path={cub}', '--device_target=CPU',
+                                *[f'--save_ckpt={trained}'] * (door == 'eval'))
+
+
+@pytest.mark.parametrize('door', ['train', 'eval'])
+def test_missing_data_folder(refused, trained, door):
+    flags = ['--dataset=CUB', '--device_target=CPU', *[f'--save_ckpt={trained}'] * (door == 'eval')]
+    assert '/no/data' in refused(door, *flags, '--data_path=/no/data')
+    assert '--data_path' in refused(door, *flags)
+
+
+@pytest.mark.parametrize('door', ['eval', 'export', 'train'])
+def test_checkpoints(refused, dem_data, products, trained, tmp_path, door):
+    flag = '--save_ckpt' if door != 'train' else '--pretrained'
+    flags = [f'--dataset_path={products}', '--recipe=small'] if door == 'train' else ['--dataset=CUB']
+    flags += ['--device_target=CPU'] + [f'--data_path={dem_data}'] * (door == 'eval')
+    broken = tmp_path / 'broken.ckpt'
+    broken.write_bytes((trained / 'train.ckpt').read_bytes()[:-1000])
+    assert str(broken) in refused(door, *flags, f'{flag}={broken}')
+    assert '/no/such.ckpt' in refused(door, *flags, f'{flag}=/no/such.ckpt')
+    if door == 'train':
+        assert f'{trained}/train.ckpt' in refused(door, *flags, f'{flag}={trained}/train.ckpt')
+    else:
+        assert '--dataset' in refused(door, *flags, '--dataset=AwA', f'{flag}={trained}')
+        empty = tmp_path / 'empty'
+        empty.mkdir()
+        # What a killed training leaves is no checkpoint.
+        (empty / '.train-1_5.77.part.ckpt').write_bytes(b'half')
+        assert str(empty) in refused(door, *flags, f'{flag}={empty}')
+
+
+def test_air_needs_ascend(refused, trained):
+    if any(Path('/dev').glob('davinci[0-9]*')):
+        pytest.skip('this machine has Ascend')
+    assert 'AIR' in refused('export', '--dataset=CUB', f'--save_ckpt={trained}', '--device_target=CPU', '--file_format=AIR')
+
+
+@pytest.mark.parametrize('door, flags, name', [
+    ('train', ['--total_iter_num=2', '--save_ckpt=out', '--validation=none'], 'out/train-1_2.ckpt'),
+    ('export', ['--file_name=net'], 'net.mindir'),
+    ('export', ['--file_name=net', '--file_format=ONNX'], 'net.onnx'),
+    ('eval', ['--result_file=/dev/full/result.json'], '/dev/full/result.json')])
+def test_full_disk(refused, dem_data, trained, door, flags, name):
+    flags = ['--dataset=CUB', '--device_target=CPU', *flags]
+    flags += [f'--data_path={dem_data}'] * (door != 'export') + [f'--save_ckpt={trained}'] * (door != 'train')
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The way a test can have a full disk: no file may grow beyond 64 kB.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
+    try:
+        assert name in refused(door, *flags)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_folder_that_cannot_be_made(refused, dem_data, tmp_path):
+    path = tmp_path / 'file'
+    path.write_text('mine')
+    assert str(path) in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU',
+                                f'--save_ckpt={path}')
+    assert path.read_text() == 'mine'
