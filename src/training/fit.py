@@ -25,14 +25,8 @@ def schedule(recipe, steps_per_epoch, device_num=1):
     """The learning rate of every step of a recipe: float32 (steps,).
 
     A recipe counts in iterations (total_iter_num) or in epochs (epoch_size).
-
-    Raises:
-        InputError: the warm-up is longer than the training.
     """
     steps = recipe.total_iter_num or recipe.epoch_size * steps_per_epoch
-    if recipe.warmup_epochs * steps_per_epoch > steps:
-        raise InputError(f'--warmup_epochs={recipe.warmup_epochs}: the whole training is only {steps} steps, '
-                         f'{steps_per_epoch} an epoch')
     factor = recipe.distributed_lr_factor if device_num > 1 else 1
     milestones = [m * steps_per_epoch for m in recipe.lr_epochs] or recipe.lr_steps or (0.4, 0.8)
     warmup = recipe.warmup_epochs * steps_per_epoch

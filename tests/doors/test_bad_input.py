@@ -74,7 +74,7 @@ def test_values_of_every_door(refused, door, flag):
 @pytest.mark.parametrize('flag', [
     '--train_mode=words', '--distribute=maybe', '--loss_name=lifted', '--batch_size=0', '--batch_size=1.5', '--lr=fast',
     '--lr=nan', '--lr=-1', '--lr_steps=5,x', '--seed=-1', '--warmup_epochs=-1', '--embedding_size=-5', '--epoch_size=0',
-    '--validation=train', '--validation_fraction=1.5', '--recipe=best', '--warmup_epochs=500', '--batch_size=100000',
+    '--validation=train', '--validation_fraction=1.5', '--recipe=best', '--batch_size=100000',
     '--distribute=True', '--device_target=Ascend', '--device_target=GPU', '--pretrained'])
 def test_values_of_training(refused, dem_data, flag, monkeypatch):
     for name in ('RANK_ID', 'MS_ROLE'):
