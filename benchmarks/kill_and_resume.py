@@ -38,8 +38,9 @@ class Training:
 
     def __init__(self, flags, folder, *more):
         self.began = time.perf_counter()
-        self.process = subprocess.Popen([sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}', *more],
-                                        cwd=folder.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        command = [sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}', *more]
+        self.process = subprocess.Popen(command, cwd=folder.parent, text=True, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE)
         self.lines = []
 
     def read_until(self, word):

@@ -15,7 +15,7 @@ COMMON = dict(
     # Learning rate, see src.training.get_lr: either falls at fractions of all steps, at lr_epochs or at lr_steps.
     lr_mode='const', lr_max=1e-4, lr_init=0.0, lr_end=0.0, lr_epochs=[], lr_steps=[], warmup_epochs=0,
     distributed_lr_factor=1,
-    # Iterations, where given, go before epochs. interval_step: steps from one loss line to the next, 0 for one an epoch.
+    # Iterations, where given, go before epochs. interval_step: steps from one loss line to the next, 0: one an epoch.
     epoch_size=100, total_iter_num=0, interval_step=0,
     save_checkpoint_epochs=10, save_iter_step=0, keep_checkpoint_max=2,
     validation='none', validation_epochs=1, test_iter_step=0, run_eval=False,
@@ -45,9 +45,11 @@ _RANKED = dict(
     loss_name='prototype_softmax', metric='cosine', beta1=0.9, clip_norm=0.0, batch_size=200, lr_mode='cosine',
     lr_max=2e-4, interval_step=20, feature_scaling='centred', validation='none',
 )
-_RANKED_AWA = dict(_RANKED, loss_options={'scale': 20.0, 'label_smoothing': 0.1}, semantics_scaling='centred', epoch_size=2)
+_RANKED_AWA = dict(_RANKED, loss_options={'scale': 20.0, 'label_smoothing': 0.1}, semantics_scaling='centred',
+                   epoch_size=2)
 _RANKED_CUB = dict(_RANKED, loss_options={'scale': 30.0, 'label_smoothing': 0.1}, semantics_scaling='root_centred',
                    dropout=[0.2, 0.5], epoch_size=6)
+_ONE_LAYER = {'output_relu': False, 'sigmas': [0.001]}
 _TWO_LAYERS = {'hidden_dim': 700, 'output_relu': False, 'sigmas': [0.01, 0.001]}
 _FUSED_LAYERS = {'output_relu': False, 'sigmas': [0.01, 0.01, 0.001]}
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
@@ -62,7 +64,8 @@ _METRIC = dict(
 )
 _SOFTMAX = dict(_METRIC, loss_name='softmax', batch_size=80, lr_mode='steps', lr_max=0.3)
 # The published code differentiates the sum over the triplets of a batch; its learning rate relies on that.
-_TRIPLET = dict(_METRIC, loss_name='triplet', batch_size=60, lr_max=1e-4, loss_options={'margin': 0.1, 'reduction': 'sum'})
+_TRIPLET = dict(_METRIC, loss_name='triplet', batch_size=60, lr_max=1e-4,
+                loss_options={'margin': 0.1, 'reduction': 'sum'})
 _QUADRUPLET = dict(_METRIC, loss_name='quadruplet', batch_size=60, lr_max=1e-4, loss_options={'margin': 0.1})
 
 # PaddleCV: the full set, two stages, counted in iterations; its weights were trained with symmetric padding.
@@ -106,7 +109,7 @@ RECIPES = {
     ('CUB', 'fusion', 'published'): _CUB_FUSION,
     ('CUB', 'att', 'ranked'): {**_CUB_ATT, **_RANKED_CUB, 'network_options': _TWO_LAYERS},
     ('AwA', 'att', 'ranked'): {**_AWA_ATT, **_RANKED_AWA, 'network_options': _TWO_LAYERS},
-    ('AwA', 'word', 'ranked'): {**_AWA_WORD, **_RANKED_AWA, 'network_options': {'output_relu': False, 'sigmas': [0.001]}},
+    ('AwA', 'word', 'ranked'): {**_AWA_WORD, **_RANKED_AWA, 'network_options': _ONE_LAYER},
     ('AwA', 'fusion', 'ranked'): {**_AWA_FUSION, **_RANKED_AWA, 'network_options': _FUSED_LAYERS},
     ('AwA', 'att', 'paper'): dict(_AWA_ATT, beta1=0.9, weight_decay=1e-2),
     ('AwA', 'word', 'paper'): dict(_AWA_WORD, beta1=0.9, weight_decay=1e-3),

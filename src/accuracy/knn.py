@@ -1,8 +1,17 @@
 """Nearest-prototype classification and its accuracy."""
 import numpy as np
 
-from src.accuracy.arrays import (as_embeddings, as_labels, block_rows, check_k, check_widths, inverse_norms,
-                                 repeated_rows, slices, stable_top_k)
+from src.accuracy.arrays import (
+    as_embeddings,
+    as_labels,
+    block_rows,
+    check_k,
+    check_widths,
+    inverse_norms,
+    repeated_rows,
+    slices,
+    stable_top_k,
+)
 from src.errors import InputError
 
 

@@ -1,8 +1,20 @@
 """Recall@K and the nearest neighbours by cosine similarity."""
 import numpy as np
 
-from src.accuracy.arrays import (as_embeddings, as_labels, block_rows, check_k, check_widths, first_k, groups,
-                                 inverse_norms, ranks, repeated_rows, slices, stable_top_k)
+from src.accuracy.arrays import (
+    as_embeddings,
+    as_labels,
+    block_rows,
+    check_k,
+    check_widths,
+    first_k,
+    groups,
+    inverse_norms,
+    ranks,
+    repeated_rows,
+    slices,
+    stable_top_k,
+)
 from src.errors import InputError
 
 GALLERY_BYTES = 64 * 2 ** 20  # one block of a streamed gallery

@@ -1,8 +1,18 @@
 """mAP and CMC of re-identification, against gallery images or against centroids of them."""
 import numpy as np
 
-from src.accuracy.arrays import (as_embeddings, as_labels, block_rows, check_k, check_widths, groups, inverse_norms,
-                                 ranks, repeated_rows, slices)
+from src.accuracy.arrays import (
+    as_embeddings,
+    as_labels,
+    block_rows,
+    check_k,
+    check_widths,
+    groups,
+    inverse_norms,
+    ranks,
+    repeated_rows,
+    slices,
+)
 from src.errors import InputError
 
 CMC_RANKS = (1, 5, 10, 20, 50)

@@ -1,8 +1,15 @@
 """Images to embed: lists and folders as in training, and also without class labels."""
 import os
 
-from src.datasets.image_list import (IMAGE_SUFFIXES, ImageList, _numbered_lines, check_images, list_images,
-                                     read_image_folder, read_image_list)
+from src.datasets.image_list import (
+    IMAGE_SUFFIXES,
+    ImageList,
+    check_images,
+    list_images,
+    numbered_lines,
+    read_image_folder,
+    read_image_list,
+)
 from src.datasets.sop import has_lists, load_sop
 from src.errors import InputError
 
@@ -40,7 +47,7 @@ def read_any_list(file):
     It is the former when its first line ends like the name of an image (IMAGE_SUFFIXES). Paths are relative to the
     folder of the list. Returns an ImageList, labels None in the former case. Raises InputError as read_image_list.
     """
-    rows = _numbered_lines(file)
+    rows = numbered_lines(file)
     if not rows or not _is_image(rows[0][1]):
         return read_image_list(file)
     root = os.path.dirname(os.path.abspath(file))

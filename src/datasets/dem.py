@@ -270,8 +270,8 @@ def scale_part(data, part, features='none', semantics='none'):
     """Images to classify, and their classes, in the scale a recipe trains in.
 
     'centred' features: minus the mean of the training images, then unit length. 'centred' semantics: minus the mean
-    over the seen classes, divided by the root mean square of all that is left of them; 'root_centred' takes signed square
-    roots first. The statistics are those of the training data alone.
+    over the seen classes, divided by the root mean square of all that is left of them; 'root_centred' takes signed
+    square roots first. The statistics are those of the training data alone.
 
     Args:
         data (DemData): the training data as it was loaded, after any split.
@@ -376,7 +376,8 @@ def create_prototype_dataset(data, batch_size, seed, epoch, rank=0, size=1, skip
     rows = _shuffled_rows(len(data.train_features), batch_size, seed, epoch, rank, size, skip)
     labels = np.searchsorted(data.seen_class_ids, data.train_labels).astype(np.int32)
     semantics = data.seen_prototypes
-    source = _PrototypeBatches(semantics, hidden_dim, dropout, (data.train_features, labels), rows, (seed, epoch, rank), skip)
+    source = _PrototypeBatches(semantics, hidden_dim, dropout, (data.train_features, labels), rows, (seed, epoch, rank),
+                               skip)
     names = [f'semantics_{i}' for i in range(len(semantics))] + ['keep'] * (dropout is not None) + ['feature', 'label']
     return ds.GeneratorDataset(source, names, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
 

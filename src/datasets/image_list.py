@@ -37,7 +37,7 @@ def read_image_list(file, root=None):
     label or camera that is no integer.
     """
     root = os.path.abspath(os.path.dirname(os.path.abspath(file)) if root is None else root)
-    rows = _numbered_lines(file)
+    rows = numbered_lines(file)
     if rows and rows[0][1].split() == EBAY_HEADER:
         expected, integers, split = ' '.join(EBAY_HEADER), 2, _split_ebay
         rows = rows[1:]
@@ -99,7 +99,8 @@ def remap_labels(labels):
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
-def _numbered_lines(file):
+def numbered_lines(file):
+    """The lines of a text file that are not blank, stripped, each with its number from 1; InputError if unreadable."""
     try:
         # utf-8-sig: lists saved on Windows begin with a byte-order mark
         with open(file, encoding='utf-8-sig') as lines:

@@ -2,8 +2,7 @@
 import mindspore as ms
 from mindspore import nn, ops
 
-from src.losses.pairs import (BIG, masked_mean, real_rows, rowwise_squared_distance, same_class,
-                              squared_distances)
+from src.losses.pairs import BIG, masked_mean, real_rows, rowwise_squared_distance, same_class, squared_distances
 
 
 def batch_hard(points, labels, comparable, margin):

@@ -22,7 +22,8 @@ class PathNetwork(nn.Cell):
         output_relu (bool): whether ReLU follows the last layer too, as published.
 
     Inputs: semantics (N, dims[0]) float32; optionally keep (N, dims[-2]) float32, which the last hidden layer is
-    multiplied by: dropout, drawn with the batch so that a resumed training draws the same. Outputs: (N, dims[-1]) float32.
+    multiplied by: dropout, drawn with the batch so that a resumed training draws the same.
+    Outputs: (N, dims[-1]) float32.
     """
 
     def __init__(self, dims, sigmas, output_relu=True):

@@ -1,9 +1,9 @@
 """The published systems: for each, which data, network, loss and accuracy belong together.
 
 A system has, for training: network and loss (Cells), inputs (how many columns of a batch are the network's, the others
-are the loss's), steps_per_epoch, train_dataset(epoch, skip) -> the batches of one epoch from step `skip` on, reading(), a
-context for the loop over them, validate() -> float; for evaluation: evaluate() -> dict of figures, printed as published.
-input_shapes(network, args) are those of the network's inputs, for export.
+are the loss's), steps_per_epoch, train_dataset(epoch, skip) -> the batches of one epoch from step `skip` on, reading(),
+a context for the loop over them, validate() -> float; for evaluation: evaluate() -> dict of figures, printed as
+published. input_shapes(network, args) are those of the network's inputs, for export.
 """
 from pathlib import Path
 

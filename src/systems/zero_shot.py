@@ -16,8 +16,8 @@ class ZeroShot:
     Args:
         recipe (EasyDict): dataset, train_mode, data_path, network, network_options, loss_name, loss_options,
             dropout, batch_size, feature_scaling, semantics_scaling, metric, validation ('seen_images',
-            'seen_classes', 'test_classes' or 'none') with validation_fraction, seed. Its network_options get the widths of
-            the data.
+            'seen_classes', 'test_classes' or 'none') with validation_fraction, seed. Its network_options get the widths
+            of the data.
         place (Place): which share of the batches is this process's.
         training (bool): False holds nothing out.
 
@@ -47,7 +47,8 @@ class ZeroShot:
     @staticmethod
     def input_names(recipe):
         """The network's inputs, named by the option that gives their width."""
-        return {'att': ['attribute_dim'], 'word': ['word_dim'], 'fusion': ['attribute_dim', 'word_dim']}[recipe.train_mode]
+        widths = {'att': 'attribute_dim', 'word': 'word_dim'}
+        return [widths[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
 
     @staticmethod
     def input_shapes(network, args):
@@ -64,7 +65,8 @@ class ZeroShot:
         recipe = self.recipe
         common = (recipe.batch_size, recipe.seed, epoch, self.place.rank, self.place.size, skip)
         if recipe.loss_name == 'prototype_softmax':
-            return dem.create_prototype_dataset(self.train, *common, recipe.dropout, recipe.network_options.get('hidden_dim', 0))
+            hidden_dim = recipe.network_options.get('hidden_dim', 0)
+            return dem.create_prototype_dataset(self.train, *common, recipe.dropout, hidden_dim)
         return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, *common)
 
     def reading(self):

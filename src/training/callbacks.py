@@ -96,8 +96,8 @@ class Record(Callback):
 
 
 class StartClock(Callback):
-    """Comes last: a step's time begins when the callbacks of the one before are done, so that waiting for data counts and
-    validation does not.
+    """Starts a step's time when the callbacks of the one before are done, so that waiting for data counts and validation
+    does not; comes last of them.
 
     Args:
         record (Record): whose clock it is.

@@ -34,7 +34,8 @@ def save_cell(cell, path, facts=None):
     """
     with replacing(path) as temporary, _own_words_only():
         try:
-            ms.save_checkpoint(cell, str(temporary), append_dict={'facts': json.dumps(facts)} if facts else None, crc_check=True)
+            more = {'facts': json.dumps(facts)} if facts else None
+            ms.save_checkpoint(cell, str(temporary), append_dict=more, crc_check=True)
         except (RuntimeError, ValueError) as error:
             raise OSError(str(error).splitlines()[0]) from error
         finally:

@@ -15,7 +15,8 @@ def get_lr(mode, total_steps, lr_max, lr_init=0.0, lr_end=0.0, warmup_steps=0, m
         total_steps (int): number of steps, at least 1.
         lr_max, lr_init, lr_end (float): learning rates.
         warmup_steps (int): length of the warm-up.
-        milestones (sequence): steps, counted from 0, at which 'steps' falls; floats below 1 are fractions of total_steps.
+        milestones (sequence): steps, counted from 0, at which 'steps' falls; floats below 1 are fractions of
+            total_steps.
         gamma (float): the factor of 'steps'.
 
     Returns:

@@ -1,6 +1,6 @@
 """One step of training: forward, backward, average over the devices, clip, update."""
-from mindspore import nn, ops
 from mindspore import dtype as mstype
+from mindspore import nn, ops
 
 
 class WithLoss(nn.Cell):
@@ -35,7 +35,8 @@ class TrainStep(nn.Cell):
     Args:
         network (Cell): batch columns -> scalar loss.
         optimizer (nn.Optimizer or WithCenters): divides the gradients by its own loss scale.
-        loss_scale (float): the loss is multiplied by it before differentiation, so that small gradients survive float16.
+        loss_scale (float): the loss is multiplied by it before differentiation, so that small gradients survive
+            float16.
         clip_norm (float): bound on the global norm of the gradients, 0 for none.
         device_num (int): with more than one device, gradients are averaged over all of them.
 

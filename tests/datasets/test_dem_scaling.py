@@ -25,7 +25,8 @@ def test_centred_equals_its_definition():
     part = scale_part(loaded, loaded.test, 'centred', 'root_centred')
     train = scale_train(loaded, 'centred', 'root_centred')
     np.testing.assert_allclose(part.features, naive_features(loaded.train_features, loaded.test_features), atol=1e-5)
-    np.testing.assert_allclose(train.train_features, naive_features(loaded.train_features, loaded.train_features), atol=1e-5)
+    np.testing.assert_allclose(train.train_features, naive_features(loaded.train_features, loaded.train_features),
+                               atol=1e-5)
     root = np.sqrt(loaded.seen_prototypes[0].astype(float))
     spread = (((root - root.mean(0)) ** 2).sum() / root.size) ** 0.5
     expected = (np.sqrt(loaded.test_semantics[0].astype(float)) - root.mean(0)) / spread

@@ -6,8 +6,15 @@ import pytest
 from PIL import Image
 
 from src.datasets.image_list import ImageList
-from src.datasets.images import (MEAN, STD, create_eval_dataset, create_train_dataset, find_broken_image,
-                                 naming_broken_images, random_box)
+from src.datasets.images import (
+    MEAN,
+    STD,
+    create_eval_dataset,
+    create_train_dataset,
+    find_broken_image,
+    naming_broken_images,
+    random_box,
+)
 from src.errors import InputError
 
 COUNT = 320

@@ -1,7 +1,8 @@
 """Properties of the samplers over seeds, class distributions and shards."""
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from src.datasets.samplers import GroupSampler, IdentitySampler, ShuffleSampler, TripletSampler
 from src.errors import InputError

@@ -28,8 +28,8 @@ class Launch:
         env.update(DEVICE_TARGET='CPU', DEVICE_NUM='2', PYTHON=sys.executable, MASTER_PORT=str(port))
         self.project = project
         self.output = project / 'train_parallel'
-        self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env,
+                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def end(self, seconds=120):
         """(exit code, standard output, standard error)."""

@@ -20,7 +20,8 @@ def dem(dem_data, tmp_path_factory):
 
 
 def states(folder):
-    found = [(int(m[1]), int(m[2]), m[0]) for m in (re.fullmatch(r'train-(\d+)_(\d+)\.ckpt', p) for p in os.listdir(folder)) if m]
+    names = [re.fullmatch(r'train-(\d+)_(\d+)\.ckpt', name) for name in os.listdir(folder)]
+    found = [(int(m[1]), int(m[2]), m[0]) for m in names if m]
     return [name for _, _, name in sorted(found)]
 
 

@@ -1,13 +1,13 @@
 """Every loss against loops over pairs, finite differences, the edges of its inputs, and itself in graph mode."""
 import collections
 
+import loss_oracles as oracles
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 from mindspore.common.initializer import Normal
 
-import loss_oracles as oracles
 from src.errors import InputError
 from src.losses import LOSSES, create_loss
 

@@ -11,8 +11,15 @@ from src.networks import create_network
 from src.networks.heads import EmbeddingNetwork, ReidNetwork
 from src.networks.resnet import ResNet
 from src.networks.weights import load_weights, read_weights
-from tests.networks.test_resnet import (BLOCKS, assert_close, images_of, numpy_resnet, random_weights,
-                                        set_weights, to_mindspore)
+from tests.networks.test_resnet import (
+    BLOCKS,
+    assert_close,
+    images_of,
+    numpy_resnet,
+    random_weights,
+    set_weights,
+    to_mindspore,
+)
 
 ms.set_device('CPU')
 

@@ -57,7 +57,8 @@ def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp
     assert mine.places() == [(1, 10)]
 
 
-@pytest.mark.parametrize('harm', [lambda b: b[:-30], lambda b: b[:40], lambda b: b'', lambda b: b[:200] + b'x' + b[201:]])
+@pytest.mark.parametrize('harm', [lambda b: b[:-30], lambda b: b[:40], lambda b: b'',
+                                  lambda b: b[:200] + b'x' + b[201:]])
 def test_a_broken_state_is_named_and_the_one_before_offered(tmp_path, harm):
     mine, cell = states(tmp_path), nn.Dense(30, 4)
     mine.save(cell, 5, facts())

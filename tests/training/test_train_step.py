@@ -45,7 +45,8 @@ def test_adam(bound, scale, decay, beta1):
     network = linear_network()
     w, b = network.weight.asnumpy().astype(float), network.bias.asnumpy().astype(float)
     recipe = EasyDict(optimizer='adam', beta1=beta1, weight_decay=decay, loss_scale=scale)
-    step = TrainStep(WithLoss(network, nn.MSELoss()), create_optimizer(recipe, network.trainable_params(), lr), scale, bound)
+    optimizer = create_optimizer(recipe, network.trainable_params(), lr)
+    step = TrainStep(WithLoss(network, nn.MSELoss()), optimizer, scale, bound)
     moments = [[np.zeros_like(p), np.zeros_like(p)] for p in (w, b)]
     for t, (x, y) in enumerate(batches(4), 1):
         loss, *gradients = mse_gradients(w, b, x, y)
