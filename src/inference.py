@@ -6,7 +6,7 @@ from typing import Callable, NamedTuple
 import mindspore as ms
 import numpy as np
 from google.protobuf.message import DecodeError
-from mindspore import Tensor, amp, nn
+from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src.accuracy.recall import nearest_neighbours
@@ -17,14 +17,13 @@ from src.errors import InputError
 from src.networks import create_network
 from src.networks.weights import SUFFIXES as WEIGHT_SUFFIXES
 from src.networks.weights import load_weights
-from src.systems import find_checkpoint
+from src.systems import find_checkpoint, recipe_of
 from src.systems.embed import embed_batches
-from src.training.checkpoint import saved_recipe
+from src.systems.image_system import for_device
 from src.training.distributed import set_up
-from src.training.plots import neighbours_picture
+from src.training.plots import check_picture, neighbours_picture
 
 EXPORTED = ('.mindir', '.onnx')
-PICTURES = ('.png', '.pdf', '.svg')
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
 
 
@@ -78,8 +77,7 @@ def find_neighbours(args):
     """
     if not args.query or not args.gallery:
         raise InputError('--query and --gallery: give both or neither')
-    if args.picture and not args.picture.endswith(PICTURES):
-        raise InputError(f'--picture={args.picture}: the name of a picture ends in {", ".join(PICTURES)}')
+    check_picture(args.picture)
     gallery = EmbeddingFile(args.gallery)
     if args.top_k > gallery.count:
         raise InputError(f'--top_k={args.top_k}: {gallery.path} holds {gallery.count} images')
@@ -136,7 +134,7 @@ def _model_and_recipe(args):
     if not path.endswith(WEIGHT_SUFFIXES + EXPORTED):
         raise InputError(f'{path}: neither a checkpoint ({", ".join(WEIGHT_SUFFIXES)}) nor an exported model '
                          f'({", ".join(EXPORTED)})')
-    recipe = create_recipe(args, None if path.endswith(EXPORTED) else saved_recipe(path))
+    recipe = create_recipe(args) if path.endswith(EXPORTED) else recipe_of(path, args)
     if recipe.system == 'zero_shot':
         raise InputError(f'{path}: a network of class semantics (DEM), which has no images; use eval.py')
     return path, recipe
@@ -152,11 +150,9 @@ def _load_embedder(path, recipe, args):
             raise InputError(f'--image_size={args.image_size}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
         batch_size, size = batch or batch_size, tuple(fixed)
     else:
-        run = create_network(recipe.network, **recipe.network_options)
-        load_weights(run, path)
-        if place.target == 'Ascend':
-            run = amp.auto_mixed_precision(run, 'O2')
-        run.set_train(False)
+        network = create_network(recipe.network, **recipe.network_options)
+        load_weights(network, path)
+        run = for_device(network, place.target).set_train(False)
     options = dict(transform=recipe.get('eval_transform', 'resize'), image_size=size, bgr=recipe.get('bgr', False),
                    num_workers=recipe.num_workers)
     return Embedder(run, batch_size, options)

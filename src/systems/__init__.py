@@ -11,6 +11,7 @@ from src.config import create_recipe
 from src.errors import InputError
 from src.networks import create_network
 from src.networks.weights import load_weights
+from src.systems.image_system import conventions
 from src.systems.metric_learning import MetricLearning
 from src.systems.reid import Reid
 from src.systems.zero_shot import ZeroShot
@@ -56,12 +57,17 @@ def find_checkpoint(path):
     return states[-1]
 
 
-def _checkpoint_and_recipe(args):
-    path = find_checkpoint(args.save_ckpt)
-    # A published checkpoint holds no recipe: the flags say which it is.
-    recipe = create_recipe(args, saved_recipe(path))
-    recipe.checkpoint = str(args.save_ckpt)
-    return path, recipe
+def recipe_of(path, args):
+    """The recipe to use a checkpoint by: the one it was trained by, else, as in a published one, what the flags say.
+
+    Raises:
+        InputError: the file cannot be read, or see create_recipe.
+    """
+    saved = saved_recipe(path)
+    recipe = create_recipe(args, saved)
+    if not saved and recipe.system != 'zero_shot' and Path(path).suffix != '.ckpt':
+        recipe.network_options.update(conventions(path, saved))
+    return recipe
 
 
 def load_system(args, place):
@@ -74,7 +80,9 @@ def load_system(args, place):
     Raises:
         InputError: no such checkpoint, one of another network, or bad data.
     """
-    path, recipe = _checkpoint_and_recipe(args)
+    path = find_checkpoint(args.save_ckpt)
+    recipe = recipe_of(path, args)
+    recipe.checkpoint = str(args.save_ckpt)
     system = SYSTEMS[recipe.system](recipe, place, training=False)
     load_weights(system.network, path)
     system.network.set_train(False)
@@ -93,7 +101,8 @@ def load_network(args):
     Raises:
         InputError: no such checkpoint, or one of another network.
     """
-    path, recipe = _checkpoint_and_recipe(args)
+    path = find_checkpoint(args.save_ckpt)
+    recipe = recipe_of(path, args)
     network = create_network(recipe.network, **recipe.network_options)
     load_weights(network, path)
     args.file_name = args.file_name or recipe.network

@@ -1,18 +1,15 @@
 """CTL: embeddings of persons, found again among images or among centroids of them (arXiv 2104.13643)."""
 import numpy as np
-from mindspore import amp
 
 from src.accuracy import make_centroids, ranked_list, reid_metrics
 from src.datasets.image_list import check_images, remap_labels
-from src.datasets.images import create_train_dataset, naming_broken_images
 from src.datasets.reid import EXPECTED, load_reid, load_reid_lists, reid_statistics
 from src.datasets.samplers import IdentitySampler
 from src.errors import InputError
 from src.losses import create_loss
-from src.networks import create_network
-from src.networks.weights import load_weights, read_weights
 from src.systems.embed import embed
-from src.training.plots import neighbours_picture
+from src.systems.image_system import ImageSystem
+from src.training.plots import check_picture, neighbours_picture
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
@@ -61,7 +58,7 @@ def _print_statistics(recipe, train, query, gallery):
         print(line)
 
 
-class Reid:
+class Reid(ImageSystem):
     """Training on the identities of the training list, mAP and CMC on others.
 
     Args:
@@ -76,22 +73,15 @@ class Reid:
         InputError: bad data, weights that do not fit, or another validation.
     """
 
-    inputs = 1
+    validations = ('test_classes', 'none')
+    new_layer = 'neck.'
 
     def __init__(self, recipe, place, training=True):
-        self.recipe = recipe
-        self.place = place
-        if recipe.validation not in ('test_classes', 'none'):
-            raise InputError(f'--validation={recipe.validation}: for re-identification choose test_classes or none')
+        super().__init__(recipe, place, training)
         self.images, self.query, self.gallery = load_data(recipe, training)
         if place.rank == 0:
             _print_statistics(recipe, self.images, self.query, self.gallery)
-        self.network = create_network(recipe.network, **recipe.network_options)
-        width = self.network.out_channels
-        if training and recipe.pretrained:
-            self._start_from(recipe.pretrained)
-        if place.target == 'Ascend':
-            self.network = amp.auto_mixed_precision(self.network, 'O2')
+        width = self._create_network(training)
         if training:
             self.labels = remap_labels(self.images.labels)
             # The baseline is this loss without its other terms; loss_name has chosen the recipe that says so.
@@ -100,33 +90,9 @@ class Reid:
             self.sampler = IdentitySampler(self.labels, recipe.batch_size, recipe.seed, place.rank, place.size,
                                            recipe.samples_each_class, recipe.resample)
 
-    def _start_from(self, path):
-        fresh = () if any('neck.' in name for name in read_weights(path)) else ('neck.',)
-        report = load_weights(self.network, path, fresh)
-        if self.place.rank == 0:
-            print(f'starting from {path}: {len(report["loaded"])} parameters'
-                  + (', the neck starts fresh' if fresh else ''))
-
-    @staticmethod
-    def input_shapes(network, args):
-        """Shape of the network's input without the batch."""
-        return [(3, args.height, args.width)]
-
-    @property
-    def steps_per_epoch(self):
-        return self.sampler.steps_per_epoch
-
     def train_dataset(self, epoch, skip):
         """The batches (image, label, mask) of one epoch, without its first `skip` steps."""
-        recipe = self.recipe
-        batches, mask = self.sampler.epoch(epoch)
-        return create_train_dataset(self.images, batches, self.labels, recipe.train_transform, recipe.image_size,
-                                    recipe.seed * 1_000_003 + epoch, recipe.num_workers, skip, mask, recipe.flip,
-                                    rank=self.place.rank, size=self.place.size)
-
-    def reading(self):
-        """Around a loop over train_dataset: names an image that cannot be read."""
-        return naming_broken_images(self.images)
+        return self._batches(epoch, skip, *self.sampler.epoch(epoch))
 
     def embed(self, images, show_progress=False):
         """Embeddings (N, D) float32 of an ImageList: what the neck returns."""
@@ -145,6 +111,7 @@ class Reid:
 
     def evaluate(self):
         """mAP and CMC of the queries, among images and among centroids; draws the ranked lists where asked to."""
+        check_picture(self.recipe.picture)
         embedded = self._embed_test(True)
         query, query_ids, query_cams, *gallery = embedded
         sizes = {'instance': len(self.gallery), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}

@@ -9,7 +9,14 @@ from PIL import Image
 from src.errors import InputError
 from src.files import replacing
 
+PICTURES = ('.png', '.pdf', '.svg')
 RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'
+
+
+def check_picture(path):
+    """Raise InputError unless --picture, if given, names a format that can be written."""
+    if path and not path.endswith(PICTURES):
+        raise InputError(f'--picture={path}: the name of a picture ends in {", ".join(PICTURES)}')
 
 
 def plot_curves(history, path):

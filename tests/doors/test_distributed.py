@@ -172,7 +172,7 @@ def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_
 
 FREEZE = '''
 from src.networks import create_network as create
-from src.systems import metric_learning
+from src.systems import image_system
 
 
 def frozen(*args, **options):
@@ -183,7 +183,7 @@ def frozen(*args, **options):
     return network
 
 
-metric_learning.create_network = frozen
+image_system.create_network = frozen
 '''
 
 
@@ -210,7 +210,9 @@ def test_resnet50_with_frozen_batch_norm_is_one_process_with_twice_the_batch(pro
     assert code == 0, err
     assert_ranks_equal(launch.output)
     subprocess.run([sys.executable, door, f'--dataset_path={products}', '--loss_name=softmax', '--device_target=CPU',
-                    f'--save_ckpt={tmp_path / "one"}', *resnet_flags(12)], check=True, stdout=subprocess.DEVNULL)
+                    f'--save_ckpt={tmp_path / "one"}', '--run_eval=True', *resnet_flags(12)], check=True,
+                   stdout=subprocess.DEVNULL)
+    assert 0 <= json.loads((tmp_path / 'one' / 'result.json').read_text())['recall']['1'] <= 1
     one, _ = parameters(tmp_path / 'one' / 'train.ckpt')
     two, _ = parameters(launch.output / '0' / 'train.ckpt')
     assert one.keys() == two.keys()
