@@ -155,6 +155,7 @@ def fit(system, recipe, place, folder, resume=False):
         'recipe': facts['recipe'], 'history': run.history}
     if verbose:
         if recipe.run_eval:
+            recipe.checkpoint = str(own / LAST)
             result.update(system.evaluate())
         write_result(result, folder / 'result.json')
         plot_curves(run.history, folder / 'curves.png')
