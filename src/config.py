@@ -7,6 +7,8 @@ from src.errors import InputError
 
 DEM_DATASETS = ('AwA', 'CUB')
 REID_DATASETS = ('DukeMTMC-reID', 'Market1501', 'lists')
+# Where PaddleCV has its data, whose commands name no folder.
+SOP_FOLDER = 'data/Stanford_Online_Products'
 
 # What every recipe has unless it says otherwise.
 COMMON = dict(
@@ -70,7 +72,7 @@ _QUADRUPLET = dict(_METRIC, loss_name='quadruplet', batch_size=60, lr_max=1e-4, 
 
 # PaddleCV: the full set, two stages, counted in iterations; its weights were trained with symmetric padding.
 # Its commands name no data: they expect it here.
-_PADDLE = dict(_METRIC, subset='full', dataset_path='data/Stanford_Online_Products',
+_PADDLE = dict(_METRIC, subset='full', dataset_path=SOP_FOLDER,
                network_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'embedding_size': 0},
                flip=0.5, eval_transform='center_crop', loss_scale=1.0, lr_mode='steps', interval_step=20,
                save_iter_step=10000)
@@ -144,6 +146,9 @@ RECIPES = {
 
 # A flag of another name than the entry of the recipe it goes before.
 RENAMED = {'lr': 'lr_max', 'model': 'network'}
+# A flag named like an entry is for the recipes that have this entry, bar those that doors use in their own way.
+ENTRIES = set().union(*RECIPES.values())
+OF_THE_DOORS = ('dataset', 'dataset_path', 'test_batch_size', 'query', 'gallery', 'picture')
 # Flags that are options of a loss, by loss and option.
 LOSS_FLAGS = {
     'arc_scale': {'arcmargin': 'scale'},
@@ -163,13 +168,17 @@ def choose_recipe(args):
         InputError: the flags name no system, or no recipe is called so.
     """
     given = {name for name, value in vars(args).items() if value is not None}
+    evaluating = not hasattr(args, 'pretrained')  # then --save_ckpt is a checkpoint to use, not a folder to write to
     if args.dataset in DEM_DATASETS:
+        if 'loss_name' in given:
+            raise InputError(f'--loss_name={args.loss_name}: is not for {args.dataset}; --recipe chooses its loss')
         kind = (args.dataset, args.train_mode or 'att')
         name = 'published'
-    elif args.dataset in REID_DATASETS or 'train_list' in given:
+    elif args.dataset in REID_DATASETS or (not args.dataset and 'train_list' in given):
         kind = (args.dataset or 'lists', getattr(args, 'loss_name', None) or 'ctl')
         name = 'published'
-    elif args.dataset == 'SOP' or given & {'dataset_path', 'loss_name', 'model', 'save_ckpt', 'query'}:
+    elif args.dataset == 'SOP' or ('data_path' not in given and given & (
+            {'dataset_path', 'loss_name', 'model', 'query'} | ({'save_ckpt'} if evaluating else set()))):
         kind = ('SOP', getattr(args, 'loss_name', None) or 'softmax')
         name = 'paddle' if given & set(PADDLE_FLAGS) or kind + ('published',) not in RECIPES else 'published'
     else:
@@ -196,16 +205,21 @@ def create_recipe(args, saved=None):
         EasyDict.
 
     Raises:
-        InputError: see choose_recipe; or the checkpoint is of another dataset or mode than the flags say.
+        InputError: see choose_recipe; a flag that is for another system or loss; or the checkpoint is of another
+            dataset or mode than the flags say.
     """
     recipe = EasyDict(copy.deepcopy(saved or {**COMMON, **RECIPES[choose_recipe(args)]}))
     for flag, value in vars(args).items():
         entry = RENAMED.get(flag, flag)
-        if entry not in recipe or value is None:
+        if value is None:
             continue
-        if saved and entry in ('dataset', 'train_mode') and value != recipe[entry]:
-            raise InputError(f'--{entry}={value}: the checkpoint was trained for {recipe[entry]}')
-        recipe[entry] = value
+        if saved and not _fits(entry, value, recipe):
+            raise InputError(f'--{entry}={value}: the checkpoint was trained for {recipe.get(entry, "SOP")}')
+        if entry in recipe:
+            recipe[entry] = value
+        elif not saved and entry in ENTRIES and entry not in OF_THE_DOORS:
+            raise InputError(f'--{flag}: is not for {recipe.get("dataset", "SOP")} with this recipe; leave it out')
+    _let_flags_decide(recipe, args)
     for flag, options in LOSS_FLAGS.items():
         value = getattr(args, flag, None)
         if value is None:
@@ -221,3 +235,29 @@ def create_recipe(args, saved=None):
     for name in ('data_path', 'dataset_path'):
         recipe[name] = getattr(args, name, None) or recipe.get(name)
     return recipe
+
+
+def _fits(entry, value, recipe):
+    """Whether a checkpoint of this recipe can be used with a value of --dataset or --train_mode."""
+    if entry == 'dataset':
+        then = recipe.get('dataset', 'SOP')
+        # What was learnt on one set of persons may be measured on another.
+        return value == then or {value, then} <= set(REID_DATASETS)
+    return entry != 'train_mode' or value == recipe.get('train_mode', value)
+
+
+def _let_flags_decide(recipe, args):
+    """Clear what a recipe says in another unit than the flags, and would go before them."""
+    given = {name for name, value in vars(args).items() if value is not None}
+    for flag, entry, nothing in (('epoch_size', 'total_iter_num', 0), ('save_checkpoint_epochs', 'save_iter_step', 0),
+                                 ('lr_steps', 'lr_epochs', [])):
+        if flag in given and entry not in given:
+            recipe[entry] = nothing
+    if 'warmup_epochs' in given and not recipe.total_iter_num and recipe.warmup_epochs > recipe.epoch_size:
+        raise InputError(f'--warmup_epochs={recipe.warmup_epochs}: the whole training has {recipe.epoch_size} epochs')
+    if 'lr_steps' in given:
+        if recipe.lr_mode != 'steps' and 'lr_mode' in given:
+            raise InputError(f'--lr_steps: is for --lr_mode=steps, not {recipe.lr_mode}')
+        recipe.lr_mode = 'steps'
+    if 'test_iter_step' in given and 'validation' not in given and recipe.system == 'metric_learning':
+        recipe.validation = 'test_classes'  # what PaddleCV's flag means

@@ -33,8 +33,6 @@ def export_network(network, shapes, file_name, file_format, batch_size, place):
     if file_format == 'AIR' and place.target != 'Ascend':
         raise InputError(f'--file_format=AIR: MindSpore writes AIR on Ascend only, this is {place.target}; '
                          'choose MINDIR or ONNX')
-    if batch_size < 0:
-        raise InputError(f'--batch_size={batch_size}: a positive number, or 0 for any')
     suffix = SUFFIXES[file_format]
     path = file_name if file_name.endswith(suffix) else file_name + suffix
     network.set_train(False)

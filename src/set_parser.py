@@ -1,7 +1,9 @@
 """The flags of the doors: each published system's own names, one table for all."""
 import argparse
+import math
 import sys
 
+from src.config import SOP_FOLDER
 from src.errors import InputError
 from src.training.learning_rate import MODES
 
@@ -16,42 +18,39 @@ def boolean(text):
 
 def positive(text):
     """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a whole number of at least 1, not {text!r}')
     return int(text)
 
 
+def integers(text):
+    """Whole numbers from 1 on, separated by commas."""
+    return [positive(word) for word in text.split(',')]
+
+
 def natural(text):
     """A whole number from 0 on."""
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f'expected a whole number of at least 0, not {text!r}')
     return int(text)
 
 
-def above_zero(text):
-    """A finite number above 0."""
+def real(text):
+    """A finite number from 0 on."""
     try:
-        value = float(text)
+        number = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'expected a number above 0, not {text!r}')
-    return value
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f'expected a number of at least 0, not {text!r}')
+    return number
 
 
 def fraction(text):
-    """A number between 0 and 1, both excluded."""
-    if above_zero(text) >= 1:
+    """A number between 0 and 1, neither of them."""
+    if not 0 < real(text) < 1:
         raise argparse.ArgumentTypeError(f'expected a number between 0 and 1, not {text!r}')
-    return float(text)
-
-
-def integers(text):
-    """Whole numbers separated by commas."""
-    try:
-        return [int(word) for word in text.split(',')]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'expected whole numbers separated by commas, not {text!r}') from None
+    return real(text)
 
 
 def image_size(text):
@@ -79,15 +78,15 @@ FLAGS = [
     # What to work on.
     (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB', 'SOP', 'DukeMTMC-reID', 'Market1501', 'lists'],
                                help='the dataset chooses the system; lists are those of --train_list')),
-    (EVERY, ['--train_mode'], dict(choices=['att', 'word', 'fusion'], help='DEM: the class semantics used; default att')),
+    (EVERY, ['--train_mode'], dict(choices=['att', 'word', 'fusion'], help="DEM's class semantics; default: att")),
     ((TRAIN, EVAL), ['--data_path'], dict(help='folder that holds AwA_data and CUB_data, or DukeMTMC-reID or '
                                                'market1501')),
     ((TRAIN, EVAL), ['--dataset_path'], dict(help='metric learning: folder of Stanford Online Products, a list of '
-                                                  'images, or a folder with one folder a class')),
-    ((INFER,), ['--dataset_path', '--images'], dict(default='data/Stanford_Online_Products',
+                                                  'images, or a folder with one folder a class; default: where '
+                                                  f'PaddleCV has its data, {SOP_FOLDER}')),
+    ((INFER,), ['--dataset_path', '--images'], dict(default=SOP_FOLDER,
                                                     help='list of images, with or without labels, or folder; of a '
-                                                         'dataset the test images; default: where PaddleCV has its '
-                                                         'data, data/Stanford_Online_Products')),
+                                                         f'dataset the test images; default: {SOP_FOLDER}')),
     ((TRAIN, EVAL, INFER), ['--subset'], dict(choices=['full', 'half', 'tiny'], help='of Stanford Online Products')),
     ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs', 'ctl',
                                              'baseline'])),
@@ -107,41 +106,43 @@ FLAGS = [
     ((TRAIN,), ['--batch_size', '--train_batch_size'], dict(type=positive)),
     ((TRAIN,), ['--test_batch_size'], dict(type=positive)),
     ((EVAL, INFER), ['--test_batch_size', '--batch_size'], dict(type=positive)),
-    ((EXPORT,), ['--batch_size'], dict(type=int, default=1, help='0 for any; default: 1')),
+    ((EXPORT,), ['--batch_size'], dict(type=natural, default=1, help='0 for any; default: 1')),
     ((TRAIN,), ['--epoch_size'], dict(type=positive)),
-    ((TRAIN,), ['--total_iter_num'], dict(type=positive, help='iterations, instead of epochs')),
-    ((TRAIN,), ['--lr'], dict(type=above_zero, help='the highest learning rate')),
+    ((TRAIN,), ['--total_iter_num'], dict(type=positive, help='iterations; go before epochs')),
+    ((TRAIN,), ['--lr'], dict(type=real, help='the highest learning rate')),
     ((TRAIN,), ['--lr_mode'], dict(choices=MODES)),
     ((TRAIN,), ['--lr_steps'], dict(type=integers, help='iterations at which the learning rate falls to a tenth')),
     ((TRAIN,), ['--warmup_epochs'], dict(type=natural)),
-    ((TRAIN,), ['--interval_step', '--display_iter_step'], dict(type=positive, help='steps from one loss line to the next')),
+    ((TRAIN,), ['--interval_step', '--display_iter_step'], dict(type=positive,
+                                                                help='steps from one loss line to the next')),
     ((TRAIN,), ['--save_checkpoint_epochs'], dict(type=positive, help='epochs from one training state to the next')),
     ((TRAIN,), ['--save_iter_step'], dict(type=positive, help='the same in steps')),
     ((TRAIN,), ['--keep_checkpoint_max'], dict(type=positive, help='how many training states stay')),
     ((TRAIN,), ['--validation'], dict(choices=['seen_images', 'seen_classes', 'test_classes', 'none'],
                                       help='what best.ckpt is chosen on')),
     ((TRAIN,), ['--validation_fraction'], dict(type=fraction, help='share of the seen images or classes held out')),
-    ((TRAIN,), ['--test_iter_step'], dict(type=positive, help='steps from one validation to the next')),
+    ((TRAIN,), ['--test_iter_step'], dict(type=positive, help='steps from one validation to the next; in metric '
+                                                             'learning without --validation on the test classes')),
     ((TRAIN,), ['--seed'], dict(type=natural)),
     # Metric learning.
-    ((TRAIN, EVAL, INFER), ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
+    (EVERY, ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
     ((TRAIN,), ['--class_num'], dict(type=positive, help='checked against the training list')),
-    ((TRAIN, EVAL, INFER), ['--embedding_size'], dict(type=natural, help='width of a linear layer after the backbone, '
-                                                                     '0 for none')),
+    (EVERY, ['--embedding_size'], dict(type=natural, help='width of a linear layer after the backbone, 0 for none')),
     ((TRAIN, EVAL, INFER), ['--image_size'], dict(type=image_size, help='side, or height,width')),
     ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop', 'reid'])),
     ((TRAIN, EVAL, INFER), ['--bgr'], dict(type=boolean, help='feed BGR through the RGB statistics, as the published '
                                                        'checkpoints were trained')),
     ((TRAIN, EVAL, INFER), ['--num_workers'], dict(type=positive, help='threads that read images')),
     ((TRAIN,), ['--samples_each_class'], dict(type=positive)),
-    ((TRAIN,), ['--margin'], dict(type=float)),
-    ((TRAIN,), ['--arc_scale'], dict(type=float)),
-    ((TRAIN,), ['--arc_margin'], dict(type=float)),
+    ((TRAIN,), ['--margin'], dict(type=real)),
+    ((TRAIN,), ['--arc_scale'], dict(type=real)),
+    ((TRAIN,), ['--arc_margin'], dict(type=real)),
     ((TRAIN,), ['--arc_easy_margin'], dict(type=boolean)),
-    ((TRAIN,), ['--npairs_reg_lambda'], dict(type=float)),
+    ((TRAIN,), ['--npairs_reg_lambda'], dict(type=real)),
     ((TRAIN, EVAL), ['--query'], dict(help='list or folder of query images, with --gallery instead of leave-one-out')),
     ((TRAIN, EVAL), ['--gallery'], dict(help='list or folder of the images to find them in')),
-    ((EVAL,), ['--recall_k'], dict(type=integers, help='the K of Recall@K, separated by commas')),
+    ((EVAL,), ['--recall_k'], dict(type=integers, help='the K of Recall@K beside 1, separated by commas; those beyond '
+                                                                 'the number of images compared with are left out')),
     # Re-identification.
     ((TRAIN,), ['--train_list'], dict(help='list of `path label camera`, with --query and --gallery of the same kind')),
     ((TRAIN,), ['--resample'], dict(type=boolean, help='let the repeated images of identities with too few count')),

@@ -140,6 +140,8 @@ def load_dem(data_path, dataset='CUB', mode='att'):
         raise InputError(f'--dataset={dataset}: choose one of {", ".join(FILES)}')
     if mode not in SEMANTICS:
         raise InputError(f'--train_mode={mode}: choose one of {", ".join(SEMANTICS)}')
+    if not data_path:
+        raise InputError('--data_path is missing: the folder that holds AwA_data and CUB_data')
     files = FILES[dataset]
     folder = os.path.join(str(data_path), files['folder'])
     if not os.path.isdir(folder):

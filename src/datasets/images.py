@@ -34,8 +34,8 @@ def create_train_dataset(images, batches, labels, transform='random_resized_crop
     from the run's seed and the epoch. num_workers: clamped to the machine's cores. skip: leave out this many first
     batches, 0 <= skip < steps; the rest is what the whole epoch would have given. mask: (steps, B) or None. flip:
     probability of a horizontal flip. bgr: channels in the order blue, green, red, still through the RGB statistics.
-    rank, size: of the sampler; the chance of an image hangs on its place in the epoch of all ranks, so that they augment
-    as one process with size times the batch does.
+    rank, size: of the sampler; the chance of an image hangs on its place in the epoch of all ranks, so that they
+    augment as one process with size times the batch does.
 
     Columns: image float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation; label
     int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError while iterating; wrap

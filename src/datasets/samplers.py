@@ -99,8 +99,8 @@ class _GroupedSampler(_Sampler):
     """Cuts every class into groups of `instances` images and deals the groups to batches."""
 
     def __init__(self, labels, batch_size, seed, rank, size, instances):
-        if instances < 1:
-            raise InputError(f'groups of {instances} images: at least 1 is needed')
+        if instances < 2:
+            raise InputError(f'--samples_each_class={instances}: a positive pair needs 2 images')
         super().__init__(labels, batch_size, seed, rank, size, instances)
         self.instances = instances
 

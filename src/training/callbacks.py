@@ -96,8 +96,9 @@ class Record(Callback):
 
 
 class StartClock(Callback):
-    """Starts a step's time when the callbacks of the one before are done, so that waiting for data counts and validation
-    does not; comes last of them.
+    """Starts a step's time when the callbacks of the one before are done: waiting for data counts, validation does not.
+
+    It comes last of them.
 
     Args:
         record (Record): whose clock it is.

@@ -90,7 +90,7 @@ def test_triplet_partners_are_uniform():
 
 
 @settings(max_examples=120, deadline=None)
-@given(label_lists(), st.integers(1, 6), st.integers(1, 4), SEEDS, SHARDS)
+@given(label_lists(), st.integers(1, 6), st.integers(2, 4), SEEDS, SHARDS)
 def test_groups(labels, classes, instances, seed, size):
     samplers = build(GroupSampler, labels, classes * instances, seed, size, instances=instances)
     ids, counts = np.unique(labels, return_counts=True)
@@ -115,7 +115,7 @@ def check_groups(labels, rows, instances, groups_of_class):
 
 
 @settings(max_examples=120, deadline=None)
-@given(label_lists(), st.integers(1, 6), st.integers(1, 5), SEEDS, SHARDS, st.booleans())
+@given(label_lists(), st.integers(1, 6), st.integers(2, 5), SEEDS, SHARDS, st.booleans())
 def test_identities(labels, people, instances, seed, size, resample):
     samplers = build(IdentitySampler, labels, people * instances, seed, size, instances=instances, resample=resample)
     counts = np.unique(labels, return_counts=True)[1]
