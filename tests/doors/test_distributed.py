@@ -81,7 +81,8 @@ def copy_project(folder):
 
 def launch_dem(project, data, *more):
     return Launch(project, 'run_distributed_train_ascend.sh', 'CUB', 'att', data, '--total_iter_num=20', '--lr=1e-5',
-                  '--save_iter_step=4', '--test_iter_step=8', '--interval_step=1', '--batch_size=50', *more)
+                  '--save_iter_step=4', '--test_iter_step=8', '--interval_step=1', '--batch_size=50',
+                  '--validation=seen_images', *more)
 
 
 def assert_ranks_equal(output, statistics=()):
