@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 
 def dem_flags(data, steps):
-    """84 steps in 3 epochs of 28: validation, a best.ckpt, and a state every third step."""
-    return ['--dataset=CUB', f'--data_path={data}', '--device_target=CPU', f'--total_iter_num={steps}',
-            '--save_iter_step=3', '--test_iter_step=10', '--interval_step=1']
+    """Epochs of 28 steps: validation, a best.ckpt, and a state every third step."""
+    return ['--dataset=CUB', '--recipe=published', '--validation=seen_images', f'--data_path={data}',
+            '--device_target=CPU', f'--total_iter_num={steps}', '--save_iter_step=3', '--test_iter_step=10', '--interval_step=1']
 
 
 def resnet_flags(data, loss, steps):
@@ -38,8 +38,9 @@ class Training:
 
     def __init__(self, flags, folder, *more):
         self.began = time.perf_counter()
-        self.process = subprocess.Popen([sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}', *more],
-                                        cwd=folder.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen([sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}',
+                                         *more], cwd=folder.parent, text=True, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE)
         self.lines = []
 
     def read_until(self, word):
@@ -84,7 +85,7 @@ def train_killed(flags, folder, kills, rng, seconds):
         int, how many kills hit a training under way.
     """
     start, first, end = seconds
-    share = 1.3 * (end - first) / kills
+    share = 0.9 * (end - first) / kills
     hits = 0
     for turn in range(kills):
         training = Training(flags, folder, '--resume')

@@ -43,7 +43,8 @@ def _last_common_place(states, place):
     common = set.intersection(*theirs)
     if not common and any(theirs):
         raise InputError(f'--resume: the {place.size} processes have no training state in common (one has '
-                         f'{states.path(max(set.union(*theirs))).name}); restore the missing ones or use another folder')
+                         f'{states.path(max(set.union(*theirs))).name}); restore the missing ones or use another '
+                         'folder')
     return max(common) if common else None
 
 
@@ -97,8 +98,8 @@ def fit(system, recipe, place, folder, resume=False):
     if isinstance(resume, str):
         start = states.place_of(resume)
         if not start:
-            raise InputError(f'--checkpoint={resume}: no training state (they are called {states.path((1, 1)).name} and '
-                             'so on); weights to start another training from go to --pretrained')
+            raise InputError(f'--checkpoint={resume}: no training state (they are called {states.path((1, 1)).name} '
+                             'and so on); weights to start another training from go to --pretrained')
     elif resume:
         start = _last_common_place(states, place)
     if start:

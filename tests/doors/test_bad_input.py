@@ -41,8 +41,8 @@ def trained(dem_data, tmp_path_factory):
     """The folder of a short DEM training, which --distribute=False leaves alone."""
     folder = tmp_path_factory.mktemp('trained')
     importlib.import_module('train').main([
-        '--dataset=CUB', f'--data_path={dem_data}', f'--save_ckpt={folder}', '--total_iter_num=2', '--device_target=CPU',
-        '--distribute=False', '--validation=none', '--run_eval=False'])
+        '--dataset=CUB', f'--data_path={dem_data}', f'--save_ckpt={folder}', '--total_iter_num=2',
+        '--device_target=CPU', '--distribute=False', '--validation=none', '--run_eval=False'])
     return folder
 
 
@@ -86,10 +86,12 @@ def test_values_of_training(refused, dem_data, flag, monkeypatch):
     assert flag.split('=')[0] in refused('train', *flags)
 
 
-@pytest.mark.parametrize('flag', ['--batch_size=99999', '--batch_size=7', '--class_num=3', '--loss_name=npairs --lr=0.1 --margin=1',
-                                  '--dataset_path=/no/products', '--image_size=0'])
+@pytest.mark.parametrize('flag', [
+    '--batch_size=99999', '--batch_size=7', '--class_num=3', '--loss_name=npairs --lr=0.1 --margin=1',
+    '--dataset_path=/no/products', '--image_size=0'])
 def test_values_of_metric_learning(refused, products, flag):
-    flags = [f'--dataset_path={products}', '--recipe=small', '--loss_name=triplet', '--device_target=CPU', *flag.split()]
+    flags = [f'--dataset_path={products}', '--recipe=small', '--loss_name=triplet', '--device_target=CPU',
+             *flag.split()]
     assert flag.split('=')[-2].split()[-1] in refused('train', *flags)
 
 
@@ -151,7 +153,8 @@ def test_checkpoints(refused, dem_data, products, trained, tmp_path, door):
 def test_air_needs_ascend(refused, trained):
     if any(Path('/dev').glob('davinci[0-9]*')):
         pytest.skip('this machine has Ascend')
-    assert 'AIR' in refused('export', '--dataset=CUB', f'--save_ckpt={trained}', '--device_target=CPU', '--file_format=AIR')
+    assert 'AIR' in refused('export', '--dataset=CUB', f'--save_ckpt={trained}', '--device_target=CPU',
+                            '--file_format=AIR')
 
 
 @pytest.mark.parametrize('door, flags, name', [

@@ -28,8 +28,8 @@ class Launch:
         env.update(DEVICE_TARGET='CPU', DEVICE_NUM='2', PYTHON=sys.executable, MASTER_PORT=str(port))
         self.project = project
         self.output = project / 'train_parallel'
-        self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env,
+                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def end(self, seconds=120):
         """(exit code, standard output, standard error)."""
@@ -80,8 +80,9 @@ def copy_project(folder):
 
 
 def launch_dem(project, data, *more):
-    return Launch(project, 'run_distributed_train_ascend.sh', 'CUB', 'att', data, '--total_iter_num=20', '--lr=1e-5',
-                  '--save_iter_step=4', '--test_iter_step=8', '--interval_step=1', '--batch_size=50', *more)
+    return Launch(project, 'run_distributed_train_ascend.sh', 'CUB', 'att', data, '--recipe=published',
+                  '--validation=seen_images', '--total_iter_num=20', '--lr=1e-5', '--save_iter_step=4',
+                  '--test_iter_step=8', '--interval_step=1', '--batch_size=50', *more)
 
 
 def assert_ranks_equal(output, statistics=()):
@@ -122,8 +123,8 @@ def test_two_processes_are_one_with_twice_the_batch(dem_pair, dem_data, tmp_path
     output, _ = dem_pair
     assert_ranks_equal(output)
     # The published learning rate is five times as high on several devices.
-    Training(['--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU', '--total_iter_num=20', '--lr=5e-5',
-              '--batch_size=100'], tmp_path / 'one').end()
+    Training(['--dataset=CUB', '--recipe=published', '--validation=seen_images', f'--data_path={dem_data}', '--lr=5e-5',
+              '--device_target=CPU', '--total_iter_num=20', '--batch_size=100'], tmp_path / 'one').end()
     one, _ = parameters(tmp_path / 'one' / 'train.ckpt')
     two, _ = parameters(output / '0' / 'train.ckpt')
     assert one.keys() == two.keys()
