@@ -53,7 +53,7 @@ class Training:
 
     def end(self, expected=0):
         """Wait for the end; returns what came on standard error."""
-        rest, errors = self.process.communicate(timeout=300)
+        rest, errors = self.process.communicate(timeout=1800)
         self.lines += rest.splitlines()
         assert self.process.returncode == expected, '\n'.join([*self.lines, errors])
         return errors
