@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 
 def dem_flags(data, steps):
-    """84 steps in 3 epochs of 28: validation, a best.ckpt, and a state every third step."""
-    return ['--dataset=CUB', f'--data_path={data}', '--device_target=CPU', f'--total_iter_num={steps}',
-            '--save_iter_step=3', '--test_iter_step=10', '--interval_step=1']
+    """Epochs of 28 steps: validation, a best.ckpt, and a state every third step."""
+    return ['--dataset=CUB', '--recipe=published', '--validation=seen_images', f'--data_path={data}',
+            '--device_target=CPU', f'--total_iter_num={steps}', '--save_iter_step=3', '--test_iter_step=10', '--interval_step=1']
 
 
 def resnet_flags(data, loss, steps):
@@ -38,8 +38,8 @@ class Training:
 
     def __init__(self, flags, folder, *more):
         self.began = time.perf_counter()
-        command = [sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}', *more]
-        self.process = subprocess.Popen(command, cwd=folder.parent, text=True, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}',
+                                         *more], cwd=folder.parent, text=True, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE)
         self.lines = []
 
@@ -53,7 +53,7 @@ class Training:
 
     def end(self, expected=0):
         """Wait for the end; returns what came on standard error."""
-        rest, errors = self.process.communicate(timeout=300)
+        rest, errors = self.process.communicate(timeout=1800)
         self.lines += rest.splitlines()
         assert self.process.returncode == expected, '\n'.join([*self.lines, errors])
         return errors
@@ -85,7 +85,7 @@ def train_killed(flags, folder, kills, rng, seconds):
         int, how many kills hit a training under way.
     """
     start, first, end = seconds
-    share = 1.3 * (end - first) / kills
+    share = 0.9 * (end - first) / kills
     hits = 0
     for turn in range(kills):
         training = Training(flags, folder, '--resume')
