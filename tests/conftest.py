@@ -1,14 +1,21 @@
-"""Shared by all tests: where the real data is."""
+"""Shared by all tests: the device, and where the real data is."""
 import os
 import sys
 from pathlib import Path
 
+import mindspore as ms
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def device():
+    """MindSpore takes no device once it has computed: the doors' tests would fail after others in the same process."""
+    ms.set_device('CPU')
 
 
 @pytest.fixture(scope='session')
