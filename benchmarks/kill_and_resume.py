@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))
 def dem_flags(data, steps):
     """Epochs of 28 steps: validation, a best.ckpt, and a state every third step."""
     return ['--dataset=CUB', '--recipe=published', '--validation=seen_images', f'--data_path={data}',
-            '--device_target=CPU', f'--total_iter_num={steps}', '--save_iter_step=3', '--test_iter_step=10', '--interval_step=1']
+            '--device_target=CPU', f'--total_iter_num={steps}', '--save_iter_step=3', '--test_iter_step=10',
+            '--interval_step=1']
 
 
 def resnet_flags(data, loss, steps):
