@@ -13,6 +13,7 @@ import pytest
 from easydict import EasyDict
 from mindspore import Tensor, nn
 
+from src.accuracy import reid_metrics
 from src.config import COMMON, RECIPES, create_recipe
 from src.datasets.image_sample import make_reid
 from src.errors import InputError
@@ -206,7 +207,7 @@ def project(tmp_path_factory):
     project = tmp_path_factory.mktemp('copy') / 'project'
     for name in ('src', 'scripts', 'test'):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('train.py', 'eval.py', 'export.py'):
+    for name in ('train.py', 'eval.py', 'export.py', 'infer.py'):
         shutil.copy(ROOT / name, project)
     return project
 
@@ -274,6 +275,15 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
     evaluated = json.loads((project / 'eval.json').read_text())
     assert evaluated == {key: result[key] for key in ('queries', 'instance', 'centroid')}
     assert (project / 'ranked.png').read_bytes().startswith(b'\x89PNG')
+
+    parts = []
+    for name, sub in (('q', 'query'), ('g', 'bounding_box_test')):
+        run(project, sys.executable, 'infer.py', f'--save_ckpt={folder}', f'--images={root / sub}',
+            f'--output={name}.npz', '--device_target=CPU')
+        with np.load(project / f'{name}.npz') as archive:
+            names = [Path(path).name for path in archive['paths'].tolist()]
+            parts += [archive['embeddings'], *np.array([(int(name[:4]), int(name[6])) for name in names]).T]
+    assert reid_metrics(*parts)['mAP'] == pytest.approx(result['instance']['mAP'], abs=1e-6)
 
     out = run(project, sys.executable, 'export.py', f'--save_ckpt={folder}', '--device_target=CPU', '--file_name=m',
               '--file_format=ONNX', '--batch_size=0')
