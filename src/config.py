@@ -84,8 +84,12 @@ _ARCMARGIN = {'scale': 80.0, 'margin': 0.15, 'easy_margin': False}
 _SMALL = dict(_METRIC, image_size=64, train_transform='resize_crop', flip=0.5, subset='full', num_workers=2,
               recall_k=[1, 5, 10], loss_scale=1.0, lr_mode='steps', epoch_size=15, weight_decay=5e-4)
 _SMALL_ELEMENT = dict(_SMALL, batch_size=32, lr_max=0.05)
-# Few steps at a low rate: more of either forget what the softmax stage learnt (README, Accuracy).
+# Few steps at a low rate: more of either forget what the first stage learnt (README, Accuracy).
 _SMALL_PAIR = dict(_SMALL, batch_size=60, lr_max=1e-3, epoch_size=4)
+# Losses of embeddings that are not normalised: their gradient grows with the embeddings' norms.
+_SMALL_RAW_PAIR = dict(_SMALL_PAIR, lr_max=1e-4)
+# PaddleCV's 80 and 0.15 are for 11,318 classes.
+_SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 
 # CTL: 16 identities x 4 images, 256 x 128, from ImageNet weights (--pretrained), as published for DukeMTMC-reID.
 _REID = dict(
@@ -130,13 +134,13 @@ RECIPES = {
     ('SOP', 'eml', 'paddle'): dict(_PADDLE_PAIR, loss_name='eml'),
     ('SOP', 'npairs', 'paddle'): dict(_PADDLE_PAIR, loss_name='npairs', loss_options={'reg_lambda': 0.01}),
     ('SOP', 'softmax', 'small'): dict(_SMALL_ELEMENT, loss_name='softmax'),
-    ('SOP', 'arcmargin', 'small'): dict(_SMALL_ELEMENT, loss_name='arcmargin', loss_options=_ARCMARGIN),
+    ('SOP', 'arcmargin', 'small'): dict(_SMALL_ELEMENT, loss_name='arcmargin', loss_options=_SMALL_ARCMARGIN),
     ('SOP', 'triplet', 'small'): dict(_SMALL_PAIR, loss_name='triplet',
                                       loss_options={'margin': 0.5, 'reduction': 'sum'}),
     ('SOP', 'quadruplet', 'small'): dict(_SMALL_PAIR, loss_name='quadruplet', loss_options={'margin': 0.1},
                                          batch_size=24),
-    ('SOP', 'eml', 'small'): dict(_SMALL_PAIR, loss_name='eml'),
-    ('SOP', 'npairs', 'small'): dict(_SMALL_PAIR, loss_name='npairs', loss_options={'reg_lambda': 0.01}),
+    ('SOP', 'eml', 'small'): dict(_SMALL_RAW_PAIR, loss_name='eml'),
+    ('SOP', 'npairs', 'small'): dict(_SMALL_RAW_PAIR, loss_name='npairs', loss_options={'reg_lambda': 0.01}),
     # Re-identification, by (dataset, loss, --recipe); 'lists' are three of `path label camera`.
     **{(dataset, loss, name): dict(recipe, dataset=dataset, loss_name=loss, loss_options=options)
        for dataset in REID_DATASETS

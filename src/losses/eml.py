@@ -19,8 +19,9 @@ class EmlLoss(nn.Cell):
       l = f(min(b, 20)) + g(max(b, 20)) - f(20),  beta = 1e5,
     that is f, continued linearly above 20; loss = mean of l over the anchors.
 
-    Source: PaddleCV metric learning, "eml" (no paper is cited there). Computed here with
-    log(1 + beta theta exp(b)) = softplus(log beta + log theta + b), which no distance overflows.
+    Source: PaddleCV metric learning, "eml", whose page cites Huang et al., "Large Scale Strongly Supervised Ensemble
+    Metric Learning" (arXiv 1212.6094). Computed here with log(1 + beta theta exp(b)) = softplus(log beta + log theta
+    + b), which no distance overflows.
 
     Inputs:
         embeddings (N, D) float, cast to float32; labels (N,) int.
