@@ -57,6 +57,21 @@ need_data_path() {
     refuse 'the flag --data_path=FOLDER is missing'
 }
 
+# Sets start to the ImageNet weights that CTL's published page has put into models/, empty when a flag names others.
+find_weights() {
+    start=''
+    for arg do
+        case $arg in
+            --ckpt_path=* | --pretrained=* | --pretrained_model=*) return 0 ;;
+        esac
+    done
+    for kind in safetensors pth; do
+        [ ! -f "$ROOT/models/resnet50-19c8e357.$kind" ] || start=$ROOT/models/resnet50-19c8e357.$kind
+    done
+    [ -n "$start" ] ||
+        printf '%s: no models/resnet50-19c8e357.pth in %s, starting from random weights\n' "${0##*/}" "$ROOT" >&2
+}
+
 # Absolute, because several devices mean another working folder and another PATH.
 PYTHON=${PYTHON:-python}
 command -v -- "$PYTHON" >/dev/null || refuse "there is no program '$PYTHON': set PYTHON"

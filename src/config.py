@@ -223,6 +223,10 @@ def create_recipe(args, saved=None):
             recipe[entry] = value
         elif not saved and entry in ENTRIES and entry not in OF_THE_DOORS:
             raise InputError(f'--{flag}: is not for {recipe.get("dataset", "SOP")} with this recipe; leave it out')
+    given = {name for name, value in vars(args).items() if value is not None}
+    if saved and given & {'data_path', 'dataset_path'} and not given & {'query', 'gallery'}:
+        # Lists that the training measured on would go before the folder that is named now.
+        recipe.update({name: None for name in ('train_list', 'query', 'gallery') if name in recipe})
     _let_flags_decide(recipe, args)
     for flag, options in LOSS_FLAGS.items():
         value = getattr(args, flag, None)

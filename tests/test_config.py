@@ -94,6 +94,12 @@ def test_flags_that_would_do_nothing_are_refused(command, message):
 def test_a_checkpoint_is_used_for_what_it_was_trained_for():
     metric, persons = saved('SOP', 'eml', 'small'), saved('Market1501', 'ctl', 'small')
     dem = saved('CUB', 'att', 'paper')
+    listed = {**persons, 'train_list': 't.txt', 'query': 'q.txt', 'gallery': 'g.txt'}
+    for given, lists in (('', ['t.txt', 'q.txt', 'g.txt']), (' --data_path=D', [None] * 3),
+                         (' --data_path=D --query=a --gallery=b', ['t.txt', 'a', 'b'])):
+        used = recipe('eval --save_ckpt=X' + given, listed)
+        assert [used.train_list, used.query, used.gallery] == lists
+    assert recipe('eval --save_ckpt=X --dataset_path=D', {**metric, 'query': 'q.txt', 'gallery': 'g.txt'}).query is None
     assert recipe('eval --save_ckpt=X --dataset=SOP --dataset_path=D', metric).recall_k == [1, 5, 10]
     assert recipe('eval --save_ckpt=X --dataset=DukeMTMC-reID --data_path=D', persons).dataset == 'DukeMTMC-reID'
     assert recipe('eval --save_ckpt=X --dataset=CUB --train_mode=att --batch_size=9', dem).network == 'cub_att'

@@ -4,8 +4,9 @@ Every loss is a Cell: loss(embeddings (N, D), labels (N,)) -> scalar float32, co
 (ctl takes features and neck, see there). Two class attributes tell the recipe what it needs:
     kind   'element' holds parameters of each class (num_classes and embedding_size are options, labels 0..C-1, its
            parameters are trained along with the network); 'pair' has no parameters and compares the rows of a batch.
-    batch  'shuffle' any rows; 'triplet' rows (anchor, positive, negative); 'groups' P classes x 2 neighbouring rows;
-           'identities' P identities x K consecutive rows, with an optional mask (N,) of the images that count.
+    batch  'shuffle' any rows; 'triplet' rows (anchor, positive, negative); 'groups' P classes x K neighbouring rows;
+           'pairs' the same with K = 2; 'identities' P identities x K consecutive rows, with an optional mask (N,) of
+           the images that count.
 DEM's losses have neither: mse(mapped semantics (N, V), features (N, V)), and prototype_softmax, see there.
 """
 from mindspore import nn

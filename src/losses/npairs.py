@@ -31,7 +31,7 @@ class NpairsLoss(nn.Cell):
     Batch: P classes x 2 images, the two of a class in neighbouring rows 2i, 2i + 1.
     """
     kind = 'pair'
-    batch = 'groups'
+    batch = 'pairs'
 
     def __init__(self, reg_lambda=0.01):
         super().__init__()

@@ -98,6 +98,8 @@ def _read_pth(path):
         raise InputError(f'{path} needs PyTorch to be read: pip install torch, or give a .safetensors file') from error
     try:
         values = torch.load(path, map_location='cpu', weights_only=True)
+        # Files of older torchvision releases hold Parameters, which refuse numpy() unless detached.
+        values = {name: value.detach() for name, value in values.items()}
         return {name: (value.float() if value.is_floating_point() else value).numpy()
                 for name, value in values.items()}
     except Exception as error:

@@ -60,7 +60,10 @@ class ImageSystem:
         recipe = self.recipe
         start = recipe.pretrained if training else None
         if start:
-            recipe.network_options.update(conventions(start, saved_recipe(start)))
+            saved = saved_recipe(start)
+            # Of a .ckpt of unknown origin the recipe knows more, where it says anything, than the suffix.
+            options = {} if saved or not start.endswith('.ckpt') else recipe.network_options
+            recipe.network_options = {**recipe.network_options, **conventions(start, saved), **options}
         network = create_network(recipe.network, **recipe.network_options)
         if start:
             has_layer = any(self.new_layer in name for name in read_weights(start))

@@ -109,7 +109,10 @@ class MetricLearning(ImageSystem):
         recipe = self.recipe
         common = (self.labels, recipe.batch_size, recipe.seed, self.place.rank, self.place.size)
         batch = LOSSES[recipe.loss_name].batch
-        if batch == 'groups':
+        if batch == 'pairs' and recipe.samples_each_class != 2:
+            raise InputError(f'--samples_each_class={recipe.samples_each_class}: {recipe.loss_name} compares 2 images '
+                             'a class')
+        if batch in ('groups', 'pairs'):
             return GroupSampler(*common, instances=recipe.samples_each_class)
         return {'shuffle': ShuffleSampler, 'triplet': TripletSampler}[batch](*common)
 

@@ -45,6 +45,16 @@ def load_data(recipe, training=True):
     return lists if training else (None, *lists)
 
 
+def _check_matches(query, gallery):
+    cameras = {}
+    for person, camera in zip(gallery.labels.tolist(), gallery.cameras.tolist()):
+        cameras.setdefault(person, set()).add(camera)
+    pairs = zip(query.labels.tolist(), query.cameras.tolist())
+    if not any(cameras.get(person, set()) - {camera} for person, camera in pairs):
+        raise InputError('no query has a gallery image of its person from another camera, so there is nothing to '
+                         'measure: look at the cameras of the query and gallery images, or train with --run_eval=False')
+
+
 def _print_statistics(recipe, train, query, gallery):
     found = reid_statistics(train or query, query, gallery)
     expected = {} if _uses_lists(recipe) else EXPECTED[recipe.dataset.lower()]
@@ -70,7 +80,7 @@ class Reid(ImageSystem):
         training (bool): False creates neither loss nor sampler.
 
     Raises:
-        InputError: bad data, weights that do not fit, or another validation.
+        InputError: bad data, none to measure on, weights that do not fit, or another validation.
     """
 
     validations = ('test_classes', 'none')
@@ -79,6 +89,8 @@ class Reid(ImageSystem):
     def __init__(self, recipe, place, training=True):
         super().__init__(recipe, place, training)
         self.images, self.query, self.gallery = load_data(recipe, training)
+        if not training or recipe.run_eval or recipe.validation != 'none':
+            _check_matches(self.query, self.gallery)
         if place.rank == 0:
             _print_statistics(recipe, self.images, self.query, self.gallery)
         width = self._create_network(training)

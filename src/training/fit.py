@@ -154,11 +154,12 @@ def fit(system, recipe, place, folder, resume=False):
                      'scipy': scipy.__version__},
         'recipe': facts['recipe'], 'history': run.history}
     if verbose:
+        write_result(result, folder / 'result.json')
+        plot_curves(run.history, folder / 'curves.png')
         if recipe.run_eval:
             recipe.checkpoint = str(own / LAST)
             result.update(system.evaluate())
-        write_result(result, folder / 'result.json')
-        plot_curves(run.history, folder / 'curves.png')
+            write_result(result, folder / 'result.json')
         rate = f', {result["samples_per_second"]:.1f} images/s' if run.seconds else ''
         print(f'trained {run.step} steps on {place.target}{rate}: {own / LAST}, {folder / "result.json"}')
     return result

@@ -435,7 +435,7 @@ def test_initial_classifiers():
 def test_every_loss_says_what_it_needs():
     for one in CASES.values():
         loss = build(one)
-        assert loss.batch in ('shuffle', 'triplet', 'groups', 'identities')
+        assert loss.batch in ('shuffle', 'triplet', 'groups', 'pairs', 'identities')
         assert loss.kind == ('element' if loss.trainable_params() else 'pair')
     # DEM's two take no embeddings with labels; they are tested elsewhere.
     assert {one.name for one in CASES.values()} == set(LOSSES) - {'mse', 'prototype_softmax'}

@@ -194,10 +194,14 @@ def test_head_and_backbone_share_one_checkpoint(make, tmp_path):
     np.testing.assert_array_equal(backbone(images).asnumpy(), network.backbone(images).asnumpy())
 
 
-def test_pth_equals_safetensors(tmp_path):
+@pytest.mark.parametrize('kind', ['tensor', 'Parameter'])
+def test_pth_equals_safetensors(tmp_path, kind):
     torch = pytest.importorskip('torch')
     values = dem_values()
-    torch.save({name: torch.tensor(value) for name, value in values.items()}, tmp_path / 'a.pth')
+    tensors = {name: torch.tensor(value) for name, value in values.items()}
+    if kind == 'Parameter':  # as in resnet50-19c8e357.pth
+        tensors = {name: torch.nn.Parameter(value) for name, value in tensors.items()}
+    torch.save(tensors, tmp_path / 'a.pth', _use_new_zipfile_serialization=kind == 'tensor')
     network = small_dem()
     load_weights(network, tmp_path / 'a.pth')
     assert_holds(network, values)

@@ -272,13 +272,17 @@ def test_msrun_that_refuses_its_options_is_shown(project):
 @pytest.mark.parametrize('shell', SHELLS)
 def test_ctl_by_the_published_names(project, shell):
     data = f'--data_path={project.data}'
-    code, out, _ = project.run(shell, './test/train_performance_1p.sh', data, cwd=project.root)
+    code, out, err = project.run(shell, './test/train_performance_1p.sh', data, cwd=project.root)
     [note] = project.notes()
     folder = project.root / 'train_performance_1p'
-    assert code == 0 and (folder / 'train.log').read_text() == out
+    assert code == 0 and (folder / 'train.log').read_text() == out and 'starting from random weights' in err
     assert note['args'] == [f'{project.root}/train.py', '--dataset=DukeMTMC-reID', f'--save_ckpt={folder}',
                             '--epoch_size=2', data]
-    for name, epochs in (('full', []), ('performance', ['--epoch_size=2'])):
+    weights = project.root / 'models' / 'resnet50-19c8e357.pth'
+    weights.parent.mkdir()
+    weights.write_text('')
+    for name, folder, epochs in (('full', 'train_parallel', []),
+                                 ('performance', 'train_performance_8p', ['--epoch_size=2'])):
         shutil.rmtree(project.notes_folder)
         project.notes_folder.mkdir()
         code, _, err = project.run(shell, f'./test/train_{name}_8p.sh', '--data_path=../my data', cwd=project.root,
@@ -286,8 +290,12 @@ def test_ctl_by_the_published_names(project, shell):
         assert code == 0, err
         assert len(project.notes()) == 8
         assert project.notes()[0]['args'][1:-1] == [
-            '--dataset=DukeMTMC-reID', f'--save_ckpt={project.root}/train_parallel', *epochs, '--distribute=True',
-            '--device_num=8', f'--data_path={project.root}/../my data']
+            '--dataset=DukeMTMC-reID', f'--save_ckpt={project.root}/{folder}', *epochs, '--distribute=True',
+            '--device_num=8', f'--ckpt_path={weights}', f'--data_path={project.root}/../my data']
+        assert 'random weights' not in err
+    project.run(shell, './test/train_performance_1p.sh', data, '--pretrained=other.pth', cwd=project.root)
+    assert not any(f'--ckpt_path={weights}' in note['args'] for note in project.notes()
+                   if '--pretrained=other.pth' in note['args'])
 
 
 @pytest.mark.parametrize('script, args, environment, word', [

@@ -7,9 +7,10 @@ from PIL import Image
 
 from src.config import COMMON, RECIPES, create_recipe
 from src.errors import InputError
+from src.networks import create_network
 from src.set_parser import parse_args
 from src.systems import recipe_of
-from src.systems.image_system import MINDSPORE, TORCHVISION, conventions
+from src.systems.image_system import MINDSPORE, TORCHVISION, ImageSystem, conventions
 from src.systems.metric_learning import MetricLearning
 from src.training.distributed import Place
 
@@ -30,6 +31,23 @@ def test_weights_of_others_are_evaluated_with_their_padding(tmp_path, name, padd
     for door in ('eval', 'export', 'infer'):
         used = recipe_of(path, parse_args(door, [f'--save_ckpt={path}']))
         assert used.network_options.padding == padding
+
+
+@pytest.mark.parametrize('flags, padding', [(['--model=ResNet50'], 'symmetric'), ([], 'same')])
+def test_training_starts_from_a_published_checkpoint_as_evaluation_uses_it(tmp_path, flags, padding):
+    class System(ImageSystem):
+        validations = ('none',)
+        new_layer = 'embedding.'
+
+    path = tmp_path / 'a.ckpt'
+    ms.save_checkpoint(create_network('resnet50'), str(path))
+    recipe = create_recipe(parse_args('train', ['--dataset_path=D', f'--pretrained_model={path}', *flags]))
+    system = System(recipe, Place('CPU', 0, 0, 1), True)
+    system._create_network(True)
+    evaluated = recipe_of(path, parse_args('eval', [f'--pretrained_model={path}', *flags]))
+    for name in ('padding', 'bn_eps'):
+        assert recipe.network_options[name] == evaluated.network_options[name]
+    assert recipe.network_options.padding == padding
 
 
 def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(tmp_path, capsys, monkeypatch):
@@ -59,6 +77,10 @@ def test_errors_of_metric_learning_name_the_flag():
         MetricLearning(create_recipe(parse_args('train', ['--dataset_path=D', '--validation=seen_images'])),
                        Place('CPU', 0, 0, 1))
     system = MetricLearning.__new__(MetricLearning)
+    system.place, system.labels = Place('CPU', 0, 0, 1), np.repeat(np.arange(4), 3)
+    system.recipe = EasyDict(recipe, loss_name='npairs', batch_size=9, samples_each_class=3)
+    with pytest.raises(InputError, match='--samples_each_class=3: npairs compares 2 images a class'):
+        system._create_sampler()
     system.recipe = EasyDict(recipe, query='/no/query.txt', gallery='/no/gallery.txt')
     with pytest.raises(InputError, match='--query=/no/query.txt: no such'):
         system.evaluate()

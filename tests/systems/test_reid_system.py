@@ -195,6 +195,30 @@ def test_lists_go_before_the_data_a_checkpoint_was_trained_on(lists):
         assert images.cameras.tolist() == [int(camera) for _, _, camera in lines]
 
 
+def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path):
+    one_camera = []
+    for flag in lists:
+        flag, path = flag.split('=')
+        rows = [line.rsplit(None, 1)[0] for line in Path(path).read_text().splitlines()]
+        (tmp_path / Path(path).name).write_text(''.join(f'{row} 1\n' for row in rows))
+        one_camera.append(f'{flag}={tmp_path / Path(path).name}')
+    with pytest.raises(InputError, match='no query has a gallery image of its person from another camera'):
+        Reid(flags(*one_camera), HERE)
+    Reid(flags(*one_camera, '--run_eval=False'), HERE)
+
+
+def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no picture')
+    gallery = Path(lists[2].split('=')[1]).read_text()
+    (tmp_path / 'gallery.txt').write_text(f'{gallery}broken.jpg 1 2\n')
+    done = subprocess.run([sys.executable, str(ROOT / 'train.py'), *TINY, *lists[:2], '--gallery=gallery.txt',
+                           '--total_iter_num=1', '--save_ckpt=out'], cwd=tmp_path, text=True, capture_output=True,
+                          timeout=900)
+    assert done.returncode == 2 and 'broken.jpg' in done.stderr.splitlines()[-1]
+    assert json.loads((tmp_path / 'out' / 'result.json').read_text())['steps'] == 1
+    assert {'train.ckpt', 'curves.png'} <= {path.name for path in (tmp_path / 'out').iterdir()}
+
+
 def run(folder, *command):
     done = subprocess.run([str(word) for word in command], cwd=folder, text=True, capture_output=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -221,7 +245,7 @@ def test_two_processes_train_one_network(data, project):
               './test/train_performance_8p.sh', '--dataset=Market1501', f'--data_path={data}', *TINY, '--batch_size=4',
               '--epoch_size=1')
     assert re.search(r'trained \d+ steps on CPU, [\d.]+ images/s', out) and 'centroid: mAP' in out
-    first, second = (read_checkpoint(next((project / 'train_parallel' / rank).glob('auto_parallel-1_*.ckpt')))
+    first, second = (read_checkpoint(next((project / 'train_performance_8p' / rank).glob('auto_parallel-1_*.ckpt')))
                      for rank in '01')
     trained = [name for name in first if name != 'facts' and 'moving_' not in name]
     assert 'loss.center.centers' in trained and 'neck.gamma' in trained
