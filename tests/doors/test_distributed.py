@@ -155,7 +155,8 @@ def test_a_killed_rank_ends_all_and_resume_ends_with_the_same_weights(dem_pair, 
 def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_data, tmp_path):
     project = copy_project(tmp_path)
     launch = launch_dem(project, dem_data)
-    launch.wait_for('step: 5,')
+    # The launcher looks once a second, in which a fast machine does 15 of the 20 steps.
+    launch.wait_for('step: 1,')
     launch.process.terminate()
     code, _, _ = launch.end(60)
     assert code == 143
@@ -166,9 +167,12 @@ def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_
     assert_ranks_equal(launch.output)
     launch = launch_dem(project, dem_data, '--checkpoint=./train_parallel')
     code, out, err = launch.end()
-    assert code == 0 and f'resumed after step {steps[0].split()[-3]} of 20' in out, err
+    step = int(steps[0].split()[-3])
+    assert code == 0 and f'resumed after step {step} of 20' in out, err
+    # Of the two states kept, one is then that of the stop.
+    others = ['auto_parallel-1_16.ckpt', f'auto_parallel-1_{step}.ckpt'] if step > 16 else []
     for rank in '01':
-        assert differences(launch.output / rank, dem_pair[0] / rank) == []
+        assert differences(launch.output / rank, dem_pair[0] / rank) == others
 
 
 FREEZE = '''
