@@ -37,6 +37,7 @@ def random_embeddings(width):
 
 
 def read(args):
+    """What infer.py wrote of both lists: (embeddings, ids, cameras) of each."""
     lists = load_reid_lists(args.query_list, args.gallery_list)
     arrays = np.load(args.query), np.load(args.gallery)
     return tuple(part for x, images in zip(arrays, lists) for part in (x, images.labels, images.cameras))
@@ -62,6 +63,8 @@ def main():
     for name in ('query', 'gallery', 'query_list', 'gallery_list'):
         parser.add_argument(f'--{name}')
     args = parser.parse_args()
+    if len({bool(given) for given in (args.query, args.gallery, args.query_list, args.gallery_list)}) > 1:
+        parser.error('--query, --gallery, --query_list and --gallery_list: give all or none')
     data = read(args) if args.query else random_embeddings(args.width)
     query, query_ids, query_cams, gallery, gallery_ids, gallery_cams = data
     (centroids, *_), making, _ = timed(make_centroids, gallery, gallery_ids, gallery_cams, query_ids, query_cams)

@@ -57,12 +57,12 @@ need_data_path() {
     refuse 'the flag --data_path=FOLDER is missing'
 }
 
-# Sets start to the ImageNet weights that CTL's published page has put into models/, empty when a flag names others.
+# Sets start to the ImageNet weights that CTL's published page has put into models/, empty when a flag says what to start from.
 find_weights() {
     start=''
     for arg do
         case $arg in
-            --ckpt_path=* | --pretrained=* | --pretrained_model=*) return 0 ;;
+            --ckpt_path* | --pretrained* | --resume* | --checkpoint*) return 0 ;;
         esac
     done
     for kind in safetensors pth; do

@@ -5,7 +5,7 @@ USAGE='usage: bash ./test/train_performance_8p.sh --data_path=FOLDER [FLAG_OF_TR
   FOLDER holds DukeMTMC-reID (or Market1501, with --dataset=Market1501)
 Starts from models/resnet50-19c8e357.pth (or .safetensors) in the project, where --ckpt_path names no other weights.
 Starts with the HCCL rank table that the variable RANK_TABLE_FILE names, without one with msrun.
-Its folder is train_performance_8p.'
+Its folder is train_performance_8p where train_parallel is named below.'
 . "$(dirname -- "$0")/common.sh"
 . "$(dirname -- "$0")/distributed.sh"
 

@@ -165,13 +165,18 @@ LOSS_FLAGS = {
 PADDLE_FLAGS = ('model', 'use_gpu', 'total_iter_num', 'arc_scale', 'arc_margin', 'arc_easy_margin', 'npairs_reg_lambda')
 
 
+def _given(args):
+    """Names of the flags that were given."""
+    return {name for name, value in vars(args).items() if value is not None}
+
+
 def choose_recipe(args):
     """The key in RECIPES that flags ask for.
 
     Raises:
         InputError: the flags name no system, or no recipe is called so.
     """
-    given = {name for name, value in vars(args).items() if value is not None}
+    given = _given(args)
     evaluating = not hasattr(args, 'pretrained')  # then --save_ckpt is a checkpoint to use, not a folder to write to
     if args.dataset in DEM_DATASETS:
         if 'loss_name' in given:
@@ -223,7 +228,7 @@ def create_recipe(args, saved=None):
             recipe[entry] = value
         elif not saved and entry in ENTRIES and entry not in OF_THE_DOORS:
             raise InputError(f'--{flag}: is not for {recipe.get("dataset", "SOP")} with this recipe; leave it out')
-    given = {name for name, value in vars(args).items() if value is not None}
+    given = _given(args)
     if saved and given & {'data_path', 'dataset_path'} and not given & {'query', 'gallery'}:
         # Lists that the training measured on would go before the folder that is named now.
         recipe.update({name: None for name in ('train_list', 'query', 'gallery') if name in recipe})
@@ -256,7 +261,7 @@ def _fits(entry, value, recipe):
 
 def _let_flags_decide(recipe, args):
     """Clear what a recipe says in another unit than the flags, and would go before them."""
-    given = {name for name, value in vars(args).items() if value is not None}
+    given = _given(args)
     for flag, entry, nothing in (('epoch_size', 'total_iter_num', 0), ('save_checkpoint_epochs', 'save_iter_step', 0),
                                  ('lr_steps', 'lr_epochs', [])):
         if flag in given and entry not in given:

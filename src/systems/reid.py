@@ -46,13 +46,22 @@ def load_data(recipe, training=True):
 
 
 def _check_matches(query, gallery):
+    """Before a training, because what measures finds it only after.
+
+    Args:
+        query, gallery (ImageList): with labels (persons) and cameras.
+
+    Raises:
+        InputError: no query has anything to be found.
+    """
     cameras = {}
     for person, camera in zip(gallery.labels.tolist(), gallery.cameras.tolist()):
         cameras.setdefault(person, set()).add(camera)
     pairs = zip(query.labels.tolist(), query.cameras.tolist())
     if not any(cameras.get(person, set()) - {camera} for person, camera in pairs):
-        raise InputError('no query has a gallery image of its person from another camera, so there is nothing to '
-                         'measure: look at the cameras of the query and gallery images, or train with --run_eval=False')
+        raise InputError(f'{query.paths[0]} and the other queries: none has a gallery image of its person from another '
+                         'camera; look at the cameras of --query and --gallery (train.py measures nothing with '
+                         '--run_eval=False)')
 
 
 def _print_statistics(recipe, train, query, gallery):

@@ -293,9 +293,13 @@ def test_ctl_by_the_published_names(project, shell):
             '--dataset=DukeMTMC-reID', f'--save_ckpt={project.root}/{folder}', *epochs, '--distribute=True',
             '--device_num=8', f'--ckpt_path={weights}', f'--data_path={project.root}/../my data']
         assert 'random weights' not in err
-    project.run(shell, './test/train_performance_1p.sh', data, '--pretrained=other.pth', cwd=project.root)
-    assert not any(f'--ckpt_path={weights}' in note['args'] for note in project.notes()
-                   if '--pretrained=other.pth' in note['args'])
+    for flags in (['--pretrained=other.pth'], ['--ckpt_path', 'other.pth'], ['--resume']):
+        shutil.rmtree(project.notes_folder)
+        project.notes_folder.mkdir()
+        _, _, err = project.run(shell, './test/train_performance_1p.sh', data, *flags, cwd=project.root)
+        [note] = project.notes()
+        assert note['args'][-len(flags):] == flags and not any('resnet50-19c8e357' in arg for arg in note['args'])
+        assert 'random weights' not in err
 
 
 @pytest.mark.parametrize('script, args, environment, word', [

@@ -202,7 +202,7 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
         rows = [line.rsplit(None, 1)[0] for line in Path(path).read_text().splitlines()]
         (tmp_path / Path(path).name).write_text(''.join(f'{row} 1\n' for row in rows))
         one_camera.append(f'{flag}={tmp_path / Path(path).name}')
-    with pytest.raises(InputError, match='no query has a gallery image of its person from another camera'):
+    with pytest.raises(InputError, match='none has a gallery image of its person from another camera'):
         Reid(flags(*one_camera), HERE)
     Reid(flags(*one_camera, '--run_eval=False'), HERE)
 
