@@ -3,13 +3,10 @@ import numpy as np
 
 from src.accuracy import make_centroids, ranked_list, reid_metrics
 from src.datasets.image_list import check_images, remap_labels
-from src.datasets.reid import EXPECTED, load_reid, load_reid_lists, reid_statistics
-from src.datasets.samplers import IdentitySampler
+from src.datasets.reid import EXPECTED, load_reid_lists, open_reid, reid_statistics
 from src.errors import InputError
-from src.losses import create_loss
-from src.systems.embed import embed
-from src.systems.image_system import ImageSystem
-from src.training.plots import check_picture, neighbours_picture
+from src.pictures import check_picture, neighbours_picture
+from src.systems.images import ImageSystem
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
@@ -18,11 +15,11 @@ def _uses_lists(recipe):
     return recipe.dataset == 'lists' or any(recipe[name] for name in ('train_list', 'query', 'gallery'))
 
 
-def load_data(recipe, training=True):
+def open_data(recipe, training=True):
     """Training, query and gallery images.
 
     Args:
-        recipe (EasyDict): dataset and data_path; or train_list, query and gallery, which go before them.
+        recipe (Recipe): dataset and data_path; or train_list, query and gallery, which go before them.
         training (bool): False needs no training list.
 
     Returns:
@@ -34,7 +31,7 @@ def load_data(recipe, training=True):
     if not _uses_lists(recipe):
         if not recipe.data_path:
             raise InputError(f'--data_path is missing: the folder that holds {recipe.dataset}')
-        return load_reid(recipe.dataset, recipe.data_path)
+        return open_reid(recipe.dataset, recipe.data_path)
     names = (['train_list'] if training else []) + ['query', 'gallery']
     for name in names:
         if not recipe[name]:
@@ -78,48 +75,23 @@ def _print_statistics(recipe, train, query, gallery):
 
 
 class Reid(ImageSystem):
-    """Training on the identities of the training list, mAP and CMC on others.
+    """Training on the identities of the training list, mAP and CMC on others."""
 
-    Args:
-        recipe (EasyDict): dataset, data_path, train_list, query, gallery, network, network_options, loss_options,
-            samples_each_class, resample, batch_size, test_batch_size, image_size, train_transform, flip, num_workers,
-            pretrained, validation ('test_classes' or 'none'), picture, seed.
-        place (Place): which share of the batches is this process's, and whether the network computes in float16
-            (Ascend).
-        training (bool): False creates neither loss nor sampler.
-
-    Raises:
-        InputError: bad data, none to measure on, weights that do not fit, or another validation.
-    """
-
+    measure = 'mAP'
     validations = ('test_classes', 'none')
-    new_layer = 'neck.'
+    sampler_options = ('resample',)
 
-    def __init__(self, recipe, place, training=True):
-        super().__init__(recipe, place, training)
-        self.images, self.query, self.gallery = load_data(recipe, training)
+    def _open(self, training):
+        recipe = self.recipe
+        self.images, self.query, self.gallery = open_data(recipe, training)
         if not training or recipe.run_eval or recipe.validation != 'none':
             _check_matches(self.query, self.gallery)
-        if place.rank == 0:
+        if self.process.rank == 0:
             _print_statistics(recipe, self.images, self.query, self.gallery)
-        width = self._create_network(training)
-        if training:
-            self.labels = remap_labels(self.images.labels)
-            # The baseline is this loss without its other terms; loss_name has chosen the recipe that says so.
-            self.loss = create_loss('ctl', num_classes=int(self.labels.max()) + 1, embedding_size=width,
-                                    num_instances=recipe.samples_each_class, **recipe.loss_options)
-            self.sampler = IdentitySampler(self.labels, recipe.batch_size, recipe.seed, place.rank, place.size,
-                                           recipe.samples_each_class, recipe.resample)
 
-    def train_dataset(self, epoch, skip):
-        """The batches (image, label, mask) of one epoch, without its first `skip` steps."""
-        return self._batches(epoch, skip, *self.sampler.epoch(epoch))
-
-    def embed(self, images, show_progress=False):
-        """Embeddings (N, D) float32 of an ImageList: what the neck returns."""
-        recipe = self.recipe
-        return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers)
+    def open_training_images(self):
+        self._open(True)
+        self.labels = remap_labels(self.images.labels)
 
     def _embed_test(self, show_progress=False):
         """What the measures take: embeddings, ids and cameras of the queries, and of the gallery."""
@@ -130,9 +102,11 @@ class Reid(ImageSystem):
         """mAP of the queries among the images of the gallery."""
         return reid_metrics(*self._embed_test())['mAP']
 
-    def evaluate(self):
+    def evaluate(self, checkpoint):
         """mAP and CMC of the queries, among images and among centroids; draws the ranked lists where asked to."""
         check_picture(self.recipe.picture)
+        if not hasattr(self, 'query'):
+            self._open(False)
         embedded = self._embed_test(True)
         query, query_ids, query_cams, *gallery = embedded
         sizes = {'instance': len(self.gallery), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}

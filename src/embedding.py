@@ -5,7 +5,7 @@ import time
 import numpy as np
 from mindspore import Tensor
 
-from src.datasets.images import create_eval_dataset, naming_broken_images
+from src.datasets.image_batches import eval_dataset, reading
 
 
 def embed_batches(network, images, batch_size, show_progress=False, **options):

@@ -1,29 +1,19 @@
-"""Checkpoints of a whole training: written at once or not at all, read only when whole."""
+"""Checkpoints and training states: written at once or not at all, read only when whole."""
 import json
-import logging
 import re
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 
-from src.config import RENAMED
 from src.errors import InputError
 from src.files import replacing
-from src.networks.weights import read_weights
+from src.networks.weights import quiet_mindspore, read_weights
 
-LAST, BEST = 'train.ckpt', 'best.ckpt'
-
-
-@contextmanager
-def _own_words_only():
-    # MindSpore logs several lines of its own before it raises; what is raised becomes one line of ours.
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
+LAST, BEST, RESULT, CURVES = 'train.ckpt', 'best.ckpt', 'result.json', 'curves.png'
+# Entries that may differ between a training and its going on: the data may have moved, and what comes after the training.
+MAY_DIFFER = ('data_path', 'dataset_path', 'run_eval', 'picture', 'num_workers')
 
 
 def save_cell(cell, path, facts=None):
@@ -32,7 +22,7 @@ def save_cell(cell, path, facts=None):
     Raises:
         InputError: the file cannot be written; a file of that name from before is left as it was.
     """
-    with replacing(path) as temporary, _own_words_only():
+    with replacing(path) as temporary, quiet_mindspore():
         try:
             more = {'facts': json.dumps(facts)} if facts else None
             ms.save_checkpoint(cell, str(temporary), append_dict=more, crc_check=True)
@@ -56,20 +46,11 @@ def read_checkpoint(path):
     path = Path(path)
     if not path.is_file():
         raise InputError(f'{path}: no such checkpoint')
-    with _own_words_only():
+    with quiet_mindspore():
         try:
             return ms.load_checkpoint(str(path), crc_check=True)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
-
-
-def saved_recipe(path):
-    """The recipe a checkpoint of this project was trained by, as a dict; None in another project's checkpoint.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    return json.loads(read_weights(path).get('facts', '{}')).get('recipe')
 
 
 def flush_subnormals(cell):
@@ -90,12 +71,12 @@ class TrainingStates:
     """The training states in a folder, named PREFIX-EPOCH_STEP.ckpt as MindSpore's ModelCheckpoint names them.
 
     A state holds the network, the loss, the optimizer and the facts a resumed training goes on from. Where one is
-    asked for by its place, that is (epoch, step within the epoch), both counted from 1.
+    asked for by its point, that is (epoch, step within the epoch), both counted from 1.
 
     Args:
         folder: where they are; made when the first one is written.
         prefix (str): how their names begin.
-        steps_per_epoch (int): by which a number of steps becomes a place.
+        steps_per_epoch (int): by which a number of steps becomes a point.
         keep (int): how many of the newest stay.
     """
 
@@ -106,49 +87,49 @@ class TrainingStates:
         self.keep = keep
         self.stale = set()
 
-    def place(self, step):
-        """The place after `step` steps of training."""
+    def point(self, step):
+        """The point after `step` steps of training."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
         return epoch + 1, within + 1
 
-    def path(self, place):
-        """The file of the state at a place."""
-        return self.folder / f'{self.prefix}-{place[0]}_{place[1]}.ckpt'
+    def path(self, point):
+        """The file of the state at a point."""
+        return self.folder / f'{self.prefix}-{point[0]}_{point[1]}.ckpt'
 
-    def place_of(self, name):
-        """The place that a file name says, None where it is no name of a state."""
+    def point_of(self, name):
+        """The point that a file name says, None where it is no name of a state."""
         found = re.fullmatch(re.escape(self.prefix) + r'-([1-9]\d*)_([1-9]\d*)\.ckpt', name)
         return found and (int(found[1]), int(found[2]))
 
-    def places(self):
+    def points(self):
         """Where there are states, ascending."""
-        return sorted(filter(None, (self.place_of(path.name) for path in self.folder.glob('*.ckpt'))))
+        return sorted(filter(None, (self.point_of(path.name) for path in self.folder.glob('*.ckpt'))))
 
-    def start_after(self, place=(0, 0)):
-        """Count the states after a place as stale: they go once this training has saved its next one."""
-        self.stale = {other for other in self.places() if other > place}
+    def start_after(self, point):
+        """Count the states after a point as stale: they go once this training has saved its next one."""
+        self.stale = {other for other in self.points() if other > point}
 
     def save(self, cell, step, facts):
         """Write the state after `step` steps, with a dict of facts."""
         flush_subnormals(cell)
-        save_cell(cell, self.path(self.place(step)), {**facts, 'steps_per_epoch': self.steps_per_epoch})
-        self.stale.discard(self.place(step))
+        save_cell(cell, self.path(self.point(step)), {**facts, 'steps_per_epoch': self.steps_per_epoch})
+        self.stale.discard(self.point(step))
 
     def prune(self):
         """Remove the stale states and all but the newest `keep` others."""
-        fresh = [place for place in self.places() if place not in self.stale]
-        for place in [*self.stale, *fresh[:-self.keep]]:
-            self.path(place).unlink(missing_ok=True)
+        fresh = [point for point in self.points() if point not in self.stale]
+        for point in [*self.stale, *fresh[:-self.keep]]:
+            self.path(point).unlink(missing_ok=True)
         self.stale.clear()
 
-    def load(self, cell, place, facts):
-        """Put the state at a place into `cell`.
+    def load(self, cell, point, facts):
+        """Put the state at a point into `cell`.
 
         Args:
             cell (Cell): as it was when the state was saved.
-            place (tuple): of places().
-            facts (dict): the 'recipe' and 'device_num' of this training, which must be those of the state; but the data
-                may have moved.
+            point (tuple): of points().
+            facts (dict): 'recipe', 'found' and 'device_num' of this training, which must be those of the state, bar
+                MAY_DIFFER.
 
         Returns:
             dict of the facts it was saved with.
@@ -156,16 +137,8 @@ class TrainingStates:
         Raises:
             InputError: the file is broken (the one before it is offered), or of another recipe, network, loss or data.
         """
-        path = self.path(place)
-        if not path.is_file():
-            raise InputError(f'{path}: no such training state')
-        try:
-            state = read_checkpoint(path)
-        except InputError as error:
-            before = [other for other in self.places() if other < place]
-            advice = f'remove it to go on from {self.path(before[-1]).name}' if before else 'there is none before it'
-            raise InputError(f'{path}: broken or cut short; {advice}') from error
-        saved = json.loads(state.pop('facts', '{}'))
+        path = self.path(point)
+        state, saved = self.read(point)
         then, now = _settings(saved), _settings(facts)
         for name in sorted(set(then) | set(now)):
             if then.get(name) != now.get(name):
@@ -181,15 +154,69 @@ class TrainingStates:
             parameter.set_data(state[name])
         return saved
 
+    def read(self, point):
+        """The parameters of the state at a point, {name: Parameter}, and the facts it was saved with.
+
+        Raises:
+            InputError: the file is broken; the state before it is offered.
+        """
+        path = self.path(point)
+        if not path.is_file():
+            raise InputError(f'{path}: no such training state')
+        try:
+            state = read_checkpoint(path)
+        except InputError as error:
+            before = [other for other in self.points() if other < point]
+            advice = f'remove it to go on from {self.path(before[-1]).name}' if before else 'there is none before it'
+            raise InputError(f'{path}: broken or cut short; {advice}') from error
+        return state, json.loads(state.pop('facts', '{}'))
+
 
 def _settings(facts):
-    """Recipe and number of devices as one flat dict, named like the flags."""
-    flag = {entry: name for name, entry in RENAMED.items()}
+    """Recipe, what was found and number of devices as one flat dict, options as `loss_options.margin`."""
     settings = {'device_num': facts.get('device_num')}
-    for entry, value in facts.get('recipe', {}).items():
-        if entry not in ('data_path', 'dataset_path', 'run_eval'):
-            settings.update(value if isinstance(value, dict) else {flag.get(entry, entry): value})
+    for part in ('recipe', 'found'):
+        for entry, value in facts.get(part, {}).items():
+            if entry not in MAY_DIFFER:
+                settings.update({f'{entry}.{name}': one for name, one in value.items()} if isinstance(value, dict)
+                                else {entry: value})
     return settings
+
+
+def set_aside(folder):
+    """Move what another training left in a folder to its first free sub-folder earlier-N; returns that or None."""
+    folder = Path(folder)
+    old = [path for path in folder.glob('*') if path.suffix == '.ckpt' or path.name in (RESULT, CURVES)]
+    if not old:
+        return None
+    number = 1
+    while (folder / f'earlier-{number}').exists():
+        number += 1
+    aside = folder / f'earlier-{number}'
+    aside.mkdir()
+    for path in old:
+        shutil.move(str(path), aside / path.name)
+    return aside
+
+
+def find_checkpoint(path):
+    """The checkpoint a flag names: a file, or the last one of a training's folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path:
+        raise InputError('which checkpoint? Give --save_ckpt')
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if (path / LAST).is_file():
+        return path / LAST
+    # A dot begins what a killed training left unfinished.
+    states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
+    if not states:
+        raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
+    return states[-1]
 
 
 def find_training(checkpoint, folder, distribute):

@@ -1,0 +1,107 @@
+"""What the systems that learn from images share."""
+from mindspore import Tensor, amp
+
+from src.datasets.image_batches import reading, train_dataset
+from src.datasets.samplers import create_sampler
+from src.embedding import embed
+from src.errors import InputError
+from src.losses import create_loss, loss_class
+from src.networks import create_image_network
+from src.networks.weights import conventions, load_classifier, load_weights, read_weights
+from src.systems.system import System
+
+
+def for_device(network, target):
+    """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
+    return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
+
+
+class ImageSystem(System):
+    """The base of MetricLearning and Reid, which open the images and measure.
+
+    found: class_num, and conventions, the options of the backbone that go with the weights it started from.
+    """
+
+    # What --validation may be.
+    validations = ()
+    # Entries of the recipe that go to the sampler as they are.
+    sampler_options = ()
+    # Entries of the recipe that go to train_dataset as they are.
+    train_options = ('image_size', 'flip', 'num_workers', 'interpolation')
+
+    @classmethod
+    def build_network(cls, recipe, found):
+        """The network with the padding and BatchNorm's epsilon that its weights were trained with: the same weights give
+        other outputs under others."""
+        options = {**recipe.backbone_options, **found['conventions']}
+        return create_image_network(recipe.backbone, recipe.head, backbone_options=options,
+                                    head_options=recipe.head_options)
+
+    @classmethod
+    def found_in_weights(cls, recipe, weights):
+        return {'conventions': conventions(recipe.backbone, weights)}
+
+    @classmethod
+    def input_shapes(cls, network, size):
+        return [(3, *size)]
+
+    def open_training_images(self):
+        """Set images and labels (0..C-1) to train on, and held_out where the recipe holds classes out."""
+        raise NotImplementedError
+
+    def prepare(self, found=None):
+        recipe, process = self.recipe, self.process
+        if recipe.validation not in self.validations:
+            raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
+        self.open_training_images()
+        start = read_weights(recipe.pretrained) if recipe.pretrained else None
+        self.found = {'class_num': int(self.labels.max()) + 1,
+                      'conventions': conventions(recipe.backbone, start) if start else {}}
+        network = self.build_network(recipe, self.found)
+        self.loss = self._create_loss(network.out_channels)
+        if start:
+            new = network.new_layers
+            has_layers = any(name.startswith(new) for name in start.values) if new else True
+            report = load_weights(network, start, () if has_layers else new)
+            # The classifier goes on too where it is of the same classes.
+            load_classifier(self.loss, start)
+            if process.rank == 0:
+                fresh = f', {" and ".join(name.strip(".") for name in new)} start fresh' if report.untouched else ''
+                print(f'starting from {start.path}: {len(report.loaded)} parameters{fresh}')
+                if str(report):
+                    print(report)
+        self.network = for_device(network, process.target)
+        self.sampler = create_sampler(
+            loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size, seed=recipe.seed,
+            rank=process.rank, size=process.size, instances=recipe.samples_each_class,
+            **{name: recipe[name] for name in self.sampler_options})
+        self.steps_per_epoch = self.sampler.steps_per_epoch
+
+    def _create_loss(self, embedding_size):
+        recipe = self.recipe
+        filled = {'num_classes': self.found['class_num'], 'embedding_size': embedding_size,
+                  'num_instances': recipe.samples_each_class, 'device_num': self.process.size}
+        needs = {name: filled[name] for name in loss_class(recipe.loss_name).needs}
+        return create_loss(recipe.loss_name, **needs, **recipe.loss_options)
+
+    def batches(self, epoch, skip):
+        recipe, process = self.recipe, self.process
+        indices, mask = self.sampler.epoch(epoch)
+        dataset = train_dataset(self.images, self.labels, indices, mask, seed=recipe.seed * 1_000_003 + epoch, skip=skip,
+                                rank=process.rank, size=process.size, transform=recipe.train_transform,
+                                **{name: recipe[name] for name in self.train_options})
+        iterator = dataset.create_tuple_iterator(num_epochs=1, do_copy=False)
+        while True:
+            # Only what reading raises is about an image.
+            with reading(self.images):
+                try:
+                    columns = next(iterator)
+                except StopIteration:
+                    return
+            yield tuple(columns)
+
+    def embed(self, images, show_progress=False, **options):
+        """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
+        recipe = self.recipe
+        return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
+                     num_workers=recipe.num_workers, **options)
