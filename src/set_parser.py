@@ -176,7 +176,6 @@ FLAGS = [
         'a checkpoint, the folder of a training, or an exported .mindir or .onnx, whose fixed batch is kept'),
     ROW(('--resume',), (TRAIN,), FILES, 'go on from the last training state in the folder', switch=True),
     ROW(('--checkpoint',), (TRAIN,), FILES, 'go on from this training state, or from the last one in this folder'),
-    ROW(('--overwrite',), (TRAIN,), FILES, 'begin anew in a folder that holds another training', switch=True),
     ROW(('--result_file',), (EVAL,), FILES, 'write the figures to this file as JSON too'),
 
     ROW(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'rows a step and device', positive, 'batch_size'),
@@ -318,7 +317,9 @@ def _with_dashes(argv, rows):
     """CTL's NAME VALUE pairs as the flags they stand for."""
     flags = {name: ([n for n in row.names if n.startswith('--')] or [f'--{row.names[0]}'])[0]
              for row in rows for name in row.names if not name.startswith('--')}
-    words, out = list(argv), []
+    # The published pages have blanks behind some of the backslashes that join their lines.
+    words, out = [word.strip() if word.strip()[:2] in ('', '--') else word for word in argv], []
+    words = [word for word in words if word]
     while words:
         word = words.pop(0)
         if word in flags:
