@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.datasets.image_sample import make_products, make_reid
+from src.samples.image_sample import make_products, make_reid
 from src.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,7 +205,7 @@ def test_bad_numbers_are_refused_and_leave_nothing(make, tmp_path):
 
 
 def test_command_prints_one_line(tmp_path):
-    command = [sys.executable, '-m', 'src.datasets.image_sample', 'market', str(tmp_path / 'root')]
+    command = [sys.executable, '-m', 'src.samples.image_sample', 'market', str(tmp_path / 'root')]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == ''
     assert len(done.stdout.splitlines()) == 1 and 'query images' in done.stdout

@@ -1,8 +1,8 @@
 """Pictures the project renders itself, in the published data sets' layouts, for quick starts and tests.
 
-    python -m src.datasets.image_sample products FOLDER     Stanford Online Products lists and folders
-    python -m src.datasets.image_sample market FOLDER       FOLDER/market1501
-    python -m src.datasets.image_sample duke FOLDER         FOLDER/DukeMTMC-reID
+    python -m src.samples.image_sample products FOLDER     Stanford Online Products lists and folders
+    python -m src.samples.image_sample market FOLDER       FOLDER/market1501
+    python -m src.samples.image_sample duke FOLDER         FOLDER/DukeMTMC-reID
 
 Every picture is a function of the seed and of its own number, so the same call writes the same bytes. The
 pictures are no substitute for the real sets: their figures say that a pipeline works, never how good it is.
@@ -451,7 +451,7 @@ def _draw_figure(draw, figure, side, centre, top, tall, rng):
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(prog='python -m src.datasets.image_sample',
+    parser = argparse.ArgumentParser(prog='python -m src.samples.image_sample',
                                      description='Render a small data set in a published layout.')
     parser.add_argument('kind', choices=['products', *REID_FOLDERS])
     parser.add_argument('folder')
