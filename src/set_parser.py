@@ -131,6 +131,10 @@ def _identities(count, entries):
     return {'batch_size': count * entries.get('samples_each_class', 1)}
 
 
+def _resample(counts, _):
+    return {'small_classes': 'repeat' if counts else 'mask'}
+
+
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
 ROW = Flag
 FLAGS = [
@@ -243,7 +247,8 @@ FLAGS = [
 
     ROW(('--train_list',), (TRAIN,), REID, 'list of `path label camera`, with --query and --gallery of the same kind',
         sets='train_list'),
-    ROW(('--resample',), (TRAIN,), REID, 'let the repeated images of identities with too few count', boolean, 'resample'),
+    ROW(('--resample',), (TRAIN,), REID, 'let the repeated images of identities with too few count', boolean, _resample,
+        systems=('reid',)),
     ROW(('--picture',), (EVAL,), REID, 'draw queries and what was found for them, right and wrong, to this file',
         sets='picture'),
 

@@ -24,8 +24,6 @@ class ImageSystem(System):
 
     # What --validation may be.
     validations = ()
-    # Entries of the recipe that go to the sampler as they are.
-    sampler_options = ()
     # Entries of the recipe that go to train_dataset as they are.
     train_options = ('image_size', 'flip', 'num_workers', 'interpolation')
 
@@ -72,9 +70,9 @@ class ImageSystem(System):
                     print(report)
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
-            loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size, seed=recipe.seed,
-            rank=process.rank, size=process.size, instances=recipe.samples_each_class,
-            **{name: recipe[name] for name in self.sampler_options})
+            recipe.sampler or loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size,
+            seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
+            instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
 
     def _create_loss(self, embedding_size):
