@@ -1,5 +1,6 @@
 """The cross-batch memory over several steps, against a queue of rows, and on two processes."""
 import collections
+import os
 import socket
 import subprocess
 import sys
@@ -93,9 +94,11 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     subprocess.run([sys.executable, script, '1', str(tmp_path / 'one')], check=True, timeout=120)
-    subprocess.run([str(Path(sys.executable).with_name('msrun')), '--worker_num=2', '--local_worker_num=2',
+    # msrun starts the first python there is.
+    env = dict(os.environ, PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
+    subprocess.run(['msrun', '--worker_num=2', '--local_worker_num=2',
                     '--join=True', f'--master_port={port}', f'--log_dir={tmp_path}', script, '2',
-                    str(tmp_path / 'two')], check=True, timeout=240, cwd=tmp_path, stdout=subprocess.DEVNULL)
+                    str(tmp_path / 'two')], check=True, timeout=240, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
     one, first, second = (np.load(tmp_path / name) for name in ('one.0.npz', 'two.0.npz', 'two.1.npz'))
     for name in ('memory', 'memory_labels', 'position', 'steps'):
         np.testing.assert_array_equal(first[name], second[name])
