@@ -1,5 +1,5 @@
 """Export the network of a checkpoint as MINDIR, ONNX or AIR, and check that the file gives the network's output."""
-from src.export import export_network
+from src.exported import export_network
 from src.set_parser import parse_args, run
 from src.systems import load_network
 from src.training.distributed import set_up
@@ -10,7 +10,8 @@ def main(argv=None):
     args = parse_args('export', argv)
     place = set_up(args.device_target, args.device_id)
     network, inputs = load_network(args)
-    return export_network(network, inputs, args.file_name, args.file_format, args.batch_size, place)
+    return export_network(network, inputs, file_name=args.file_name, file_format=args.file_format,
+                          batch_size=args.batch_size, target=place.target)
 
 
 if __name__ == '__main__':

@@ -3,16 +3,16 @@ import sys
 import time
 
 import numpy as np
-from mindspore import Tensor
 
 from src.datasets.images import create_eval_dataset, naming_broken_images
+from src.exported import Engine
 
 
 def embed_batches(network, images, batch_size, show_progress=False, **options):
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
-        network (Cell or callable): images (batch_size, 3, H, W) float32 -> (batch_size, D), or a tuple of it.
+        network (callable): images (batch_size, 3, H, W) float32 array -> array (batch_size, D), as Engine.
         images (ImageList): what to embed.
         batch_size (int): the network sees batches of this size alone: the last one is filled up and cut again.
         show_progress (bool): whether to write images done, rate and time left to standard error.
@@ -32,7 +32,7 @@ def embed_batches(network, images, batch_size, show_progress=False, **options):
             count = len(batch)
             # One shape, one graph: another for the last short batch would be compiled anew.
             filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-            yield network(Tensor(filled)).asnumpy()[:count].astype(np.float32)
+            yield network(filled)[:count].astype(np.float32, copy=False)
             done += count
             now = time.perf_counter()
             if show_progress and (now - shown > 5 or done == len(images)):
@@ -50,7 +50,7 @@ def embed(network, images, batch_size, show_progress=False, **options):
     training = network.training
     network.set_train(False)
     embeddings, start = None, 0
-    for rows in embed_batches(network, images, batch_size, show_progress, **options):
+    for rows in embed_batches(Engine(network, count=len(images)), images, batch_size, show_progress, **options):
         if embeddings is None:
             embeddings = np.empty((len(images), rows.shape[1]), np.float32)
         embeddings[start:start + len(rows)] = rows
