@@ -12,7 +12,7 @@ SOP_FOLDER = 'data/Stanford_Online_Products'
 # What every recipe has unless it says otherwise.
 COMMON = dict(
     seed=1,
-    optimizer='momentum', momentum=0.9, weight_decay=0.0, decay='weights', loss_scale=1.0, clip_norm=0.0,
+    optimizer='momentum', momentum=0.9, weight_decay=0.0, decay='weights', loss_scale=1.0, clip_norm=0.0, chunk_size=0,
     # Factor on the learning rate of the loss's own parameters; epochs in which new layers and the loss train alone.
     loss_lr_factor=1.0, head_first_epochs=0,
     # Learning rate, see src.training.get_lr: `steps` falls at fractions of all steps, at lr_epochs or at lr_steps.
@@ -69,7 +69,7 @@ _METRIC = dict(
     _IMAGES, system='metric_learning', dataset='SOP', dataset_path=None, subset='half', class_num=0,
     backbone_options={'padding': 'same', 'bn_eps': 1e-4}, samples_each_class=2,
     image_size=224, train_transform='random_resized_crop', eval_transform='resize', flip=0.0, bgr=False,
-    augmentation={}, test_batch_size=50, recall_k=[1, 10, 100, 1000], chunk_size=0,
+    augmentation={}, test_batch_size=50, recall_k=[1, 10, 100, 1000],
     weight_decay=1e-4, loss_scale=1024.0, epoch_size=30,
 )
 _METRIC_LEARN = dict(_METRIC, interpolation='bicubic', last_batch='wrap', lr_init=0.01, lr_end=1e-4,

@@ -252,6 +252,8 @@ FLAGS = [
     ROW(('--picture',), (EVAL,), REID, 'draw queries and what was found for them, right and wrong, to this file',
         sets='picture'),
 
+    ROW(('--engine',), (INFER,), INFERENCE, 'what runs the network; default: onnxruntime where it is installed, on a CPU',
+        choices=('mindspore', 'onnxruntime')),
     ROW(('--output',), (INFER,), INFERENCE, '.npy, with the paths in a .txt beside it, or .npz; default: embeddings.npy',
         default='embeddings.npy'),
     ROW(('--query',), (INFER,), INFERENCE, 'images or embedding file whose neighbours in --gallery are printed'),

@@ -19,15 +19,13 @@ from src.datasets.any_images import read_images
 from src.datasets.image_list import ImageList
 from src.embedding_file import EmbeddingFile, write_embeddings
 from src.errors import InputError
-from src.export import export_network
-from src.inference import search
+from src.exported import export_network
 from src.networks import create_network
+from src.search import search
 from src.training.checkpoint import save_cell
-from src.training.distributed import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, WIDTH = 32, 8
-PLACE = Place('CPU', 0, 0, 1)
 
 
 def save_picture(path, height, width, rng):
@@ -61,7 +59,7 @@ def work(tmp_path_factory):
     (root / 'training').mkdir()
     save_cell(network, root / 'training' / 'train.ckpt', {'recipe': recipe})
     for name, file_format, batch in (('fixed', 'MINDIR', 4), ('fixed', 'ONNX', 4), ('any', 'MINDIR', 0)):
-        export_network(network, [(3, SIDE, SIDE)], str(root / name), file_format, batch, PLACE)
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(root / name), file_format=file_format, batch_size=batch)
     embeddings = expected(network, [pixels(path) for path in paths])
     assert np.ptp(embeddings, axis=0).min() > 1e-3  # pictures differ, so that a mixed-up order is seen
     write_embeddings(str(root / 'gallery.npy'), [embeddings], ImageList([str(p) for p in paths],

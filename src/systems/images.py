@@ -58,16 +58,11 @@ class ImageSystem(System):
         network = self.build_network(recipe, self.found)
         self.loss = self._create_loss(network.out_channels)
         if start:
-            new = network.new_layers
-            has_layers = any(name.startswith(new) for name in start.values) if new else True
-            report = load_weights(network, start, () if has_layers else new)
+            report = load_weights(network, start, network.new_layers)
             # The classifier goes on too where it is of the same classes.
-            load_classifier(self.loss, start)
+            goes_on = load_classifier(self.loss, start)
             if process.rank == 0:
-                fresh = f', {" and ".join(name.strip(".") for name in new)} start fresh' if report.untouched else ''
-                print(f'starting from {start.path}: {len(report.loaded)} parameters{fresh}')
-                if str(report):
-                    print(report)
+                print(f'starting from {start.path}: {report}' + ', the classifier goes on' * goes_on)
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
             recipe.sampler or loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size,
@@ -102,4 +97,4 @@ class ImageSystem(System):
         """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
         recipe = self.recipe
         return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers, **options)
+                     num_workers=recipe.num_workers, target=self.process.target, **options)
