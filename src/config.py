@@ -58,7 +58,7 @@ _FUSED_LAYERS = {'output_relu': False, 'sigmas': [0.01, 0.01, 0.001]}
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
 # What the systems of images share. backbone_options: what weights that it starts from bring goes before them.
-_IMAGES = dict(
+_IMAGES: Dict[str, Any] = dict(
     backbone='resnet50', backbone_options={}, head='none', head_options={}, loss_options={}, pretrained=None,
     num_workers=8, query=None, gallery=None, interpolation='bilinear',
     # Batches are those the loss needs unless a sampler is named; small_classes: None for the sampler's own way.

@@ -1,9 +1,9 @@
 """Embeddings of images from a checkpoint or an exported model, and the nearest neighbours in a file of them."""
-import os
 from typing import Callable, NamedTuple
 
 import numpy as np
 
+from src.config import Change
 from src.datasets.images import open_images
 from src.device import set_up
 from src.embedding import embed_batches
@@ -18,6 +18,8 @@ from src.systems.images import for_device
 from src.systems.trained import load_trained, no_images
 from src.training.states import find_checkpoint
 
+# Of the facts beside an exported model, what the recipe has too.
+TOLD = ('eval_transform', 'bgr', 'interpolation')
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
 
 
@@ -47,8 +49,10 @@ def load_embedder(command: Command) -> Embedder:
     path = str(find_checkpoint(options.save_ckpt))
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     if path.endswith(EXPORTED):
-        recipe = make_recipe(command)[0]
         exported = open_exported(path)
+        # What the file beside it says of the images goes before the defaults; flags go before both.
+        told = [Change('', {name: value}) for name, value in exported.facts.items() if name in TOLD]
+        recipe = make_recipe(command._replace(changes=told + command.changes))[0]
         run, (batch, *fixed) = exported.run, exported.image_shape
         asked = recipe.image_size if any('image_size' in change.flag for change in command.changes) else fixed
         if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:

@@ -1,4 +1,6 @@
 """What the systems that learn from images share."""
+from typing import Tuple
+
 from mindspore import Tensor, amp
 
 from src.datasets.image_batches import reading, train_dataset
@@ -23,9 +25,9 @@ class ImageSystem(System):
     """
 
     # What --validation may be.
-    validations = ()
+    validations: Tuple[str, ...] = ()
     # Entries of the recipe that go to train_dataset as they are.
-    train_options = ('image_size', 'flip', 'num_workers', 'interpolation')
+    train_options: Tuple[str, ...] = ('image_size', 'flip', 'num_workers', 'interpolation')
 
     @classmethod
     def build_network(cls, recipe, found):
@@ -37,7 +39,11 @@ class ImageSystem(System):
 
     @classmethod
     def found_in_weights(cls, recipe, weights):
-        return {'conventions': conventions(recipe.backbone, weights)}
+        known = conventions(recipe.backbone, weights)
+        if weights.source == 'mindspore' and not weights.facts:
+            # Of a .ckpt of unknown origin the recipe knows more, where it says anything.
+            known = {name: value for name, value in known.items() if name not in recipe.backbone_options}
+        return {'conventions': known}
 
     @classmethod
     def input_shapes(cls, network, size):
@@ -54,7 +60,7 @@ class ImageSystem(System):
         self.open_training_images()
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         self.found = {'class_num': int(self.labels.max()) + 1,
-                      'conventions': conventions(recipe.backbone, start) if start else {}}
+                      **(self.found_in_weights(recipe, start) if start else {'conventions': {}})}
         network = self.build_network(recipe, self.found)
         self.loss = self._create_loss(network.out_channels)
         if start:

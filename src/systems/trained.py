@@ -28,9 +28,8 @@ class Trained(NamedTuple):
     def facts(self) -> Dict[str, Any]:
         """What somebody who has the exported network alone must know to use it."""
         recipe = self.recipe
-        names = ('recipe', 'system', 'dataset', 'image_size', 'bgr', 'interpolation')
-        return {**{name: recipe[name] for name in names if name in recipe},
-                'transform': recipe.get('eval_transform', 'resize')}
+        names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation')
+        return {name: recipe[name] for name in names if name in recipe}
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given."""

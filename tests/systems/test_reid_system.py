@@ -15,7 +15,7 @@ from mindspore import Tensor, nn
 
 from src.accuracy import reid_metrics
 from src.config import COMMON, RECIPES, create_recipe
-from src.datasets.image_sample import make_reid
+from src.samples.image_sample import make_reid
 from src.errors import InputError
 from src.losses import create_loss
 from src.networks import create_network
