@@ -14,6 +14,7 @@ from mindspore.common.initializer import Normal
 from src.errors import InputError
 from src.losses import LOSSES, create_loss, loss_class
 from src.losses.loss import Loss
+from src.losses.pairs import squared_distances
 
 ROOT = Path(__file__).resolve().parents[2]
 D, C = 5, 4
@@ -400,6 +401,25 @@ def test_distances_survive_a_large_common_offset():
         near, far = (evaluate(build(one), [x + offset], one.labels) for offset in (np.float32(0), np.float32(1024)))
         np.testing.assert_allclose(far[0], near[0], rtol=1e-4)
         np.testing.assert_allclose(far[1][0], near[1][0], rtol=1e-3, atol=1e-3)
+
+
+def test_distances_of_tight_clusters_far_apart():
+    random = np.random.default_rng(0)
+    x = (np.repeat(random.normal(size=(2, 1, 64)), 3, 1) * 1e3 + random.normal(size=(2, 3, 64)) * 0.1)
+    x = x.reshape(6, 64).astype(np.float32)
+    expected = [[oracles.squared(a, b) for b in x.astype(np.float64)] for a in x.astype(np.float64)]
+    np.testing.assert_allclose(squared_distances(Tensor(x)).asnumpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('size', [1.0, 300.0, 60000.0])
+def test_npairs_of_float16_networks_takes_a_large_loss_scale(size):
+    """Its gradient is no larger than the largest embedding, so the scale need not be below 65,504 / that."""
+    x = np.random.default_rng(0).uniform(-size, size, (60, 512)).astype(np.float16)
+    labels = Tensor(np.arange(30).repeat(2).astype(np.int32))
+    loss, scale = create_loss('npairs'), 2.0 ** int(np.log2(60000 / size))
+    value, gradient = ms.value_and_grad(lambda e: scale * loss(e, labels))(Tensor(x))
+    assert np.isfinite(value.asnumpy()) and np.isfinite(gradient.asnumpy()).all()
+    assert 0 < np.abs(gradient.asnumpy().astype(float)).max() <= 1.1 * scale * size
 
 
 def test_npairs_huge_similarities():
