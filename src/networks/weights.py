@@ -138,7 +138,7 @@ def conventions(backbone: str, weights: Weights) -> Dict[str, Any]:
     Raises:
         InputError: no backbone has that name.
     """
-    known = backbone_class(backbone).conventions
+    known = getattr(backbone_class(backbone), 'conventions', {})
     if not weights.facts:
         return dict(known.get(weights.source, {}))
     recipe, found = weights.facts.get('recipe', {}), weights.facts.get('found', {})
@@ -176,13 +176,13 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
     wanted, given = targets.keys() - set(untouched), values.keys() - set(dropped)
 
     problems = []
-    for what, names in (('lacks', wanted - given), ('has, unknown to the network,', given - wanted)):
+    for what, names, most in (('lacks', wanted - given, 4), ('has, unknown to the network,', given - wanted, 20)):
         if names:
-            problems.append(f'it {what} {_some(sorted(names))}')
+            problems.append(f'it {what} {_some(sorted(names), most)}')
     reshaped = [f'{name} {tuple(np.shape(values[name]))} instead of {tuple(targets[name].shape)}'
                 for name in sorted(wanted & given) if tuple(np.shape(values[name])) != tuple(targets[name].shape)]
     if reshaped:
-        problems.append(f'it has of another shape {_some(reshaped)}')
+        problems.append(f'it has of another shape {_some(reshaped, 4)}')
     if problems:
         raise InputError(f'{weights.path} does not fit the network: {"; ".join(problems)}. Give the weights of this '
                          'network.')
@@ -272,6 +272,6 @@ def _groups(names):
             ', '.join(members) if len(members) <= 2 else f'{len(members)} {kind}' for kind, members in groups.items()]
 
 
-def _some(items, most=20):
+def _some(items, most):
     more = f' and {len(items) - most} more' if len(items) > most else ''
     return f'{len(items)}: {", ".join(items[:most])}{more}'
