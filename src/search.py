@@ -22,8 +22,9 @@ INDEXES = ('none', 'ivf')
 SUFFIX = '.ivf'
 LEAST_ROWS = 1000          # of a gallery worth an index
 ROWS_PER_LIST, SAMPLE_PER_LIST = 800, 40
-# Of a row in its list: a byte a value. A product quantizer takes 64 bytes a row and a hundred times longer to train.
-CODES = 'SQ8'
+# Of a row in its list: a byte a value, beyond WIDE values a bit a value (RaBitQ, Gao and Long, SIGMOD 2024; faiss 1.11).
+# Both need no training; a product quantizer of 64 bytes took a hundred times longer here and found the same.
+NARROW_CODES, WIDE_CODES, WIDE = 'SQ8', 'RaBitQ', 128
 MEASURED_QUERIES, MEASURED_K = 200, 10
 WANTED_RECALL = 0.95
 SHORTLIST = 20             # rows ranked exactly for each neighbour asked for
@@ -89,7 +90,7 @@ def _merged(numbers, best, more, more_best, k):
 
 
 class Index:
-    """An inverted file with quantized rows (Jegou et al., TPAMI 2011), which shortlists for an exact ranking.
+    """An inverted file of quantized rows (Jegou et al., TPAMI 2011), which shortlists for an exact ranking.
 
     Attributes: rows, how many rows of the gallery's file it holds; probes, how many of its lists a query reads; recall,
     as measured when it was built: share of the MEASURED_K nearest that it finds.
@@ -131,7 +132,7 @@ def build_index(gallery: EmbeddingFile) -> Index:
     """Build the index of a .npy, write it beside it and print its recall against the exact search.
 
     How many lists a query reads is chosen here: as many as are needed for WANTED_RECALL, on rows of the gallery as queries.
-    Memory: D + 8 bytes a row, the training sample (SAMPLE_PER_LIST rows a list) and a block of the file.
+    Memory: D / 8 + 16 bytes a row (D + 8 up to WIDE values), as much again while it is written, the training sample (SAMPLE_PER_LIST rows a list) and a block of the file.
 
     Raises:
         InputError: faiss is not installed, an .npz, a gallery of fewer than LEAST_ROWS rows, or one that cannot be read.
@@ -156,7 +157,8 @@ def build_index(gallery: EmbeddingFile) -> Index:
         file.write(faiss.serialize_index(lists).data)
     print(f'index {index_path(gallery)}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
           f'recall@{MEASURED_K} {index.recall:.3f} against the exact search, {milliseconds:.1f} ms a query that reads '
-          f'{index.probes} lists')
+          f'{index.probes} lists' + ('' if index.recall >= WANTED_RECALL else
+                                      f'; less than {WANTED_RECALL}: rather search this gallery exactly'))
     return index
 
 
@@ -196,7 +198,8 @@ def _faiss():
 def _train(faiss, gallery):
     """An empty index trained on a sample of the gallery."""
     lists = 2 ** int(np.log2(max(1, gallery.count // ROWS_PER_LIST)))
-    index = faiss.index_factory(gallery.width, f'IVF{lists},{CODES}', faiss.METRIC_INNER_PRODUCT)
+    codes = WIDE_CODES if gallery.width > WIDE else NARROW_CODES
+    index = faiss.index_factory(gallery.width, f'IVF{lists},{codes}', faiss.METRIC_INNER_PRODUCT)
     index.cp.niter, index.cp.seed = 10, SEED + 1
     index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, SAMPLE_PER_LIST
     size = min(gallery.count, SAMPLE_PER_LIST * max(lists, 256))
