@@ -430,11 +430,16 @@ class EmbeddingFile:
                 yield number, block
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
-        """The embeddings (n, D) float32 of some images of a .npy, by their numbers 0..count-1.
+        """The embeddings (n, D) float32 of some images, by their numbers 0..count-1, ascending.
+
+        An .npz is read through for it.
 
         Raises:
             InputError: cut short, or a row holds NaN or Inf.
         """
+        if self.path.endswith('.npz'):
+            return np.concatenate([block[numbers[slice(*np.searchsorted(numbers, (start, start + len(block))))] - start]
+                                   for start, block in self.blocks()])
         with self._open():
             # Mapped for this call alone: the pages that were read do not stay in the process.
             rows = np.memmap(self.path, self.dtype, 'r', self.offset, (self.rows, self.width))

@@ -22,17 +22,19 @@ INDEXES = ('none', 'ivf')
 SUFFIX = '.ivf'
 LEAST_ROWS = 1000          # of a gallery worth an index
 ROWS_PER_LIST, SAMPLE_PER_LIST = 800, 40
-# Of a row in its list: a byte a value. A product quantizer takes 64 bytes a row and a hundred times longer to train.
-CODES = 'SQ8'
+# Of a row in its list: a byte a value, beyond WIDE values a bit a value (RaBitQ, Gao and Long, SIGMOD 2024; faiss 1.11).
+# Both need no training; a product quantizer of 64 bytes took a hundred times longer here and found the same.
+NARROW_CODES, WIDE_CODES, WIDE = 'SQ8', 'RaBitQ', 128
 MEASURED_QUERIES, MEASURED_K = 200, 10
 WANTED_RECALL = 0.95
 SHORTLIST = 20             # rows ranked exactly for each neighbour asked for
 LEAST_SHORTLIST = 200
 QUERIES_AT_ONCE = 256
+RERANKED_WHOLE, RERANKED = 50_000, 100
 SEED = 0
 
 
-def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, index: Optional['Index'] = None
+def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Optional['Index'] = None, rerank: Any = None
            ) -> Tuple[np.ndarray, np.ndarray]:
     """The k images of a gallery most similar to each query by cosine; equal ones: the lower number first.
 
@@ -42,9 +44,11 @@ def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, index: Optional[
         queries: (N, D) float32.
         gallery: at least k images.
         index: of this gallery: only its shortlist is ranked, and the images appended since it was built.
+        rerank: src.accuracy.reranking.Rerank or None: the neighbours are ordered by its distances. In a gallery of more
+            than RERANKED_WHOLE images it sees those alone that are among the RERANKED nearest of one of the queries.
 
     Returns:
-        (numbers (N, k) int64, similarities (N, k) float32).
+        (numbers (N, k) int64, similarities (N, k) float32, which no longer fall where they were re-ranked).
 
     Raises:
         InputError: the widths differ, fewer than k images, a row is NaN or Inf, or the file is cut short.
@@ -54,6 +58,12 @@ def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, index: Optional[
                          f'{queries.shape[1]}; write both with the same network')
     if k > gallery.count:
         raise InputError(f'--top_k={k}: {gallery.path} holds {gallery.count} images')
+    if rerank is not None:
+        seen = np.arange(gallery.count)
+        if gallery.count > RERANKED_WHOLE:
+            seen = np.unique(search(queries, gallery, min(gallery.count, max(k, RERANKED)), index=index)[0])
+        numbers, similarities = nearest_neighbours(queries, gallery.take(seen), k, rerank=rerank)
+        return seen[numbers], similarities
     if index is None:
         return _exact(queries, gallery, k)
     numbers, best = index.search(queries, gallery, k)
@@ -80,7 +90,7 @@ def _merged(numbers, best, more, more_best, k):
 
 
 class Index:
-    """An inverted file with quantized rows (Jegou et al., TPAMI 2011), which shortlists for an exact ranking.
+    """An inverted file of quantized rows (Jegou et al., TPAMI 2011), which shortlists for an exact ranking.
 
     Attributes: rows, how many rows of the gallery's file it holds; probes, how many of its lists a query reads; recall,
     as measured when it was built: share of the MEASURED_K nearest that it finds.
@@ -122,7 +132,7 @@ def build_index(gallery: EmbeddingFile) -> Index:
     """Build the index of a .npy, write it beside it and print its recall against the exact search.
 
     How many lists a query reads is chosen here: as many as are needed for WANTED_RECALL, on rows of the gallery as queries.
-    Memory: D + 8 bytes a row, the training sample (SAMPLE_PER_LIST rows a list) and a block of the file.
+    Memory: D / 8 + 16 bytes a row (D + 8 up to WIDE values), as much again while it is written, the training sample (SAMPLE_PER_LIST rows a list) and a block of the file.
 
     Raises:
         InputError: faiss is not installed, an .npz, a gallery of fewer than LEAST_ROWS rows, or one that cannot be read.
@@ -147,7 +157,8 @@ def build_index(gallery: EmbeddingFile) -> Index:
         file.write(faiss.serialize_index(lists).data)
     print(f'index {index_path(gallery)}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
           f'recall@{MEASURED_K} {index.recall:.3f} against the exact search, {milliseconds:.1f} ms a query that reads '
-          f'{index.probes} lists')
+          f'{index.probes} lists' + ('' if index.recall >= WANTED_RECALL else
+                                      f'; less than {WANTED_RECALL}: rather search this gallery exactly'))
     return index
 
 
@@ -187,7 +198,8 @@ def _faiss():
 def _train(faiss, gallery):
     """An empty index trained on a sample of the gallery."""
     lists = 2 ** int(np.log2(max(1, gallery.count // ROWS_PER_LIST)))
-    index = faiss.index_factory(gallery.width, f'IVF{lists},{CODES}', faiss.METRIC_INNER_PRODUCT)
+    codes = WIDE_CODES if gallery.width > WIDE else NARROW_CODES
+    index = faiss.index_factory(gallery.width, f'IVF{lists},{codes}', faiss.METRIC_INNER_PRODUCT)
     index.cp.niter, index.cp.seed = 10, SEED + 1
     index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, SAMPLE_PER_LIST
     size = min(gallery.count, SAMPLE_PER_LIST * max(lists, 256))
@@ -224,3 +236,71 @@ def _without(asked, numbers):
 def _unit(rows):
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def threshold_path(checkpoint: str) -> str:
+    """Where the threshold of a checkpoint is: train.threshold.json beside train.ckpt."""
+    return str(Path(checkpoint).with_suffix('.threshold.json'))
+
+
+def write_threshold(checkpoint: str, similarity: float, *, model: str, **facts: Any) -> Dict[str, Any]:
+    """Write the similarity from which on two images count as the same, beside the checkpoint it was found for.
+
+    Args:
+        checkpoint: whose network it is for.
+        similarity: the threshold, -1..1.
+        model: identity of that network (src.exported.network_identity).
+        facts: how it was found, as JSON: false_match_rate, bound, queries ...
+
+    Returns:
+        What was written, for the facts of an exported model.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    values = {'similarity': float(similarity), 'model': model, **facts}
+    with replacing(threshold_path(checkpoint)) as part:
+        part.write_text(json.dumps(values, indent=1) + '\n', encoding='utf-8')
+    return values
+
+
+def read_threshold(checkpoint: str, *, model: str) -> Optional[Dict[str, Any]]:
+    """What write_threshold wrote beside a checkpoint, None where there is none.
+
+    Raises:
+        InputError: it is damaged, or for another network than `model`.
+    """
+    path = threshold_path(checkpoint)
+    if not os.path.isfile(path):
+        return None
+    try:
+        values = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path}: damaged; remove it, or find the threshold again with eval.py') from error
+    return check_threshold(values, path, model=model)
+
+
+def check_threshold(values: Any, path: str, *, model: str) -> Dict[str, Any]:
+    """A threshold as it was read from `path` (of its own, or of the facts of an exported model), checked.
+
+    Raises:
+        InputError: no number from -1 to 1 in it, or for another network than `model`.
+    """
+    similarity = values.get('similarity') if isinstance(values, dict) else None
+    if not isinstance(similarity, (int, float)) or not -1 <= similarity <= 1:
+        raise InputError(f'{path}: holds no similarity between -1 and 1; find the threshold again with eval.py')
+    if values.get('model') != model:
+        raise InputError(f'{path}: is the threshold of another network; find that of this one with eval.py')
+    return values
+
+
+def check_model(gallery: EmbeddingFile, model: Optional[str]) -> None:
+    """Raise InputError when a gallery says that another network than `model` wrote it."""
+    if gallery.model and model and gallery.model != model:
+        raise InputError(f'{gallery.path}: was written with another network than that of the queries; write both with '
+                         'the same')
+
+
+def unknown(similarities: np.ndarray, threshold: float) -> np.ndarray:
+    """Which queries have no neighbour at the threshold or above: bool (N,), of similarities (N, k)."""
+    return similarities.max(axis=1) < threshold

@@ -13,7 +13,6 @@ from mindspore import Tensor
 from PIL import Image
 
 import infer
-from src import embedding_file
 from src.config import COMMON, RECIPES
 from src.datasets.any_images import read_images
 from src.datasets.image_list import ImageList
@@ -21,7 +20,6 @@ from src.embedding_file import EmbeddingFile, write_embeddings
 from src.errors import InputError
 from src.exported import export_network
 from src.networks import create_network
-from src.search import search
 from src.training.checkpoint import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,34 +154,6 @@ def test_frames_tell_right_from_wrong_where_labels_are_known(work, tmp_path, mon
         assert seen['right'] == [['pear' in path for path in seen['near'][0]]]
     else:
         assert seen['right'] is None
-
-
-@pytest.mark.parametrize('suffix', ['.npy', '.npz'])
-@pytest.mark.parametrize('k', [1, 5, 37])
-def test_search_block_by_block_is_the_same_as_a_loop(tmp_path, monkeypatch, suffix, k):
-    rng = np.random.default_rng(k)
-    # Of whole numbers: equal similarities really occur, across blocks too.
-    gallery = rng.integers(-2, 3, (37, 4)).astype(np.float32)
-    gallery[5] = gallery[30] = gallery[11]
-    queries = rng.integers(-2, 3, (6, 4)).astype(np.float32)
-    path = str(tmp_path / f'gallery{suffix}')
-    blocks = np.split(gallery, [0, 7, 8, 30])
-    write_embeddings(path, [block for block in blocks if len(block)],
-                     ImageList([f'/{i}.png' for i in range(37)], np.arange(37), np.arange(37) % 2))
-    monkeypatch.setattr(embedding_file, 'BLOCK_BYTES', 4 * 4 * 6)
-    file = EmbeddingFile(path)
-    assert file.images.labels.tolist() == list(range(37)) and file.images.cameras.tolist() == [i % 2 for i in range(37)]
-    indices, similarities = search(queries, file, k)
-
-    def unit(rows):
-        norms = np.sqrt((rows.astype(float) ** 2).sum(axis=1, keepdims=True))
-        return rows / np.where(norms == 0, 1, norms)
-    truth = np.round(unit(queries) @ unit(gallery).T, 6)
-    np.testing.assert_allclose(similarities, -np.sort(-truth, axis=1)[:, :k], atol=2e-6)
-    np.testing.assert_allclose(np.take_along_axis(truth, indices, 1), similarities, atol=2e-6)
-    assert all(len(set(row)) == k for row in indices.tolist())
-    for row in indices.tolist():  # equal rows of the gallery: in their order
-        assert [i for i in row if i in (5, 11, 30)] == [5, 11, 30][:len({5, 11, 30} & set(row))]
 
 
 def test_compressed_float16_of_another_program_is_read(tmp_path):
