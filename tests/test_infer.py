@@ -13,14 +13,14 @@ from mindspore import Tensor
 from PIL import Image
 
 import infer
-from src.config import COMMON, RECIPES
-from src.datasets.any_images import read_images
+from src.config import entries_of
 from src.datasets.image_list import ImageList
+from src.datasets.images import open_images
 from src.embedding_file import EmbeddingFile, write_embeddings
 from src.errors import InputError
 from src.exported import export_network
-from src.networks import create_network
-from src.training.checkpoint import save_cell
+from src.networks import create_image_network, create_network
+from src.training.states import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, WIDTH = 32, 8
@@ -50,12 +50,13 @@ def work(tmp_path_factory):
     paths = [root / 'pictures' / name / f'picture {i}.png' for name in ('apple', 'pear', 'plum') for i in range(3)]
     for path in paths:
         save_picture(path, SIDE, SIDE, rng)
-    recipe = {**COMMON, **RECIPES['SOP', 'softmax', 'small'], 'image_size': SIDE}
-    recipe['network_options'] = dict(recipe['network_options'], embedding_size=WIDTH)
+    recipe = {**entries_of(('SOP', 'softmax', 'small')), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
+              'backbone_options': {'width': 8}, 'head': 'linear', 'head_options': {'embedding_size': WIDTH}}
     ms.set_seed(3)
-    network = create_network(recipe['network'], **recipe['network_options']).set_train(False)
+    network = create_image_network('resnet18', 'linear', backbone_options={'width': 8},
+                                   head_options={'embedding_size': WIDTH}).set_train(False)
     (root / 'training').mkdir()
-    save_cell(network, root / 'training' / 'train.ckpt', {'recipe': recipe})
+    save_cell(network, root / 'training' / 'train.ckpt', {'recipe': recipe, 'found': {'class_num': 3, 'conventions': {}}})
     for name, file_format, batch in (('fixed', 'MINDIR', 4), ('fixed', 'ONNX', 4), ('any', 'MINDIR', 0)):
         export_network(network, [(3, SIDE, SIDE)], file_name=str(root / name), file_format=file_format, batch_size=batch)
     embeddings = expected(network, [pixels(path) for path in paths])
@@ -173,6 +174,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
 import resource, sys
 import numpy as np
 from src.datasets.image_list import ImageList
+from src.datasets.images import open_images
 from src.embedding_file import EmbeddingFile, write_embeddings
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()

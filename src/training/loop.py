@@ -115,6 +115,7 @@ class Training:
         self.lr = schedule(recipe, self.per_epoch, process.size)
         self.total = len(self.lr)
         self.step = create_step(system.network, system.loss, system.network_columns, recipe, self.lr, process)
+        self.step.set_train()
         self.facts = {'recipe': recipe, 'found': system.found, 'device_num': process.size}
         self.states = self._states(self.per_epoch)
         self._restore(resume)

@@ -94,9 +94,8 @@ def test_what_a_training_prints_writes_and_returns(tmp_path, capsys):
                                                     'result.json', 'curves.png'}
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_path, number, capsys):
-    used = recipe()
+def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_path, capsys):
+    used, number = recipe(), signal.SIGTERM
     whole = fit(Numbers(used), used, ALONE, tmp_path / 'whole')
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as end:
