@@ -23,9 +23,9 @@ def read_folder(folder: Path) -> Dict[str, np.ndarray]:
                 values[path.name] = _parameter(path.read_bytes())
             except (ValueError, KeyError, IndexError, struct.error) as error:
                 raise InputError(f'{path} is no whole parameter of Paddle: give a weight file, or a folder that holds '
-                                 'nothing else than Paddle\'s parameters') from error
+                                 "nothing else than Paddle's parameters") from error
     if not values:
-        raise InputError(f'{folder} holds no weights: give a weight file, or a folder of Paddle\'s parameters')
+        raise InputError(f"{folder} holds no weights: give a weight file, or a folder of Paddle's parameters")
     return values
 
 

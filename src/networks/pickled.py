@@ -179,8 +179,10 @@ def _load_legacy(path: Path) -> Any:
         found = _Unpickler(file, storage).load()
         for key in _Unpickler(file).load():
             elements = int.from_bytes(file.read(8), 'little')
-            if elements != len(storages[key]) or file.readinto(storages[key].view(np.uint8)) != storages[key].nbytes:
+            raw = file.read(storages[key].nbytes)
+            if elements != len(storages[key]) or len(raw) != storages[key].nbytes:
                 raise ValueError('cut short')
+            storages[key][:] = np.frombuffer(raw, storages[key].dtype)
         return found
 
 

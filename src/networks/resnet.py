@@ -17,7 +17,7 @@ from mindspore.common.initializer import HeNormal
 from src.errors import InputError
 
 SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
-# PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; block a is the first one, the others are b, c, ... or b1, b2, ...
+# PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; blocks are a, b, c, ... or a, b1, b2, ...
 PADDLE_NAME = re.compile(r'(res|bn)(\d)([a-z])(\d*)_branch(1|2[abc])_(\w+)')
 PADDLE_KINDS = {'weights': 'weight', 'scale': 'gamma', 'offset': 'beta', 'mean': 'moving_mean',
                 'variance': 'moving_variance'}
@@ -119,9 +119,9 @@ class ResNet(nn.Cell):
     def __init__(self, padding: str = 'same', bn_eps: float = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
                  width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False):
         super().__init__()
-        for name, value, choices in (('padding', padding, ('same', 'symmetric')), ('stem', stem, ('imagenet', 'small'))):
-            if value not in choices:
-                raise InputError(f'{name} is {value!r}: choose {choices[0]!r} or {choices[1]!r}')
+        for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):
+            if value not in (one, other):
+                raise InputError(f'{name} is {value!r}: choose {one!r} or {other!r}')
         norm = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
         self.bn1 = _batch_norm(width, **norm)
@@ -148,7 +148,7 @@ class ResNet(nn.Cell):
             x = mint.nn.functional.relu(x)
         if self.max_pool is not None:
             if self.symmetric:
-                # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and has no ONNX export.
+                # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and not in ONNX.
                 x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
                 x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
             x = self.max_pool(x)

@@ -95,7 +95,7 @@ def read_weights(path: Union[str, Path]) -> Weights:
         return Weights(str(path), read_folder(path))
     if path.suffix not in SUFFIXES:
         raise InputError(f'{path} is not a weight file: give one that ends in {", ".join(SUFFIXES)}, or a folder of '
-                         'Paddle\'s')
+                         "Paddle's")
     try:
         path.open('rb').close()
     except OSError as error:
@@ -196,12 +196,12 @@ def classifier_of(weights: Weights) -> Optional[Tuple[np.ndarray, Optional[np.nd
     """The classifier of the training classes that a first stage has left in its weights.
 
     Returns:
-        (weight (C, D), bias (C,) or None), or None where there is none: metric_learn's `weight` and `bias`, those of the
-        loss in a training state of this project, PaddleCV's last layer. Not ImageNet's.
+        (weight (C, D), bias (C,) or None), or None where there is none: metric_learn's `weight` and `bias`, those of
+        the loss in a training state of this project, PaddleCV's last layer. Not ImageNet's.
     """
     values = weights.values
     for weight, bias in (('weight', 'bias'), ('loss.weight', 'loss.bias'), ('weight_norm.w_0', '')):
-        if np.ndim(values.get(weight)) == 2:
+        if weight in values and values[weight].ndim == 2:
             return values[weight], values.get(bias)
     last = max((found[1] for found in map(PADDLE_HEAD.fullmatch, values) if found), default='')
     if f'{last}.w_0' in values and f'{last}.b_0' in values:
@@ -230,7 +230,7 @@ def _in_our_names(weights, network, targets):
     # Mixed precision wraps the network.
     rename = next((cell.rename for _, cell in network.cells_and_names() if hasattr(cell, 'rename')), str)
     norms = {name.rpartition('.')[0] for name in weights.values if name.endswith(('.running_mean', '._mean'))}
-    renamed = {}
+    renamed: Dict[str, np.ndarray] = {}
     for name, value in _embedding_of_paddle(weights, targets).items():
         module, _, kind = name.rpartition('.')
         if module in norms:
@@ -242,7 +242,7 @@ def _in_our_names(weights, network, targets):
 
 
 def _embedding_of_paddle(weights, targets):
-    """Paddle numbers its linear layers: the first is the embedding where a classifier follows, or the network says so."""
+    """Paddle numbers linear layers: the first is the embedding where a classifier follows, or the network says so."""
     values = dict(weights.values)
     if 'fc_0.w_0' in values and (
             {'fc_1.w_0', 'weight_norm.w_0'} & values.keys()
