@@ -4,7 +4,8 @@
 
 All take the same numbers and run in turns in one process, on the cores it is given (`taskset -c 0` for one). A round is
 steps / rounds of each, and the smallest of the rounds' medians is printed, so that what else the machine does weighs
-little. PyTorch's columns are there where it is installed.
+little; still less in the processor time beside it, the figure to take from a busy machine on one core. PyTorch's rows
+are there where it is installed.
 
 - ours: src.training.train_step with the loss `mse`.
 - former: ops.clip_by_global_norm, nn.MSELoss and an update that is never skipped.
@@ -154,17 +155,18 @@ def main():
         for name, step in steps.items():
             seconds = []
             for _ in range(args.steps // args.rounds):
-                began = time.perf_counter()
+                began = time.perf_counter(), time.process_time()
                 step()
-                seconds.append(time.perf_counter() - began)
-            medians[name].append(float(np.median(seconds)))
-    best = {name: min(values) for name, values in medians.items()}
+                seconds.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+            medians[name].append(np.median(seconds, axis=0))
+    best = {name: np.min(values, axis=0) for name, values in medians.items()}
     apart = max(np.abs(p.asnumpy() - q.asnumpy()).max() / np.abs(q.asnumpy()).max()
                 for p, q in zip(networks[0].get_parameters(), networks[1].get_parameters()))
     print(f'CUB att, {args.width}-d features, batch {BATCH}, {len(os.sched_getaffinity(0))} cores')
-    for name, seconds in best.items():
-        print(f'{name:16}{seconds * 1e3:8.2f} ms/step   {seconds / best["former"]:5.2f} of the former, '
-              f'{seconds / best["limit"]:5.2f} of the limit')
+    for name, (seconds, busy) in best.items():
+        print(f'{name:16}{seconds * 1e3:8.2f} ms/step {seconds / best["former"][0]:5.2f} of the former '
+              f'{seconds / best["limit"][0]:5.2f} of the limit; processor {busy * 1e3:8.2f} ms '
+              f'{busy / best["former"][1]:5.2f} {busy / best["limit"][1]:5.2f}')
     print(f'weights after {args.steps // args.rounds * args.rounds + 1} steps, ours against the former: {apart:.1e} '
           'of the largest')
 

@@ -184,9 +184,9 @@ class _LossGradient(nn.Cell):
 
     def construct(self, *columns):
         loss, gradients = self.value_and_grad(*columns)
-        if self.has_weights:
-            return loss, gradients[0], gradients[1]
-        return loss, gradients, ()
+        to_outputs, to_weights = gradients if self.has_weights else (gradients, ())
+        # Of a single output MindSpore returns the gradient itself.
+        return loss, to_outputs if isinstance(to_outputs, tuple) else (to_outputs,), to_weights
 
 
 class _ChunkGradient(nn.Cell):

@@ -316,6 +316,18 @@ def test_replay_has_the_gradient_of_the_whole_batch(entries, chunk, norm):
         np.testing.assert_allclose(found[1][1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize('loss', [Mse, Proxies])
+def test_replay_of_a_network_with_one_output(loss):
+    (x, y), = batches(1)
+    found = []
+    for chunk_size in (0, 3):
+        step = create_step(linear_network(), loss(), 1, recipe(chunk_size=chunk_size), np.full(2, 0.1, np.float32), CPU)
+        assert run(step, x, y)[1]
+        found.append(values(step))
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, rtol=1e-5, atol=1e-6)
+
+
 def test_replay_counts_every_chunk_once_in_the_running_statistics():
     network = TwoOutputs('training')
     before = network.norm.moving_mean.asnumpy()

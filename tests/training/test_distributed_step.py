@@ -1,0 +1,33 @@
+"""Two processes with half a batch each against one with the whole."""
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.two_processes import steps
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    subprocess.run(['msrun', '--worker_num=2', '--local_worker_num=2', f'--master_port={port}', '--join=True',
+                    f'--log_dir={tmp_path}', str(Path(__file__).with_name('two_processes.py')), str(tmp_path)],
+                   env=environment, check=True, timeout=400, capture_output=True, cwd=tmp_path)
+    one = steps(0, 1, 0)
+    # The signal of one process reaches both; what is not finite on one stops both.
+    np.testing.assert_array_equal(one['said'][:, 1:], [[1, 0], [1, 15], [0, 0]])
+    for chunk_size in (0, 3):
+        two = [dict(np.load(tmp_path / f'{rank}_{chunk_size}.npz')) for rank in range(2)]
+        np.testing.assert_allclose((two[0]['said'] + two[1]['said'])[:2, 0] / 2, one['said'][:2, 0], rtol=1e-5)
+        for name in set(one) - {'said'}:
+            np.testing.assert_array_equal(two[0][name], two[1][name])
+            np.testing.assert_allclose(two[0][name], one[name], rtol=1e-4, atol=1e-6, err_msg=f'{name} {chunk_size}')
+        for found in two:
+            np.testing.assert_array_equal(found['said'][:, 1:], one['said'][:, 1:])
