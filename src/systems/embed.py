@@ -30,9 +30,10 @@ def embed_batches(network, images, batch_size, show_progress=False, **options):
         dataset = create_eval_dataset(images, batch_size, **options)
         for batch, *_ in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
             count = len(batch)
-            # One shape, one graph: another for the last short batch would be compiled anew.
-            filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-            yield network(filled)[:count].astype(np.float32, copy=False)
+            if count < batch_size:
+                # One shape, one graph: another for the last short batch would be compiled anew.
+                batch = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
+            yield network(batch)[:count].astype(np.float32, copy=False)
             done += count
             now = time.perf_counter()
             if show_progress and (now - shown > 5 or done == len(images)):
