@@ -20,7 +20,7 @@ from mindspore.train import LossMonitor, Model
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.config import create_recipe  # noqa: E402
-from src.datasets.dem_sample import make_dem_sample  # noqa: E402
+from src.samples.dem_sample import make_dem_sample  # noqa: E402
 from src.set_parser import parse_args  # noqa: E402
 from src.systems import create_system  # noqa: E402
 from src.training.callbacks import Position, Record, Run, StartClock  # noqa: E402
