@@ -8,15 +8,13 @@ def main(argv=None):
     # MindSpore takes a second to import: not before there is something to compute.
     from src.device import set_up
     from src.exported import export_network
-    from src.systems import system_class
-    from src.systems.trained import image_size, load_trained
+    from src.systems.trained import load_trained
     options = command.options
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(command)
-    size = image_size(trained.recipe, options.height, options.width)
-    shapes = system_class(trained.recipe.system).input_shapes(trained.network, size)
-    return export_network(trained.network, shapes, options.file_name or trained.name, options.file_format,
-                          options.batch_size, process)
+    return export_network(trained.network, trained.input_shapes(options.height, options.width),
+                          file_name=options.file_name or trained.name, file_format=options.file_format,
+                          batch_size=options.batch_size, target=process.target, facts=trained.facts)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""PaddleCV's second stage: a pair loss (triplet, quadruplet, eml, npairs) by the recipe `paddle`; flags as for train.py."""
+"""PaddleCV's second stage: a pair loss (triplet, eml ...) by the recipe `paddle`; flags as for train.py."""
 import sys
 
 from src.set_parser import run

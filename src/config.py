@@ -12,7 +12,7 @@ SOP_FOLDER = 'data/Stanford_Online_Products'
 # What every recipe has unless it says otherwise.
 COMMON = dict(
     seed=1,
-    optimizer='momentum', momentum=0.9, weight_decay=0.0, decay='weights', loss_scale=1.0, clip_norm=0.0,
+    optimizer='momentum', momentum=0.9, weight_decay=0.0, decay='weights', loss_scale=1.0, clip_norm=0.0, chunk_size=0,
     # Factor on the learning rate of the loss's own parameters; epochs in which new layers and the loss train alone.
     loss_lr_factor=1.0, head_first_epochs=0,
     # Learning rate, see src.training.get_lr: `steps` falls at fractions of all steps, at lr_epochs or at lr_steps.
@@ -58,16 +58,18 @@ _FUSED_LAYERS = {'output_relu': False, 'sigmas': [0.01, 0.01, 0.001]}
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
 # What the systems of images share. backbone_options: what weights that it starts from bring goes before them.
-_IMAGES = dict(
+_IMAGES: Dict[str, Any] = dict(
     backbone='resnet50', backbone_options={}, head='none', head_options={}, loss_options={}, pretrained=None,
     num_workers=8, query=None, gallery=None, interpolation='bilinear',
+    # Batches are those the loss needs unless a sampler is named; small_classes: None for the sampler's own way.
+    sampler=None, small_classes=None, last_batch='drop',
 )
 # ResNet50 on Stanford Online Products, as the published metric_learn trains it: the half set on 8 devices.
 _METRIC = dict(
     _IMAGES, system='metric_learning', dataset='SOP', dataset_path=None, subset='half', class_num=0,
-    backbone_options={'padding': 'same', 'bn_eps': 1e-4}, samples_each_class=2, small_classes='leave_out',
+    backbone_options={'padding': 'same', 'bn_eps': 1e-4}, samples_each_class=2,
     image_size=224, train_transform='random_resized_crop', eval_transform='resize', flip=0.0, bgr=False,
-    augmentation={}, last_batch='drop', test_batch_size=50, recall_k=[1, 10, 100, 1000], chunk_size=0,
+    augmentation={}, test_batch_size=50, recall_k=[1, 10, 100, 1000],
     weight_decay=1e-4, loss_scale=1024.0, epoch_size=30,
 )
 _METRIC_LEARN = dict(_METRIC, interpolation='bicubic', last_batch='wrap', lr_init=0.01, lr_end=1e-4,
@@ -101,7 +103,7 @@ _SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 _REID = dict(
     _IMAGES, system='reid', data_path=None, train_list=None, picture=None, head='neck',
     backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'last_stride': 1, 'stem_relu': False},
-    samples_each_class=4, resample=False,
+    samples_each_class=4,
     image_size=[256, 128], train_transform='reid', flip=0.5, batch_size=64, test_batch_size=128, run_eval=True,
     optimizer='adam', beta1=0.9, weight_decay=5e-4, decay='all', loss_scale=1024.0,
     lr_mode='steps', lr_max=3.5e-4, lr_epochs=[40, 70], warmup_epochs=10, warmup='epoch', epoch_size=120,

@@ -3,20 +3,20 @@ import sys
 import time
 
 import numpy as np
-from mindspore import Tensor
 
 from src.datasets.image_batches import eval_dataset, reading
+from src.exported import Engine
 
 
 def embed_batches(network, images, batch_size, show_progress=False, **options):
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
-        network (Cell or callable): images (batch_size, 3, H, W) float32 -> (batch_size, D), or a tuple of it.
+        network (callable): images (batch_size, 3, H, W) float32 array -> array (batch_size, D), as Engine.
         images (ImageList): what to embed.
         batch_size (int): the network sees batches of this size alone: the last one is filled up and cut again.
         show_progress (bool): whether to write images done, rate and time left to standard error.
-        options: image_size, transform, bgr, num_workers of create_eval_dataset.
+        options: image_size, transform, bgr, interpolation, num_workers of eval_dataset.
 
     Yields:
         float32 arrays (n, D), n <= batch_size.
@@ -26,34 +26,44 @@ def embed_batches(network, images, batch_size, show_progress=False, **options):
     """
     began = shown = time.perf_counter()
     done = 0
-    with naming_broken_images(images):
-        dataset = create_eval_dataset(images, batch_size, **options)
-        for batch, *_ in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
-            count = len(batch)
-            # One shape, one graph: another for the last short batch would be compiled anew.
-            filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-            yield network(Tensor(filled)).asnumpy()[:count].astype(np.float32)
-            done += count
-            now = time.perf_counter()
-            if show_progress and (now - shown > 5 or done == len(images)):
-                shown = now
-                rate = done / (now - began)
-                print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
-                      f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
+    dataset = eval_dataset(images, batch_size=batch_size, **options)
+    iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
+    while done < len(images):
+        with reading(images):
+            batch, *_ = next(iterator)
+        count = len(batch)
+        # One shape, one graph: another for the last short batch would be compiled anew.
+        filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
+        yield network(filled)[:count].astype(np.float32, copy=False)
+        done += count
+        now = time.perf_counter()
+        if show_progress and (now - shown > 5 or done == len(images)):
+            shown = now
+            rate = done / (now - began)
+            print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
+                  f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
 
 
-def embed(network, images, batch_size, show_progress=False, **options):
-    """The embeddings of all images as one float32 array (N, D); arguments of embed_batches.
+def embed(network, images, batch_size, show_progress=False, *, engine=None, target='CPU', **options):
+    """The embeddings of all images as one float32 array (N, D).
 
     The network is put into evaluation and then back into the mode it was in.
+
+    Args:
+        network (Cell): images (batch_size, 3, H, W) float32 -> (batch_size, D).
+        engine, target: of Engine.
+        others: of embed_batches.
     """
     training = network.training
     network.set_train(False)
-    embeddings, start = None, 0
-    for rows in embed_batches(network, images, batch_size, show_progress, **options):
-        if embeddings is None:
-            embeddings = np.empty((len(images), rows.shape[1]), np.float32)
-        embeddings[start:start + len(rows)] = rows
-        start += len(rows)
-    network.set_train(training)
-    return embeddings
+    try:
+        run = Engine(network, engine=engine, target=target, count=len(images))
+        embeddings, start = None, 0
+        for rows in embed_batches(run, images, batch_size, show_progress, **options):
+            if embeddings is None:
+                embeddings = np.empty((len(images), rows.shape[1]), np.float32)
+            embeddings[start:start + len(rows)] = rows
+            start += len(rows)
+        return embeddings
+    finally:
+        network.set_train(training)

@@ -131,6 +131,10 @@ def _identities(count, entries):
     return {'batch_size': count * entries.get('samples_each_class', 1)}
 
 
+def _resample(counts, _):
+    return {'small_classes': 'repeat' if counts else 'mask'}
+
+
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
 ROW = Flag
 FLAGS = [
@@ -243,10 +247,13 @@ FLAGS = [
 
     ROW(('--train_list',), (TRAIN,), REID, 'list of `path label camera`, with --query and --gallery of the same kind',
         sets='train_list'),
-    ROW(('--resample',), (TRAIN,), REID, 'let the repeated images of identities with too few count', boolean, 'resample'),
+    ROW(('--resample',), (TRAIN,), REID, 'let the repeated images of identities with too few count', boolean, _resample,
+        systems=('reid',)),
     ROW(('--picture',), (EVAL,), REID, 'draw queries and what was found for them, right and wrong, to this file',
         sets='picture'),
 
+    ROW(('--engine',), (INFER,), INFERENCE, 'what runs the network; default: onnxruntime where it is installed, on a CPU',
+        choices=('mindspore', 'onnxruntime')),
     ROW(('--output',), (INFER,), INFERENCE, '.npy, with the paths in a .txt beside it, or .npz; default: embeddings.npy',
         default='embeddings.npy'),
     ROW(('--query',), (INFER,), INFERENCE, 'images or embedding file whose neighbours in --gallery are printed'),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from src.errors import InputError
-from src.training.plots import RIGHT, WRONG, neighbours_picture, plot_curves
+from src.pictures import RIGHT, WRONG, neighbours_picture, plot_curves
 
 
 def history(epochs=3, steps=5, **more):

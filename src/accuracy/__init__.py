@@ -2,6 +2,7 @@
 from src.accuracy.knn import accuracy, knn_classify, per_class_accuracy
 from src.accuracy.recall import nearest_neighbours, recall_at_k
 from src.accuracy.reid import make_centroids, ranked_list, reid_metrics
+from src.accuracy.reranking import Rerank
 
-__all__ = ['accuracy', 'knn_classify', 'make_centroids', 'nearest_neighbours', 'per_class_accuracy', 'ranked_list',
+__all__ = ['Rerank', 'accuracy', 'knn_classify', 'make_centroids', 'nearest_neighbours', 'per_class_accuracy', 'ranked_list',
            'recall_at_k', 'reid_metrics']

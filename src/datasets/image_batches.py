@@ -1,103 +1,155 @@
 """Images on disk -> batches for the network, decoded and resized by MindSpore's C++ operators.
 
-What is random (where to crop, whether to flip) is drawn in numpy from (seed, place of the image in the epoch), not by
+What is random (where to crop, whether to flip) is drawn in numpy from (seed, position of the image in the epoch), not by
 MindSpore's random operators: those take their seed from a global when the iterator is made, and give other
 pictures with another number of workers. So an epoch is the same to the last bit whatever the number of
 workers and however often it is read, and skipping steps reads nothing.
 """
-import contextlib
 import glob
 import os
 from multiprocessing import cpu_count
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
+from PIL import Image
 
+from src.datasets.image_list import ImageList
 from src.errors import InputError
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# The same for pixels of 0..255, to broadcast over (B, 3, H, W).
+PIXEL_MEAN = np.array([255 * value for value in MEAN], np.float32).reshape(3, 1, 1)
+PIXEL_STD = np.array([255 * value for value in STD], np.float32).reshape(3, 1, 1)
 # erased pixels: the mean colour, 0 after normalisation up to rounding
 MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BICUBIC}
 PAD = 10
 # batches made ahead of the network; MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224
 PREFETCH = 4
+Size = Union[int, Sequence[int]]
 
 
-def create_train_dataset(images, batches, labels, transform='random_resized_crop', image_size=224, seed=0,
-                         num_workers=2, skip=0, mask=None, flip=0.5, bgr=False, rank=0, size=1):
+def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, mask: Optional[np.ndarray] = None, *,
+                  transform: str = 'random_resized_crop', image_size: Size = 224, seed: int = 0, flip: float = 0.5,
+                  augmentation: Optional[Dict[str, Dict[str, Any]]] = None, interpolation: str = 'bilinear',
+                  bgr: bool = False, as_uint8: bool = False, num_workers: int = 2, skip: int = 0, rank: int = 0,
+                  size: int = 1) -> ds.Dataset:
     """One epoch of training batches as a mindspore.dataset.
 
-    images: ImageList. batches: int (steps, B) indices into it, from a sampler. labels: (N,) ids 0..C-1.
-    transform: a name of TRAIN_TRANSFORMS. image_size: S or (H, W). seed: of this epoch, the caller derives it
-    from the run's seed and the epoch. num_workers: clamped to the machine's cores. skip: leave out this many first
-    batches, 0 <= skip < steps; the rest is what the whole epoch would have given. mask: (steps, B) or None. flip:
-    probability of a horizontal flip. bgr: channels in the order blue, green, red, still through the RGB statistics.
-    rank, size: of the sampler; the chance of an image hangs on its place in the epoch of all ranks, so that they
-    augment as one process with size times the batch does.
+    Args:
+        images: what the indices point into.
+        labels: (N,) ids 0..C-1.
+        indices, mask: int (steps, B) and float32 (steps, B) or None, from a sampler.
+        transform: a name of TRAIN_TRANSFORMS.
+        image_size: S or (H, W).
+        seed: of this epoch; the caller derives it from the run's seed and the epoch.
+        flip: probability of a horizontal flip.
+        augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of image_size.
+        interpolation: 'bilinear' or 'bicubic', of crops and resizing.
+        bgr: channels in the order blue, green, red, still through the RGB statistics.
+        as_uint8: leave pixels as they are, for a device that normalises (see `normalise`): a quarter of the bytes.
+        num_workers: clamped to the machine's cores.
+        skip: leave out this many first batches, 0 <= skip < steps; the rest is what the whole epoch would have given.
+        rank, size: of the sampler; the chance of an image hangs on its position in the epoch of all ranks, so that they
+            augment as one process with size times the batch does.
 
-    Columns: image float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation; label
-    int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError while iterating; wrap
-    the loop in naming_broken_images.
+    Returns:
+        Columns image, float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation, or uint8;
+        label int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError from the
+        iterator; take batches from it within `reading`.
+
+    Raises:
+        InputError: an unknown transform, augmentation or interpolation.
+        ValueError: skip out of range.
     """
-    steps, batch_size = np.shape(batches)
+    steps, batch_size = np.shape(indices)
     if not 0 <= skip < steps:
         raise ValueError(f'cannot skip {skip} of {steps} batches')
-    before, augment, after = TRAIN_TRANSFORMS[_known(transform, TRAIN_TRANSFORMS)](_height_width(image_size), flip)
+    build = _known('train_transform', transform, TRAIN_TRANSFORMS)
+    before, cut, after = build(_height_width(image_size), flip, _resizing(interpolation))
+    augment = _augmenting(augmentation or {}, seed)
     workers = clamp_workers(num_workers)
     columns = ['image', 'label'] + ([] if mask is None else ['mask'])
-    places = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
-    source = _TrainSource(images.paths, np.asarray(batches).reshape(-1), labels, mask, places, skip * batch_size)
-    dataset = ds.GeneratorDataset(source, columns + ['place'], shuffle=False, num_parallel_workers=1)
+    positions = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
+    source = _TrainSource(images.paths, np.asarray(indices).reshape(-1), labels, mask, positions, skip * batch_size)
+    dataset = ds.GeneratorDataset(source, columns + ['position'], shuffle=False, num_parallel_workers=1)
     dataset = dataset.map([vision.Decode()] + before, 'image', num_parallel_workers=workers)
-    # one worker: this is Python, more of them would only wait for each other
-    dataset = dataset.map(lambda image, place: augment(image, np.random.default_rng((seed, int(place)))),
-                          ['image', 'place'], ['image'], num_parallel_workers=1)
-    dataset = dataset.map(after + _to_network(bgr), 'image', num_parallel_workers=workers)
+
+    def cut_one(image, position):
+        image = cut(image, np.random.default_rng((seed, int(position))))
+        return image if after else augment(image, position)
+
+    dataset = _map_in_python(dataset, cut_one)
+    if after:
+        dataset = dataset.map(after, 'image', num_parallel_workers=workers)
+        if augmentation:
+            dataset = _map_in_python(dataset, augment)
+    dataset = dataset.map(_to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
     return _batch(dataset.project(columns), batch_size)
 
 
-def create_eval_dataset(images, batch_size, transform='resize', image_size=224, num_workers=2, bgr=False):
+def eval_dataset(images: ImageList, *, batch_size: int, transform: str = 'resize', image_size: Size = 224,
+                 interpolation: str = 'bilinear', bgr: bool = False, as_uint8: bool = False,
+                 num_workers: int = 2) -> ds.Dataset:
     """Every image of the list exactly once, in its order, without augmentation; the last batch may be short.
 
-    transform: a name of EVAL_TRANSFORMS. Other arguments, errors and the column image float32 (B, 3, H, W) as for
-    create_train_dataset.
+    transform: a name of EVAL_TRANSFORMS. Other arguments, errors and the column image (B, 3, H, W) as for
+    train_dataset.
     """
-    size = _height_width(image_size)
-    resize = EVAL_TRANSFORMS[_known(transform, EVAL_TRANSFORMS)](size)
+    build = _known('eval_transform', transform, EVAL_TRANSFORMS)
+    resize = build(_height_width(image_size), _resizing(interpolation))
     dataset = ds.GeneratorDataset(_EvalSource(images.paths), ['image'], shuffle=False, num_parallel_workers=1)
-    dataset = dataset.map([vision.Decode()] + resize + _to_network(bgr), 'image',
+    dataset = dataset.map([vision.Decode()] + resize + _to_network(bgr, as_uint8), 'image',
                           num_parallel_workers=clamp_workers(num_workers))
     return _batch(dataset, batch_size)
 
 
-def clamp_workers(num_workers):
+def normalise(images):
+    """Pixels (B, 3, H, W) of 0..255, a float32 array or Tensor, -> what the datasets give without as_uint8."""
+    mean, deviation = (type(images)(statistic) if not isinstance(images, np.ndarray) else statistic
+                       for statistic in (PIXEL_MEAN, PIXEL_STD))
+    return (images - mean) / deviation
+
+
+def clamp_workers(num_workers: int) -> int:
     """At least one, at most the machine's cores, above which MindSpore raises."""
     return max(1, min(num_workers, cpu_count()))
 
 
-@contextlib.contextmanager
-def naming_broken_images(images):
-    """Around a loop over a dataset of `images`: its RuntimeError becomes an InputError when an image is to blame.
+class reading:  # named like the block that it opens
+    """Around next(iterator) of a dataset of `images`: its RuntimeError becomes an InputError when an image is to blame.
+
+    Around nothing else: an error of the network or the device must stay what it is. One may serve many blocks.
 
     MindSpore says that an image cannot be read but not which; the images are then read again one by one (some
     hundreds a second) until the first that cannot. A RuntimeError of another cause passes unchanged.
     """
-    before = _decoder_dumps()
-    try:
-        yield
-    except RuntimeError as error:
-        broken = find_broken_image(images)
-        for dump in _decoder_dumps() - before:
-            with contextlib.suppress(OSError):  # another rank may have been here first
+
+    def __init__(self, images: ImageList):
+        self.images = images
+        self.before = _decoder_dumps()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None or not issubclass(kind, RuntimeError):
+            return
+        broken = find_broken_image(self.images)
+        for dump in _decoder_dumps() - self.before:
+            try:
                 os.remove(dump)
-        if broken is None:
-            raise
-        raise InputError(broken) from error
+            except OSError:  # another rank may have been here first
+                pass
+        if broken is not None:
+            raise InputError(broken) from error
 
 
-def find_broken_image(images):
+def find_broken_image(images: ImageList) -> Optional[str]:
     """One line that names the first image that is missing or cannot be decoded, or None when all can."""
     for path in images.paths:
         if not os.path.isfile(path):
@@ -119,10 +171,10 @@ def _decoder_dumps():
 
 
 class _TrainSource:
-    """Bytes, label (, mask) and place in the epoch of the images, from row `first` on."""
+    """Bytes, label (, mask) and position in the epoch of the images, from row `first` on."""
 
-    def __init__(self, paths, indices, labels, mask, places, first):
-        self.paths, self.indices, self.places, self.first = paths, indices, places, first
+    def __init__(self, paths, indices, labels, mask, positions, first):
+        self.paths, self.indices, self.positions, self.first = paths, indices, positions, first
         self.labels = np.asarray(labels, np.int32)
         self.mask = None if mask is None else np.asarray(mask, np.float32).reshape(-1)
 
@@ -133,7 +185,7 @@ class _TrainSource:
         row += self.first
         index = self.indices[row]
         mask = () if self.mask is None else (self.mask[row],)
-        return (np.fromfile(self.paths[index], np.uint8), self.labels[index], *mask, np.int64(self.places[row]))
+        return (np.fromfile(self.paths[index], np.uint8), self.labels[index], *mask, np.int64(self.positions[row]))
 
 
 class _EvalSource:
@@ -147,44 +199,93 @@ class _EvalSource:
         return (np.fromfile(self.paths[row], np.uint8),)
 
 
-def _random_resized_crop(size, flip):
+def _random_resized_crop(size, flip, resize):
     """A random box of 0.08..1 of the area and aspect ratio 3/4..4/3, resized to H x W, flipped."""
-    def augment(image, rng):
+    def cut(image, rng):
         return _flip(_crop(image, *random_box(*image.shape[:2], rng)), flip, rng)
-    return [], augment, [vision.Resize(size)]
+    return [], cut, [resize(size)]
 
 
-def _resize_crop(size, flip):
+def _resize_crop(size, flip, resize):
     """Resized to 1.125 times H x W (72 for 64), a random H x W crop of it, flipped."""
     larger = tuple(round(1.125 * side) for side in size)
 
-    def augment(image, rng):
+    def cut(image, rng):
         return _flip(_random_crop(image, size, rng), flip, rng)
-    return [vision.Resize(larger)], augment, []
+    return [resize(larger)], cut, []
 
 
-def _reid(size, flip):
+def _resize_flip(size, flip, resize):
+    """Resized to H x W, flipped."""
+    return [resize(size)], lambda image, rng: _flip(image, flip, rng), []
+
+
+def _reid(size, flip, resize):
     """Resized to H x W, flipped, padded by 10 black pixels, a random H x W crop, a box erased with probability 0.5."""
-    def augment(image, rng):
+    def cut(image, rng):
         image = np.pad(_flip(image, flip, rng), ((PAD, PAD), (PAD, PAD), (0, 0)))
         image = _random_crop(image, size, rng)
         return _erase(image, rng) if rng.random() < 0.5 else image
-    return [vision.Resize(size)], augment, []
+    return [resize(size)], cut, []
 
 
-def _resize(size):
-    return [vision.Resize(size)]
+def _resize(size, resize):
+    return [resize(size)]
 
 
-def _center_crop(size):
+def _center_crop(size, resize):
     """The short side resized to the longer of H and W, then the H x W centre."""
-    return [vision.Resize(max(size)), vision.CenterCrop(size)]
+    return [resize(max(size)), vision.CenterCrop(size)]
 
 
-# name -> function(size, flip) -> (operators before, function(image uint8 (h, w, 3), rng), operators after)
-TRAIN_TRANSFORMS = {'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'reid': _reid}
-# name -> function(size) -> operators
-EVAL_TRANSFORMS = {'resize': _resize, 'center_crop': _center_crop}
+def _affine(rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
+    """Turned by up to `rotation` degrees either way, enlarged by a factor in `scale`, shifted by up to `shift` of the
+    sides, all uniform, in one bilinear step. fill: what comes in from outside, the 'border' pixels' mean colour or
+    'mean', that of ImageNet.
+    """
+    if fill not in ('border', 'mean'):
+        raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
+
+    def augment(picture, rng):
+        angle, zoom = np.radians(rng.uniform(-rotation, rotation)), rng.uniform(*scale)
+        sides = np.array(picture.size)
+        moved = sides * rng.uniform(-shift, shift, 2)
+        # PIL asks where in the picture a pixel of the result comes from.
+        back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / zoom
+        begin = sides / 2 - back @ (sides / 2 + moved)
+        colour = MEAN_COLOUR if fill == 'mean' else _border_colour(np.asarray(picture))
+        return picture.transform(picture.size, Image.Transform.AFFINE, (*back[0], begin[0], *back[1], begin[1]),
+                                 Image.Resampling.BILINEAR, fillcolor=tuple(int(value) for value in colour))
+    return augment
+
+
+def _colour(brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0, grey=0.0):
+    """Brightness, contrast, saturation and each channel (tint) times a factor uniform in 1 - strength .. 1 + strength;
+    grey with probability `grey`. Together one linear map of the colours, rounded and clipped once.
+    """
+    strengths = np.array([brightness, contrast, saturation, tint, tint, tint])
+
+    def augment(picture, rng):
+        bright, against, vivid, *tints = np.maximum(1 + strengths * rng.uniform(-1, 1, 6), 0)
+        blend = np.diag(tints) @ (vivid * np.eye(3) + (1 - vivid) * LUMINANCE)
+        if rng.random() < grey:
+            blend = np.broadcast_to(LUMINANCE @ blend, (3, 3))
+        # contrast is about the mean luminance of the picture
+        middle = LUMINANCE @ picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+        offset = bright * (1 - against) * middle * blend.sum(axis=1)
+        return picture.convert('RGB', tuple(np.column_stack([bright * against * blend, offset]).reshape(-1).tolist()))
+    return augment
+
+
+Transform = Tuple[List[Any], Callable[..., np.ndarray], List[Any]]
+# name -> function(size, flip, resize) -> (operators before, function(image uint8 (h, w, 3), rng), operators after);
+# resize(size) makes the operator
+TRAIN_TRANSFORMS: Dict[str, Callable[..., Transform]] = {
+    'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
+# name -> function(size, resize) -> operators
+EVAL_TRANSFORMS: Dict[str, Callable[..., List[Any]]] = {'resize': _resize, 'center_crop': _center_crop}
+# name -> function(**options) -> function(picture of PIL, rng) -> picture of the same size
+AUGMENTATIONS: Dict[str, Callable[..., Callable]] = {'affine': _affine, 'colour': _colour}
 
 
 def random_box(height, width, rng, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
@@ -224,23 +325,60 @@ def _erase(image, rng):
     return image
 
 
+def _border_colour(image):
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).mean(axis=0)
+
+
+def _augmenting(augmentation, seed):
+    """function(image uint8 (H, W, 3), position) that applies the augmentations."""
+    chain = []
+    for name, options in augmentation.items():
+        build = _known('augmentation', name, AUGMENTATIONS)
+        try:
+            chain.append(build(**options))
+        except TypeError as error:
+            raise InputError(f'augmentation {name}: {error}') from None
+
+    def augment(image, position):
+        if not chain:
+            return image
+        # not the crop's generator: an augmentation more leaves the crops as they are
+        rng = np.random.default_rng((seed, int(position), 1))
+        picture = Image.fromarray(image)
+        for step in chain:
+            picture = step(picture, rng)
+        return np.array(picture)
+    return augment
+
+
+def _map_in_python(dataset, function):
+    # one worker: this is Python, more of them would only wait for each other
+    return dataset.map(lambda image, position: (function(image, position), position), ['image', 'position'],
+                       ['image', 'position'], num_parallel_workers=1)
+
+
 def _batch(dataset, batch_size):
     # MindSpore has this for the whole process only, and reads it when the iterator is made
     ds.config.set_prefetch_size(PREFETCH)
     return dataset.batch(batch_size, num_parallel_workers=1)
 
 
-def _to_network(bgr):
+def _resizing(interpolation):
+    chosen = _known('interpolation', interpolation, INTERPOLATIONS)
+    return lambda size: vision.Resize(size, chosen)
+
+
+def _to_network(bgr, as_uint8):
     swap = [vision.ConvertColor(vision.ConvertMode.COLOR_RGB2BGR)] if bgr else []
     scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
-    return swap + [vision.Normalize(*scaled), vision.HWC2CHW()]
+    return swap + ([] if as_uint8 else [vision.Normalize(*scaled)]) + [vision.HWC2CHW()]
 
 
 def _height_width(image_size):
     return (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
 
 
-def _known(transform, table):
-    if transform not in table:
-        raise InputError(f'transform {transform!r}: unknown; choose from {", ".join(table)}')
-    return transform
+def _known(what, name, table):
+    if name not in table:
+        raise InputError(f'{what} {name!r}: unknown; choose from {", ".join(table)}')
+    return table[name]

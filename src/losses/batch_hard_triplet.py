@@ -5,8 +5,14 @@ import mindspore as ms
 from mindspore import Tensor, ops
 
 from src.losses.loss import Loss
-from src.losses.pairs import (BIG, expanded_squared_distances, masked_mean, real_rows, rowwise_squared_distance,
-                              same_class)
+from src.losses.pairs import (
+    BIG,
+    expanded_squared_distances,
+    masked_mean,
+    real_rows,
+    rowwise_squared_distance,
+    same_class,
+)
 
 
 def batch_hard(points: Tensor, labels: Tensor, comparable: Tensor, margin: float) -> Tuple[Tensor, Tensor]:

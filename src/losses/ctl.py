@@ -28,9 +28,8 @@ class CTLLoss(Loss):
         embedding_size (int): D.
         num_instances (int): K, images an identity in a batch.
         margin (float): of both triplet losses, in Euclidean distance.
-        center_weight (float): 0 leaves the term and its centres out; with them.
-        centroid_weight (float): 1 as published, 0 leaves the term out. With both 0 this is
-            BaselineLoss.
+        center_weight (float): 0 leaves the term and its centres out.
+        centroid_weight (float): 1 as published, 0 leaves the term out. With both 0 this is BaselineLoss.
 
     Inputs:
         features (N, D) float, cast to float32, from before the neck: metric losses; neck (N, D) float, cast to

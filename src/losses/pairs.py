@@ -2,8 +2,8 @@
 
 Everything here expects float32 and is built of operators that exist on Ascend, GPU and CPU.
 
-On CPU a sum over a whole matrix runs on one thread, one by rows on all, and ops.square with its gradient takes ten times
-as long as x * x: the losses sum by rows and write products (100 x 4096 values, one core: 1.5 ms instead of 24).
+On CPU a sum over a whole matrix runs on one thread, one by rows on all, and ops.square with its gradient takes ten
+times as long as x * x: the losses sum by rows and write products (100 x 4096 values, one core: 1.5 ms instead of 24).
 """
 from typing import Optional
 

@@ -11,9 +11,10 @@ class PrototypeSoftmaxLoss(Loss):
     """Cross entropy of scale * cosine(feature, prototype) over all seen classes.
 
     Where DEM's mean squared error pulls every prototype to the mean of its class's features, this asks that a feature
-    be nearer, by the cosine it will be classified by, to its own prototype than to the others. It is the
-    normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), whose class weights are here the
-    network's output for the classes' semantics instead of free parameters.
+    be nearer, by the cosine it will be classified by, to its own prototype than to the others.
+
+    Source: the normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), whose class weights are here
+    the network's output for the classes' semantics instead of free parameters.
 
     Args:
         scale (float): the inverse of the softmax's temperature.

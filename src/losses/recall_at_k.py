@@ -30,10 +30,10 @@ class RecallAtKLoss(Loss):
         embeddings (N, D) float, cast to float32; labels (N,) int.
 
     Outputs:
-        scalar float32, above 0 but for batches of few rows, where many ranks count as reached. A query without a
-        positive is left out of the mean; 0 with zero gradient when all are.
+        scalar float32. A query without a positive is left out of the mean; 0 with zero gradient when all are.
 
-    Batch: P classes x K images, in any order, the more the better. Memory: N * N * (K - 1) floats, see soft_ranks.
+    Batch: P classes x K images, in any order, the larger the better.
+    Memory: arrays of N * N * (K - 1) floats, see soft_ranks.
     """
 
     needs = ('num_instances',)

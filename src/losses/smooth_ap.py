@@ -26,7 +26,7 @@ class SmoothAPLoss(Loss):
     Outputs:
         scalar float32. A query without a positive is left out of the mean; 0 with zero gradient when all are.
 
-    Batch: P classes x K images, in any order. Memory: N * N * (K - 1) floats, see soft_ranks.
+    Batch: P classes x K images, in any order. Memory: arrays of N * N * (K - 1) floats, see soft_ranks.
     """
 
     needs = ('num_instances',)

@@ -3,7 +3,7 @@
 Parameter names are those of the MindSpore model zoo, so that its checkpoints load unchanged.
 
 A backbone is a Cell from images (N, 3, H, W) float32 to a map (N, out_channels, h, w), and brings what is to be known
-of its weights:
+of weights from elsewhere, if there are any for it:
     conventions  source of weights, as src.networks.weights names it -> the options they were trained with
     rename       the name here of a parameter's name there
 """

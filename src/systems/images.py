@@ -1,4 +1,6 @@
 """What the systems that learn from images share."""
+from typing import Tuple
+
 from mindspore import Tensor, amp
 
 from src.datasets.image_batches import reading, train_dataset
@@ -23,11 +25,9 @@ class ImageSystem(System):
     """
 
     # What --validation may be.
-    validations = ()
-    # Entries of the recipe that go to the sampler as they are.
-    sampler_options = ()
+    validations: Tuple[str, ...] = ()
     # Entries of the recipe that go to train_dataset as they are.
-    train_options = ('image_size', 'flip', 'num_workers', 'interpolation')
+    train_options: Tuple[str, ...] = ('image_size', 'flip', 'num_workers', 'interpolation')
 
     @classmethod
     def build_network(cls, recipe, found):
@@ -39,7 +39,11 @@ class ImageSystem(System):
 
     @classmethod
     def found_in_weights(cls, recipe, weights):
-        return {'conventions': conventions(recipe.backbone, weights)}
+        known = conventions(recipe.backbone, weights)
+        if weights.source == 'mindspore' and not weights.facts:
+            # Of a .ckpt of unknown origin the recipe knows more, where it says anything.
+            known = {name: value for name, value in known.items() if name not in recipe.backbone_options}
+        return {'conventions': known}
 
     @classmethod
     def input_shapes(cls, network, size):
@@ -56,25 +60,20 @@ class ImageSystem(System):
         self.open_training_images()
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         self.found = {'class_num': int(self.labels.max()) + 1,
-                      'conventions': conventions(recipe.backbone, start) if start else {}}
+                      **(self.found_in_weights(recipe, start) if start else {'conventions': {}})}
         network = self.build_network(recipe, self.found)
         self.loss = self._create_loss(network.out_channels)
         if start:
-            new = network.new_layers
-            has_layers = any(name.startswith(new) for name in start.values) if new else True
-            report = load_weights(network, start, () if has_layers else new)
+            report = load_weights(network, start, network.new_layers)
             # The classifier goes on too where it is of the same classes.
-            load_classifier(self.loss, start)
+            goes_on = load_classifier(self.loss, start)
             if process.rank == 0:
-                fresh = f', {" and ".join(name.strip(".") for name in new)} start fresh' if report.untouched else ''
-                print(f'starting from {start.path}: {len(report.loaded)} parameters{fresh}')
-                if str(report):
-                    print(report)
+                print(f'starting from {start.path}: {report}' + ', the classifier goes on' * goes_on)
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
-            loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size, seed=recipe.seed,
-            rank=process.rank, size=process.size, instances=recipe.samples_each_class,
-            **{name: recipe[name] for name in self.sampler_options})
+            recipe.sampler or loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size,
+            seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
+            instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
 
     def _create_loss(self, embedding_size):
@@ -104,4 +103,4 @@ class ImageSystem(System):
         """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
         recipe = self.recipe
         return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers, **options)
+                     num_workers=recipe.num_workers, target=self.process.target, **options)

@@ -14,7 +14,6 @@ class MetricLearning(ImageSystem):
 
     measure = 'Recall@1'
     validations = ('seen_classes', 'test_classes', 'none')
-    sampler_options = ('last_batch', 'small_classes')
     train_options = (*ImageSystem.train_options, 'bgr', 'augmentation')
 
     def open_training_images(self):

@@ -2,44 +2,13 @@
 import numpy as np
 
 from src.accuracy import make_centroids, ranked_list, reid_metrics
-from src.datasets.image_list import check_images, remap_labels
-from src.datasets.reid import EXPECTED, load_reid_lists, open_reid, reid_statistics
+from src.datasets.image_list import remap_labels
+from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
 from src.errors import InputError
 from src.pictures import check_picture, neighbours_picture
 from src.systems.images import ImageSystem
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
-
-
-def _uses_lists(recipe):
-    return recipe.dataset == 'lists' or any(recipe[name] for name in ('train_list', 'query', 'gallery'))
-
-
-def open_data(recipe, training=True):
-    """Training, query and gallery images.
-
-    Args:
-        recipe (Recipe): dataset and data_path; or train_list, query and gallery, which go before them.
-        training (bool): False needs no training list.
-
-    Returns:
-        (train, query, gallery) ImageLists; train is None for lists when not training.
-
-    Raises:
-        InputError: something is not given, missing or malformed.
-    """
-    if not _uses_lists(recipe):
-        if not recipe.data_path:
-            raise InputError(f'--data_path is missing: the folder that holds {recipe.dataset}')
-        return open_reid(recipe.dataset, recipe.data_path)
-    names = (['train_list'] if training else []) + ['query', 'gallery']
-    for name in names:
-        if not recipe[name]:
-            raise InputError(f'--{name} is missing: a list of `path label camera` lines')
-    lists = load_reid_lists(*(recipe[name] for name in names))
-    for images in lists:
-        check_images(images)
-    return lists if training else (None, *lists)
 
 
 def _check_matches(query, gallery):
@@ -61,33 +30,21 @@ def _check_matches(query, gallery):
                          '--run_eval=False)')
 
 
-def _print_statistics(recipe, train, query, gallery):
-    found = reid_statistics(train or query, query, gallery)
-    expected = {} if _uses_lists(recipe) else EXPECTED[recipe.dataset.lower()]
-    for split, numbers in found.items():
-        if split == 'train' and train is None:
-            continue
-        line = '{:7} {:6} identities {:6} images {:3} cameras'.format(split, *numbers)
-        if split in expected:
-            same = numbers == expected[split]
-            line += ' (as published)' if same else ' (published: {}, {}, {})'.format(*expected[split])
-        print(line)
-
-
 class Reid(ImageSystem):
     """Training on the identities of the training list, mAP and CMC on others."""
 
     measure = 'mAP'
     validations = ('test_classes', 'none')
-    sampler_options = ('resample',)
 
     def _open(self, training):
         recipe = self.recipe
-        self.images, self.query, self.gallery = open_data(recipe, training)
+        lists = {name: recipe[name] for name in ('train_list', 'query', 'gallery')}
+        self.images, self.query, self.gallery = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training)
         if not training or recipe.run_eval or recipe.validation != 'none':
             _check_matches(self.query, self.gallery)
         if self.process.rank == 0:
-            _print_statistics(recipe, self.images, self.query, self.gallery)
+            print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists),
+                                             statistics(self.images, self.query, self.gallery))))
 
     def open_training_images(self):
         self._open(True)

@@ -1,5 +1,5 @@
 """From a checkpoint to its recipe and its network: the one way that evaluation, export and inference take."""
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from mindspore import nn
 
@@ -19,6 +19,25 @@ class Trained(NamedTuple):
     found: Dict[str, Any]
     path: str
 
+    @property
+    def name(self) -> str:
+        """A name for files of this network."""
+        return self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}'
+
+    @property
+    def facts(self) -> Dict[str, Any]:
+        """What somebody who has the exported network alone must know to use it."""
+        recipe = self.recipe
+        names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation')
+        return {name: recipe[name] for name in names if name in recipe}
+
+    def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
+        """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given."""
+        size = self.recipe.get('image_size')
+        trained_height, trained_width = size if isinstance(size, list) else (size, size)
+        return system_class(self.recipe.system).input_shapes(
+            self.network, (height or trained_height, width or trained_width))
+
 
 def recipe_of(weights: Weights, command: Command) -> Recipe:
     """The recipe to use weights by: the one they were trained by, else, in published ones, what the flags say.
@@ -29,7 +48,7 @@ def recipe_of(weights: Weights, command: Command) -> Recipe:
     saved = weights.facts.get('recipe')
     if saved:
         return use_recipe(command, saved)
-    return make_recipe(command, 'paddle' if weights.origin == 'paddle' else None)[0]
+    return make_recipe(command, 'paddle' if weights.source == 'paddle' else None)[0]
 
 
 def load_trained(command: Command, weights: Optional[Weights] = None) -> Trained:
@@ -46,8 +65,8 @@ def load_trained(command: Command, weights: Optional[Weights] = None) -> Trained
         found = system.found_in_weights(recipe, weights)
     network = system.build_network(recipe, found)
     report = load_weights(network, weights)
-    if str(report):
-        print(report)
+    if report.dropped and not weights.facts:
+        print(f'{weights.path}: {report}')
     network.set_train(False)
     return Trained(network, recipe, found, str(weights.path))
 

@@ -1,23 +1,103 @@
 """Learning-rate schedules: one value a step, worked out before training."""
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-MODES = ('const', 'steps', 'poly', 'cosine', 'linear')
+from src.errors import InputError
 
 
-def get_lr(mode, total_steps, lr_max, lr_init=0.0, lr_end=0.0, warmup_steps=0, milestones=(0.4, 0.8), gamma=0.1):
+@dataclass(frozen=True)
+class Plan:
+    """What a mode is told: the arguments of get_lr, and the steps as arrays.
+
+    total_steps, warmup_steps (int), lr_max, lr_end, gamma (float) and milestones: see get_lr.
+    """
+    total_steps: int
+    warmup_steps: int
+    lr_max: float
+    lr_end: float
+    milestones: Sequence
+    gamma: float
+
+    @property
+    def step(self) -> np.ndarray:
+        """0, 1, ...: int (total_steps,)."""
+        return np.arange(self.total_steps)
+
+    @property
+    def progress(self) -> np.ndarray:
+        """Share of the steps after the warm-up that are done, 0..1: float64 (total_steps,)."""
+        return np.clip((self.step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 0, 1)
+
+
+def const(plan: Plan) -> np.ndarray:
+    """Stays at lr_max."""
+    return np.full(plan.total_steps, plan.lr_max, np.float64)
+
+
+def steps(plan: Plan) -> np.ndarray:
+    """Is multiplied by gamma at every milestone."""
+    falls = [int(m * plan.total_steps) if isinstance(m, float) and m < 1 else int(m) for m in plan.milestones]
+    return plan.lr_max * plan.gamma ** np.sum([plan.step >= fall for fall in falls], axis=0, dtype=np.float64)
+
+
+def linear(plan: Plan) -> np.ndarray:
+    """Falls from lr_max to lr_end over the steps after the warm-up, as do cosine and poly."""
+    return plan.lr_max + (plan.lr_end - plan.lr_max) * plan.progress
+
+
+def cosine(plan: Plan) -> np.ndarray:
+    """Half a period of a cosine (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts)."""
+    return plan.lr_end + (plan.lr_max - plan.lr_end) * (1 + np.cos(np.pi * plan.progress)) / 2
+
+
+def poly(plan: Plan) -> np.ndarray:
+    """Power 2."""
+    return plan.lr_end + (plan.lr_max - plan.lr_end) * (1 - plan.progress) ** 2
+
+
+def one_cycle(plan: Plan) -> np.ndarray:
+    """Up from lr_max / 25 over the first 30 % of the steps, then down to lr_max / 250,000; both ways by cosine.
+
+    Smith and Topin, arXiv 1708.07120, in the form of PyTorch's OneCycleLR with its defaults, which reaches lr_max at
+    step 0.3 n - 1 and its end at the last step. lr_end has no say.
+    """
+    low, end = plan.lr_max / 25, plan.lr_max / 25e4
+    step, last = plan.step - plan.warmup_steps, plan.total_steps - plan.warmup_steps - 1
+    top = max(0.3 * (last + 1) - 1, 0.0)
+    up = np.clip(step / top, 0, 1) if top else np.ones(plan.total_steps)
+    down = np.clip((step - top) / max(last - top, 1), 0, 1)
+    return np.where(step <= top, plan.lr_max + (low - plan.lr_max) * (1 + np.cos(np.pi * up)) / 2,
+                    end + (plan.lr_max - end) * (1 + np.cos(np.pi * down)) / 2)
+
+
+LR_MODES: dict[str, Callable[[Plan], np.ndarray]] = {
+    'const': const,
+    'steps': steps,
+    'poly': poly,
+    'cosine': cosine,
+    'linear': linear,
+    'one_cycle': one_cycle,
+}
+
+
+def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_end: float = 0.0,
+           warmup_steps: int = 0, milestones: Sequence = (0.4, 0.8), gamma: float = 0.1, *,
+           warmup_stairs: int = 1) -> np.ndarray:
     """The learning rate of every step of a training.
 
     The warm-up rises linearly from lr_init and reaches lr_max at step warmup_steps; the mode rules from there on.
 
     Args:
-        mode (str): 'const' stays at lr_max; 'steps' multiplies by gamma at every milestone; 'linear', 'cosine' and
-            'poly' (power 2) fall from lr_max to lr_end over the steps after the warm-up.
-        total_steps (int): number of steps, at least 1.
-        lr_max, lr_init, lr_end (float): learning rates.
-        warmup_steps (int): length of the warm-up.
-        milestones (sequence): steps, counted from 0, at which 'steps' falls; floats below 1 are fractions of
-            total_steps.
-        gamma (float): the factor of 'steps'.
+        mode: a key of LR_MODES; each says what it does.
+        total_steps: number of steps, at least 1.
+        lr_max, lr_init, lr_end: learning rates.
+        warmup_steps: length of the warm-up.
+        milestones: steps, counted from 0, at which 'steps' falls; floats below 1 are fractions of total_steps.
+        gamma: the factor of 'steps'.
+        warmup_stairs: steps for which the warm-up keeps its value, the one of the last of them.
 
     Returns:
         float32 array (total_steps,).
@@ -25,23 +105,34 @@ def get_lr(mode, total_steps, lr_max, lr_init=0.0, lr_end=0.0, warmup_steps=0, m
     Raises:
         ValueError: an unknown mode, no steps, or a warm-up outside 0..total_steps.
     """
-    if mode not in MODES:
-        raise ValueError(f'learning-rate mode {mode!r}: choose one of {", ".join(MODES)}')
+    if mode not in LR_MODES:
+        raise ValueError(f'learning-rate mode {mode!r}: choose one of {", ".join(LR_MODES)}')
     if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
         raise ValueError(f'{total_steps} steps with a warm-up of {warmup_steps}: the warm-up must fit')
-    step = np.arange(total_steps)
-    progress = np.clip((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0, 1)
-    if mode == 'const':
-        lr = np.full(total_steps, lr_max, np.float64)
-    elif mode == 'steps':
-        falls = [int(m * total_steps) if isinstance(m, float) and m < 1 else int(m) for m in milestones]
-        lr = lr_max * gamma ** np.sum([step >= fall for fall in falls], axis=0, dtype=np.float64)
-    elif mode == 'linear':
-        lr = lr_max + (lr_end - lr_max) * progress
-    elif mode == 'cosine':
-        lr = lr_end + (lr_max - lr_end) * (1 + np.cos(np.pi * progress)) / 2
-    else:
-        lr = lr_end + (lr_max - lr_end) * (1 - progress) ** 2
+    plan = Plan(total_steps, warmup_steps, lr_max, lr_end, milestones, gamma)
+    lr = LR_MODES[mode](plan)
     if warmup_steps:
-        lr = np.where(step < warmup_steps, lr_init + (lr_max - lr_init) * (step + 1) / warmup_steps, lr)
+        done = (plan.step // warmup_stairs + 1) * warmup_stairs
+        lr = np.where(plan.step < warmup_steps, lr_init + (lr_max - lr_init) * done / warmup_steps, lr)
     return lr.astype(np.float32)
+
+
+def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 1) -> np.ndarray:
+    """The learning rate of every step of a recipe: float32 (steps,).
+
+    A recipe counts in iterations (total_iter_num) or in epochs (epoch_size). Its warm-up has a value for every step,
+    or, with warmup 'epoch', one for every epoch, (epoch + 1) / warmup_epochs of lr_max, as CTL's.
+
+    Raises:
+        InputError: warmup is neither 'step' nor 'epoch'.
+    """
+    if recipe['warmup'] not in ('step', 'epoch'):
+        raise InputError(f"warmup={recipe['warmup']}: choose 'step' or 'epoch'")
+    total = recipe['total_iter_num'] or recipe['epoch_size'] * steps_per_epoch
+    factor = recipe['distributed_lr_factor'] if device_num > 1 else 1
+    milestones = [m * steps_per_epoch for m in recipe['lr_epochs']] or recipe['lr_steps'] or (0.4, 0.8)
+    warmup = recipe['warmup_epochs'] * steps_per_epoch
+    # A short run of a long recipe ends in the warm-up.
+    return get_lr(recipe['lr_mode'], max(total, warmup), recipe['lr_max'] * factor, recipe['lr_init'] * factor,
+                  recipe['lr_end'] * factor, warmup, milestones,
+                  warmup_stairs=steps_per_epoch if recipe['warmup'] == 'epoch' else 1)[:total]

@@ -115,6 +115,7 @@ class Training:
         self.lr = schedule(recipe, self.per_epoch, process.size)
         self.total = len(self.lr)
         self.step = create_step(system.network, system.loss, system.network_columns, recipe, self.lr, process)
+        self.step.set_train()
         self.facts = {'recipe': recipe, 'found': system.found, 'device_num': process.size}
         self.states = self._states(self.per_epoch)
         self._restore(resume)
@@ -288,17 +289,16 @@ class _Clock:
 
     def settle(self):
         """Count what is pending into the run; returns the last loss."""
-        run, dynamic = self.run, self.training.recipe.loss_scale == 'dynamic'
+        run, skipped = self.run, getattr(self.training.step.update, 'skipped', None)
         loss = None
         for loss, finite in self.pending:
             loss = float(loss.asnumpy())
-            if bool(finite.asnumpy()):
-                run.losses = [run.losses[0] + loss, run.losses[1] + 1]
-            elif dynamic and np.isfinite(loss):
-                run.skipped += 1
-            else:
+            if not bool(finite.asnumpy()):
                 raise InputError(f'the loss became NaN or infinite after step {run.step}: lower --lr, or look at the '
                                  'data')
+            if np.isfinite(loss):
+                run.losses = [run.losses[0] + loss, run.losses[1] + 1]
+        run.skipped = 0 if skipped is None else int(skipped.asnumpy())
         counted = len(self.pending) - getattr(self, 'uncounted', 0)
         if counted > 0:
             run.seconds += time.perf_counter() - self.began

@@ -1,35 +1,48 @@
-"""Optimizers by the name a recipe gives."""
+"""Optimizers by the name a recipe gives, and which parameter takes what learning rate and decay."""
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from src.errors import InputError
+
+# Beginning of the names of a loss's parameters in a training, by which a checkpoint tells them from the network's.
+LOSS = 'loss.'
+
 
 class Adam(nn.Optimizer):
-    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) for dense gradients, with L2 weight decay.
+    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) for dense gradients, with weight decay.
 
     nn.Adam gives the same numbers, but creates an operator for sparse gradients that MindSpore 2.8 deprecates and
     warns of at every start. The parameters of its state have nn.Adam's names.
 
     Args:
-        params (list of Parameter): what it updates.
+        params (list of Parameter or of groups, see nn.Optimizer): what it updates.
         learning_rate (float or float32 array of one value a step).
         beta1, beta2, eps (float): as in the paper.
         weight_decay (float): L2, added to the gradient.
-        loss_scale (float): the gradients are divided by it.
+        decoupled (bool): the decay shrinks the weights by learning rate times weight_decay instead, apart from the
+            gradient: AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
 
     Inputs: gradients, a tuple in the order of params.
     """
 
-    def __init__(self, params, learning_rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, loss_scale=1.0):
-        super().__init__(learning_rate, params, weight_decay, loss_scale)
+    def __init__(self, params, learning_rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+        super().__init__(learning_rate, params, weight_decay)
         self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, beta2, eps))
         self.beta1_power = Parameter(Tensor(1, mstype.float32), name='beta1_power')
         self.beta2_power = Parameter(Tensor(1, mstype.float32), name='beta2_power')
         self.moment1 = self._parameters.clone(prefix='moment1', init='zeros')
         self.moment2 = self._parameters.clone(prefix='moment2', init='zeros')
+        self.decoupled = decoupled
         self.adam = ops.Adam()
 
     def construct(self, gradients):
-        gradients = self.scale_grad(self.decay_weight(self.flatten_gradients(gradients)))
+        decay = self.get_weight_decay()
+        if not self.decoupled:
+            gradients = self.decay_weight(gradients)
         lr = self.get_lr()
         self.assignadd(self.global_step, self.global_step_increase_tensor)
         beta1_power = self.beta1_power * self.beta1
@@ -37,63 +50,121 @@ class Adam(nn.Optimizer):
         self.beta1_power = beta1_power
         self.beta2_power = beta2_power
         for i in range(len(self._parameters)):
-            self.adam(self._parameters[i], self.moment1[i], self.moment2[i], beta1_power, beta2_power, lr,
+            rate = lr[i] if self.is_group_lr else lr
+            if self.decoupled and self.exec_weight_decay and self.decay_flags[i]:
+                ops.assign_sub(self._parameters[i], rate * (decay[i] if self.is_group else decay) * self._parameters[i])
+            self.adam(self._parameters[i], self.moment1[i], self.moment2[i], beta1_power, beta2_power, rate,
                       self.beta1, self.beta2, self.eps, gradients[i])
         return True
 
 
-class WithCenters(nn.Cell):
-    """An optimizer, and plain SGD for the centres of a center loss.
+class WithOwnUpdates(nn.Cell):
+    """An optimizer, and plain SGD for parameters of the loss that ask for it (Loss.own_updates).
 
-    The centres take no momentum, weight decay or schedule: the learning rate is 0.5, and what the gradient was
-    multiplied by is divided out (CTL, arXiv 2104.13643, published code).
+    Those take no momentum, weight decay or schedule.
 
     Args:
         optimizer (nn.Optimizer): of all other parameters.
-        centers (list of Parameter): the centres.
-        factor (float): what their gradients were multiplied by: loss scale times the weight of the center loss.
+        updates (list of (Parameter, float)): with the size of their steps.
 
     Inputs: gradients, a tuple in the order of `parameters`.
     """
 
-    learning_rate_of_centers = 0.5
-
-    def __init__(self, optimizer, centers, factor):
+    def __init__(self, optimizer, updates):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
-        self.centers = ParameterTuple(centers)
-        self.parameters = ParameterTuple([*optimizer.parameters, *centers])
+        self.own = ParameterTuple([parameter for parameter, _ in updates])
+        self.step_sizes = tuple(float(size) for _, size in updates)
+        self.parameters = ParameterTuple([*optimizer.parameters, *self.own])
         self.others = len(optimizer.parameters)
-        self.step_size = self.learning_rate_of_centers / factor
 
     def construct(self, gradients):
-        for i in range(len(self.centers)):
-            ops.assign_sub(self.centers[i], self.step_size * gradients[self.others + i])
+        for i in range(len(self.own)):
+            ops.assign_sub(self.own[i], self.step_sizes[i] * gradients[self.others + i])
         return self.optimizer(gradients[:self.others])
 
 
-def create_optimizer(recipe, params, lr, center_weight=1.0):
+# Name -> function of (params, lr, decay, recipe) that makes it; params are parameters or groups of them.
+OPTIMIZERS: dict[str, Callable] = {
+    'adam': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay),
+    'adamw': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay, decoupled=True),
+    'momentum': lambda params, lr, decay, recipe: nn.Momentum(params, lr, recipe['momentum'], decay),
+}
+
+
+def _decay_of(parameter: Parameter, recipe: Mapping[str, Any]) -> float:
+    """The weight decay of one parameter."""
+    decay = recipe['weight_decay']
+    if isinstance(decay, Mapping):
+        layer = parameter.name.split('.')[0]
+        if layer not in decay:
+            raise InputError(f'weight_decay: names {", ".join(decay)} but not {layer}, which {parameter.name} belongs '
+                             'to; give every layer a value, 0 for none')
+        return float(decay[layer])
+    # MindSpore's own rule for what is not grouped.
+    spared = recipe['decay'] == 'weights' and ('beta' in parameter.name or 'gamma' in parameter.name)
+    return 0.0 if spared else float(decay)
+
+
+def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
+    epochs = recipe['head_first_epochs']
+    if epochs and recipe['total_iter_num']:
+        raise InputError(f'head_first_epochs={epochs}: counts epochs, and this recipe counts iterations '
+                         '(total_iter_num); give --epoch_size')
+    return epochs * total_steps // recipe['epoch_size'] if epochs else 0
+
+
+def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: np.ndarray) -> nn.Cell:
     """The optimizer of a recipe.
 
+    Every parameter that is trained has a learning rate, lr times loss_lr_factor and Loss.lr_factors where it is the
+    loss's; and a weight decay. In the first head_first_epochs the rate is 0 for all but the loss's parameters and the
+    network's new_layers, so that no other weight moves (the running statistics of BatchNorm do; moments gather).
+
     Args:
-        recipe (EasyDict): optimizer 'adam' (beta1) or 'momentum' (momentum); loss_scale; weight_decay, a float for all
-            parameters, or a dict of layer name -> float.
-        params (list of Parameter): what it updates; those whose name contains 'centers' by SGD of their own.
-        lr (float array): the learning rate of every step.
-        center_weight (float): the weight of the center loss in the total.
+        recipe: optimizer, a key of OPTIMIZERS, with beta1 or momentum; weight_decay, a float, or a dict of layer name
+            -> float; decay, which parameters a float is for: 'weights', all but gamma and beta of the normalisations,
+            or 'all'; loss_lr_factor; head_first_epochs, with epoch_size and total_iter_num.
+        network: to train; its attribute new_layers is asked for where head_first_epochs is not 0.
+        loss: of src.losses; its parameters' names begin with 'loss.' by now.
+        lr: float array, the learning rate of every step.
 
     Returns:
-        nn.Optimizer, or WithCenters where there are centres.
+        Cell with `parameters`, called with their gradients: nn.Optimizer, or WithOwnUpdates.
+
+    Raises:
+        InputError: no such optimizer or decay, or a parameter that no group of decays names.
+        ValueError: the loss names a parameter that it does not have.
     """
-    centers = [p for p in params if 'centers' in p.name]
-    if centers:
-        others = create_optimizer(recipe, [p for p in params if 'centers' not in p.name], lr)
-        return WithCenters(others, centers, recipe.loss_scale * center_weight)
-    lr, decay = lr.tolist(), recipe.weight_decay
-    if isinstance(decay, dict):
-        params = [{'params': [p for p in params if p.name.split('.')[0] == layer], 'weight_decay': value}
-                  for layer, value in decay.items()]
-        decay = 0.0
-    if recipe.optimizer == 'adam':
-        return Adam(params, lr, recipe.beta1, weight_decay=decay, loss_scale=recipe.loss_scale)
-    return nn.Momentum(params, lr, recipe.momentum, decay, recipe.loss_scale)
+    if recipe['optimizer'] not in OPTIMIZERS:
+        raise InputError(f'optimizer={recipe["optimizer"]}: choose one of {", ".join(OPTIMIZERS)}')
+    if recipe['decay'] not in ('weights', 'all'):
+        raise InputError(f"decay={recipe['decay']}: choose 'weights' or 'all'")
+    own = loss.own_updates()
+    own_names = {parameter.name for parameter, _ in own}
+    of_loss = {parameter.name: parameter for parameter in loss.trainable_params()}
+    factors = {LOSS + name: factor for name, factor in loss.lr_factors().items()}
+    unknown = (set(factors) | own_names) - set(of_loss)
+    if unknown:
+        raise ValueError(f'{type(loss).__name__} has no parameter {min(unknown)} to train')
+    params = [p for p in [*network.trainable_params(), *of_loss.values()] if p.name not in own_names]
+
+    waiting = _head_first_steps(recipe, len(lr))
+    late = lr.copy()
+    late[:waiting] = 0
+    new_layers = tuple(network.new_layers) if waiting else ()
+    groups: dict[tuple, list] = {}
+    for parameter in params:
+        head = parameter.name in of_loss or parameter.name.startswith(new_layers)
+        factor = recipe['loss_lr_factor'] * factors.get(parameter.name, 1.0) if parameter.name in of_loss else 1.0
+        key = (factor, bool(waiting) and not head, _decay_of(parameter, recipe))
+        groups.setdefault(key, []).append(parameter)
+    rates = {(factor, waits) for factor, waits, _ in groups}
+
+    def group(factor, waits, decay, members):
+        rate = {} if rates == {(1.0, False)} else {'lr': (factor * (late if waits else lr)).astype(np.float32).tolist()}
+        return {'params': members, 'weight_decay': decay, **rate}
+
+    grouped = [group(*key, members) for key, members in groups.items()]
+    optimizer = OPTIMIZERS[recipe['optimizer']]([*grouped, {'order_params': params}], lr.tolist(), 0.0, recipe)
+    return WithOwnUpdates(optimizer, own) if own else optimizer

@@ -2,7 +2,7 @@
 import pytest
 
 from src.samples.dem_sample import make_dem_sample
-from src.datasets.image_sample import make_products
+from src.samples.image_sample import make_products
 
 
 @pytest.fixture(scope='session')

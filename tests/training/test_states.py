@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from src.errors import InputError
-from src.training.checkpoint import TrainingStates, find_training, read_checkpoint, save_cell
+from src.training.states import TrainingStates, find_checkpoint, find_training, read_checkpoint, save_cell, set_aside
 
 
 def states(folder, keep=2):
@@ -23,27 +23,22 @@ def test_names_facts_and_how_many_stay(tmp_path):
         mine.save(cell, step, {**facts(), 'best': 0.1 + 0.2, 'none': None})
         mine.prune()
     assert sorted(p.name for p in tmp_path.iterdir()) == ['train-1_10.ckpt', 'train-2_1.ckpt']
-    assert mine.places() == [(1, 10), (2, 1)]
+    assert mine.points() == [(1, 10), (2, 1)]
     other = nn.Dense(3, 4)
     assert mine.load(other, (2, 1), facts()) == {**facts(), 'best': 0.1 + 0.2, 'none': None, 'steps_per_epoch': 10}
     np.testing.assert_array_equal(other.weight.asnumpy(), cell.weight.asnumpy())
 
 
-def test_a_new_training_replaces_the_states_of_an_old_one_once_it_has_its_own(tmp_path):
-    cell = nn.Dense(3, 4)
-    # With other steps per epoch the same name stands for another number of steps.
-    TrainingStates(tmp_path, 'train', 4, 2).save(cell, 95, {})
-    mine = states(tmp_path)
-    mine.start_after()
-    mine.prune()
-    assert not mine.places()
-    states(tmp_path).save(cell, 95, {})
-    mine = states(tmp_path, keep=1)
-    mine.start_after()
-    mine.save(cell, 5, {})
-    assert mine.places() == [(1, 5), (10, 5)]
-    mine.prune()
-    assert mine.places() == [(1, 5)]
+def test_what_another_training_left_is_moved_and_not_overwritten(tmp_path):
+    assert set_aside(tmp_path) is None
+    for number in (1, 2):
+        states(tmp_path).save(nn.Dense(3, 4), 95, {})
+        (tmp_path / 'result.json').write_text(str(number))
+        (tmp_path / 'train.log').write_text('stays')
+        assert set_aside(tmp_path) == tmp_path / f'earlier-{number}'
+        assert sorted(p.name for p in (tmp_path / f'earlier-{number}').iterdir()) == ['result.json', 'train-10_5.ckpt']
+        assert (tmp_path / f'earlier-{number}' / 'result.json').read_text() == str(number)
+    assert {p.name for p in tmp_path.iterdir()} == {'earlier-1', 'earlier-2', 'train.log'}
 
 
 def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp_path):
@@ -54,7 +49,7 @@ def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp
     mine.start_after((1, 5))
     mine.save(cell, 10, {})
     mine.prune()
-    assert mine.places() == [(1, 10)]
+    assert mine.points() == [(1, 10)]
 
 
 @pytest.mark.parametrize('harm', [lambda b: b[:-30], lambda b: b[:40], lambda b: b'',
@@ -85,8 +80,8 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
 
 
 @pytest.mark.parametrize('now, name', [
-    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr 0.1, now it is 0.2'),
-    (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'margin 0.1, now it is 0.3'),
+    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2'),
+    (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'loss_options.margin 0.1, now it is 0.3'),
     (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=1), 'seed None, now it is 1'),
     (facts(2, lr_max=0.1, loss_options={'margin': 0.1}), 'device_num 1, now it is 2')])
 def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
@@ -105,6 +100,18 @@ def test_numbers_too_small_to_be_normal_are_saved_as_zero(tmp_path):
     bits = read_checkpoint(tmp_path / 'train-1_5.ckpt')['weight'].asnumpy().view(np.uint32)
     np.testing.assert_array_equal(bits, np.array([[0, 0, 0, 0, tiny, -1]], np.float32).view(np.uint32))
     np.testing.assert_array_equal(cell.weight.asnumpy().view(np.uint32), bits)
+
+
+def test_find_checkpoint(tmp_path):
+    with pytest.raises(InputError, match='no checkpoint in this folder'):
+        find_checkpoint(tmp_path)
+    with pytest.raises(InputError, match='Give --save_ckpt'):
+        find_checkpoint('')
+    (tmp_path / '.train-1_5.77.part.ckpt').write_bytes(b'half')
+    states(tmp_path).save(nn.Dense(3, 4), 5, {})
+    assert find_checkpoint(tmp_path).name == 'train-1_5.ckpt'
+    save_cell(nn.Dense(3, 4), tmp_path / 'train.ckpt')
+    assert find_checkpoint(tmp_path).name == 'train.ckpt' and find_checkpoint('x.ckpt').name == 'x.ckpt'
 
 
 def test_find_training(tmp_path):

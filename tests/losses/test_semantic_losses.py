@@ -1,8 +1,8 @@
-"""The softmax over class prototypes against loops and finite differences."""
+"""DEM's losses, mean squared error and the softmax over class prototypes, against loops and finite differences."""
 import mindspore as ms
 import numpy as np
 import pytest
-from loss_oracles import finite_differences
+from loss_oracles import finite_differences, mse
 from mindspore import Tensor
 
 from src.losses import create_loss
@@ -56,3 +56,20 @@ def test_zero_vectors_equal_prototypes_and_float16():
     expected = oracle(*(rows.astype(np.float16).astype(float) for rows in (prototypes, features)), labels, 20.0)
     np.testing.assert_allclose(value.asnumpy(), expected, rtol=1e-5)
     assert all(np.isfinite(gradient.asnumpy()).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize('rows, width', [(1, 1), (7, 6)])
+def test_mean_squared_error(rows, width):
+    mapped, features = np.random.default_rng(2).standard_normal((2, rows, width))
+    value, gradients = ms.value_and_grad(create_loss('mse'), (0, 1))(*Tensor(np.stack([mapped, features]), ms.float32))
+    assert value.shape == () and value.dtype == ms.float32
+    np.testing.assert_allclose(value.asnumpy(), mse(mapped, features), rtol=1e-5)
+    for given, wanted in zip(gradients, finite_differences(lambda arrays: mse(*arrays), [mapped, features])):
+        np.testing.assert_allclose(given.asnumpy(), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_mean_squared_error_of_float16_is_computed_in_float32():
+    mapped, features = (Tensor(np.full((2, 3), x), ms.float16) for x in (60000, -60000))
+    value, gradient = ms.value_and_grad(create_loss('mse'))(mapped, features)
+    np.testing.assert_allclose(value.asnumpy(), float(60000 - -60000) ** 2, rtol=1e-3)
+    assert gradient.dtype == ms.float16 and np.isfinite(gradient.asnumpy()).all()
