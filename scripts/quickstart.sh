@@ -17,7 +17,7 @@ rm -rf "$FOLDER"
 mkdir -p "$FOLDER"
 
 echo '--- DEM: zero-shot learning ---'
-run python -m src.datasets.dem_sample "$FOLDER/DEM_data"
+run python -m src.samples.dem_sample "$FOLDER/DEM_data"
 run python train.py --data_path="$FOLDER/DEM_data" --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att --epoch_size=5 --interval_step=10
 run python eval.py --data_path="$FOLDER/DEM_data" --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att
 run python export.py --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att --file_name="$FOLDER/dem/cub_att"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.datasets.dem import create_train_dataset, steps_per_epoch
+from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
+from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 from src.errors import InputError
 
 
@@ -17,10 +18,10 @@ def columns(count):
 def epoch(count, batch_size, seed=0, number=0, rank=0, size=1, skip=0):
     """The images of each step, (steps, batch_size), having checked that the columns belong together."""
     features, semantics = columns(count)
-    dataset = create_train_dataset(features, semantics, batch_size, seed, number, rank, size, skip)
-    assert dataset.get_col_names() == ['semantics_0', 'semantics_1', 'feature']
+    part = EvalPart(features[:0], np.arange(0), np.arange(0), ())
+    loaded = ZeroShotData(features, semantics, np.arange(count), part)
     steps = []
-    for attribute, word, feature in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
+    for attribute, word, feature in image_batches(loaded, batch_size, Epoch(seed, number, rank, size, skip)):
         assert attribute.shape == (batch_size, 3) and word.shape == (batch_size, 1) and feature.shape == (batch_size, 2)
         assert attribute.dtype == word.dtype == feature.dtype == np.float32
         images = feature[:, 0].astype(int)
@@ -28,7 +29,6 @@ def epoch(count, batch_size, seed=0, number=0, rank=0, size=1, skip=0):
         np.testing.assert_array_equal(attribute, semantics[0][images])
         np.testing.assert_array_equal(word, semantics[1][images])
         steps.append(images)
-    assert dataset.get_dataset_size() == len(steps)
     return np.array(steps)
 
 
@@ -87,3 +87,46 @@ def test_impossible_batch(batch_size, size):
 def test_out_of_range(options):
     with pytest.raises(ValueError, match='rank'):
         epoch(50, 5, **options)
+
+
+def classes(images=40, count=5):
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(count), rng.integers(0, count, images - count)]) * 7
+    semantics = rng.uniform(1, 100, (count, 9)).astype(np.float32)
+    features = rng.gamma(1.0, 2.0, (images, 11)).astype(np.float32)
+    return ZeroShotData(features, (semantics[labels // 7],), labels,
+                        EvalPart(features[:0], labels[:0], np.arange(0), (semantics[:0],)))
+
+
+@pytest.mark.parametrize('rank, size', [(0, 1), (0, 2), (1, 2)])
+def test_prototype_batches(rank, size):
+    loaded = classes()
+    batches = list(prototype_batches(loaded, 6, Epoch(3, 2, rank, size), (0.25, 0.5), 16))
+    assert len(batches) == 40 // (6 * size)
+    kept = []
+    for semantics, keep, features, labels in batches:
+        ratio = semantics / loaded.seen_prototypes[0]
+        assert np.isclose(ratio, 0).sum() + np.isclose(ratio, 4 / 3).sum() == ratio.size
+        assert keep.shape == (5, 16) and set(np.unique(keep)) <= {0.0, 2.0}
+        kept.append(keep)
+        for feature, label in zip(features, labels):
+            image = int(np.flatnonzero((loaded.train_features == feature).all(1))[0])
+            assert loaded.seen_class_ids[label] == loaded.train_labels[image]
+    assert not np.array_equal(kept[0], kept[1])
+    assert 0.3 < np.mean([keep > 0 for keep in kept]) < 0.7
+
+
+def test_without_dropout_the_semantics_are_whole():
+    loaded = classes()
+    for semantics, features, labels in prototype_batches(loaded, 6, Epoch(3, 2)):
+        np.testing.assert_array_equal(semantics, loaded.seen_prototypes[0])
+
+
+def test_an_epoch_with_dropout_entered_half_way_goes_on_as_it_would_have():
+    loaded = classes()
+    whole = list(prototype_batches(loaded, 6, Epoch(3, 2), (0.2, 0.5), 16))
+    rest = list(prototype_batches(loaded, 6, Epoch(3, 2, skip=4), (0.2, 0.5), 16))
+    assert len(rest) == len(whole) - 4
+    for one, other in zip(whole[4:], rest):
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)

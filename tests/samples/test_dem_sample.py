@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 
 from src.datasets.dem import load_dem
-from src.datasets.dem_sample import make_dem_sample
+from src.samples.dem_sample import make_dem_sample
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # From the published description: file -> columns, rows counted in training images, test images or unseen classes.
@@ -63,7 +63,7 @@ def test_values(sample, dataset, mode):
     data = load_dem(sample, dataset, mode)
     assert data.train_features.min() == 0 and 0.2 < (data.train_features == 0).mean() < 0.8
     assert len(data.seen_class_ids) == {'AwA': 40, 'CUB': 150}[dataset]
-    assert set(data.test_labels) == set(data.test_class_ids)
+    assert set(data.test.labels) == set(data.test.class_ids)
     if mode != 'word':
         assert data.train_semantics[0].min() >= 0
         highest = {'AwA': 1, 'CUB': 100}[dataset]
@@ -80,18 +80,18 @@ def ridge_accuracy(data, semantics, unseen, cosine):
     distances = []
     for prototype in prototypes:
         if cosine:
-            norms = np.linalg.norm(data.test_features, axis=1) * np.linalg.norm(prototype)
-            distances.append(-(data.test_features @ prototype) / norms)
+            norms = np.linalg.norm(data.test.features, axis=1) * np.linalg.norm(prototype)
+            distances.append(-(data.test.features @ prototype) / norms)
         else:
-            distances.append(((data.test_features - prototype) ** 2).sum(1))
-    return (data.test_class_ids[np.argmin(distances, 0)] == data.test_labels).mean()
+            distances.append(((data.test.features - prototype) ** 2).sum(1))
+    return (data.test.class_ids[np.argmin(distances, 0)] == data.test.labels).mean()
 
 
 @pytest.mark.parametrize('dataset, mode', CASES)
 def test_unseen_classes_are_learnable_through_the_semantics_alone(sample, dataset, mode):
     data = load_dem(sample, dataset, mode)
     semantics = np.concatenate(data.train_semantics, 1).astype(np.float64)
-    unseen = np.concatenate(data.test_semantics, 1).astype(np.float64)
+    unseen = np.concatenate(data.test.semantics, 1).astype(np.float64)
     assert ridge_accuracy(data, semantics, unseen, mode != 'att') > 0.8
     # With every class described as another one, nothing is left but chance: 0.1 and 0.02.
     swapped = np.roll(unseen, 1, axis=0)
@@ -109,7 +109,7 @@ def test_seed_decides(sample, tmp_path):
 
 def test_as_a_command(tmp_path):
     folder = str(tmp_path / 'new' / 'data')
-    done = subprocess.run([sys.executable, '-m', 'src.datasets.dem_sample', folder], cwd=ROOT, check=True,
+    done = subprocess.run([sys.executable, '-m', 'src.samples.dem_sample', folder], cwd=ROOT, check=True,
                           capture_output=True, text=True)
     assert done.stdout.count('\n') == 1 and folder in done.stdout and not done.stderr
     assert load_dem(folder, 'AwA', 'fusion').train_features.shape == (3200, 1024)
@@ -117,6 +117,6 @@ def test_as_a_command(tmp_path):
 
 def test_command_refuses_what_is_not_a_folder(tmp_path):
     (tmp_path / 'file').write_text('')
-    done = subprocess.run([sys.executable, '-m', 'src.datasets.dem_sample', str(tmp_path / 'file')], cwd=ROOT,
+    done = subprocess.run([sys.executable, '-m', 'src.samples.dem_sample', str(tmp_path / 'file')], cwd=ROOT,
                           check=False, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and str(tmp_path / 'file') in done.stderr

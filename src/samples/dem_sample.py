@@ -1,6 +1,6 @@
 """Generated zero-shot data in exactly the published file layout, to try every DEM command without a download.
 
-    python -m src.datasets.dem_sample FOLDER
+    python -m src.samples.dem_sample FOLDER
 """
 import argparse
 import os
