@@ -5,7 +5,8 @@
     python benchmarks/infer.py --images 0        # only the engines, on batches that are in memory
     python benchmarks/infer.py --images 0 --image_size 224 --batch_size 8
 
-The limit of the engine is the bare session: nothing is decoded for either. The list repeats a few generated pictures, the weights are random: neither changes time or memory. The limit of its memory is
+The limit of the engine is the bare session: nothing is decoded for either. The list repeats a few generated
+pictures, the weights are random: neither changes time or memory. The limit of its memory is
 1.5 GB.
 """
 import argparse

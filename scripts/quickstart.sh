@@ -24,7 +24,7 @@ run python export.py --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att --
 
 echo
 echo '--- metric_learn: ResNet50, softmax and then triplet loss ---'
-run python -m src.datasets.image_sample products "$FOLDER/products"
+run python -m src.samples.image_sample products "$FOLDER/products"
 run python train.py --dataset_path="$FOLDER/products" --loss_name=softmax --recipe=small --epoch_size=8 --save_ckpt="$FOLDER/softmax"
 run python train.py --dataset_path="$FOLDER/products" --loss_name=triplet --recipe=small --epoch_size=3 --ckpt_path="$FOLDER/softmax/train.ckpt" --save_ckpt="$FOLDER/triplet"
 run python eval.py --dataset_path="$FOLDER/products" --ckpt_path="$FOLDER/triplet"

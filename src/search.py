@@ -9,7 +9,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -132,7 +132,8 @@ def build_index(gallery: EmbeddingFile) -> Index:
     """Build the index of a .npy, write it beside it and print its recall against the exact search.
 
     How many lists a query reads is chosen here: as many as are needed for WANTED_RECALL, on rows of the gallery as queries.
-    Memory: D / 8 + 16 bytes a row (D + 8 up to WIDE values), as much again while it is written, the training sample (SAMPLE_PER_LIST rows a list) and a block of the file.
+    Memory: D / 8 + 16 bytes a row (D + 8 up to WIDE values), as much again while it is written, the
+    training sample (SAMPLE_PER_LIST rows a list) and a block of the file.
 
     Raises:
         InputError: faiss is not installed, an .npz, a gallery of fewer than LEAST_ROWS rows, or one that cannot be read.

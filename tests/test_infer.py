@@ -83,7 +83,7 @@ def test_command_of_paddle_as_documented(tmp_path):
     ms.set_seed(4)
     network = create_network('resnet50', padding='symmetric', bn_eps=1e-5).set_train(False)
     ms.save_checkpoint(network, str(tmp_path / 'backbone.ckpt'))
-    done = run('--model=ResNet50', '--batch_size=1', '--pretrained_model=backbone.ckpt', cwd=tmp_path)
+    done = run('--model=ResNet50', '--batch_size=1', '--recipe=paddle', '--pretrained_model=backbone.ckpt', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith('embeddings.npy: 3 embeddings of 2048 values in ')
     assert done.stdout.endswith(' images/s\n')
@@ -175,6 +175,7 @@ import resource, sys
 import numpy as np
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
+from src.datasets.images import open_images
 from src.embedding_file import EmbeddingFile, write_embeddings
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
@@ -195,11 +196,11 @@ print(written - before, peak() - before)
 
 def test_images_of_a_folder_a_list_or_alone(work, tmp_path):
     plum = work.root / 'pictures' / 'plum'
-    alone = read_images(str(plum))
+    alone = open_images(str(plum), 'test', need_labels=False)
     assert alone.paths == work.paths[6:] and alone.labels is None
-    assert read_images(work.paths[4]).paths == [work.paths[4]]
+    assert open_images(work.paths[4], 'test', need_labels=False).paths == [work.paths[4]]
     (tmp_path / 'labelled.txt').write_text(f'{work.paths[0]} 7 2\n{work.paths[5]} 9 3\n')
-    labelled = read_images(str(tmp_path / 'labelled.txt'))
+    labelled = open_images(str(tmp_path / 'labelled.txt'), 'test', need_labels=False)
     assert labelled.labels.tolist() == [7, 9] and labelled.cameras.tolist() == [2, 3]
 
 

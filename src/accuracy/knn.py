@@ -1,7 +1,16 @@
 """Nearest-prototype classification and its accuracy."""
 import numpy as np
 
-from src.accuracy.arrays import Search, as_embeddings, as_labels, block_rows, check_k, check_widths, slices, stable_top_k
+from src.accuracy.arrays import (
+    Search,
+    as_embeddings,
+    as_labels,
+    block_rows,
+    check_k,
+    check_widths,
+    slices,
+    stable_top_k,
+)
 from src.errors import InputError
 
 

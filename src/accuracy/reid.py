@@ -55,7 +55,7 @@ def reid_metrics(query, query_ids, query_cams, gallery, gallery_ids, gallery_cam
     else:
         cams = [(cam,) for cam in gallery_cams.tolist()]
     precisions, penalties, first = [], [], []
-    for rows, scores, right in _blocks(query, query_ids, query_cams, gallery, gallery_ids, cams, rerank):
+    for _, scores, right in _blocks(query, query_ids, query_cams, gallery, gallery_ids, cams, rerank):
         for row, own in zip(scores, right):
             if len(own):
                 places = np.sort(ranks(row, own)) + 1

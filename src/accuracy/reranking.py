@@ -46,8 +46,9 @@ class Reranked:
         InputError: widths that differ, NaN or Inf, settings out of range.
     """
 
-    def __init__(self, queries, gallery, settings=Rerank(), names=('queries', 'gallery')):
+    def __init__(self, queries, gallery, settings=None, names=('queries', 'gallery')):
         from scipy import sparse
+        settings = settings or Rerank()
         check_widths(names[0], queries, names[1], gallery)
         one_set = gallery is queries
         everything = queries if one_set else np.concatenate([queries, gallery])

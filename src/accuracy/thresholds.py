@@ -133,7 +133,8 @@ class OpenSet:
         false_matches = int(np.count_nonzero(self.different >= similarity))
         bound = ratio * effects[place] / count * _further(betainc, false_matches / effects[place], confidence)
         found, lost = self._found(similarity)
-        return Threshold(float(similarity), float(false_match_rate), float(confidence), false_matches / count, min(1.0, float(bound)),
+        return Threshold(float(similarity), float(false_match_rate), float(confidence), false_matches / count,
+                         min(1.0, float(bound)),
                          false_matches, count, self.classes, float(count / effects[place]),
                          max(self.searched, searched or 0), found, lost)
 

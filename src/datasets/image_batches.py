@@ -212,7 +212,7 @@ def decode(content: np.ndarray) -> np.ndarray:
             if simplejpeg.decode_jpeg_header(content)[2] == 'YCbCr':
                 return simplejpeg.decode_jpeg(content)
     with contextlib.suppress(OSError, SyntaxError, Image.DecompressionBombError):
-        picture = Image.open(io.BytesIO(content), formats=['JPEG'])
+        picture = Image.open(io.BytesIO(content.tobytes()), formats=['JPEG'])
         if picture.mode == 'RGB':
             return np.asarray(picture)
     return vision.Decode()(content)

@@ -31,9 +31,9 @@ class ImageList:
     def select(self, rows) -> 'ImageList':
         """The images of a bool mask (N,), of row numbers or of a slice; class_names stay whole."""
         rows = np.arange(len(self))[rows]
-        return ImageList([self.paths[row] for row in rows], *(
-            None if column is None else column[rows] for column in (self.labels, self.cameras, self.super_labels)),
-            self.class_names)
+        labels, cameras, super_labels = (None if column is None else column[rows]
+                                         for column in (self.labels, self.cameras, self.super_labels))
+        return ImageList([self.paths[row] for row in rows], labels, cameras, super_labels, self.class_names)
 
 
 def read_image_list(file: str, root: Optional[str] = None) -> ImageList:
@@ -66,8 +66,9 @@ def read_image_list(file: str, root: Optional[str] = None) -> ImageList:
             raise InputError(f'{file}:{number}: expected `{expected}` with integer ids, found {line!r}') from None
         paths.append(os.path.join(root, path))
     # What beside the label a format tells.
-    more = {'camera': 'cameras', 'path': 'super_labels'}.get(expected.split()[-1])
-    return ImageList(paths, numbers[:, 0].copy(), **({more: numbers[:, 1].copy()} if more else {}))
+    beside = numbers[:, 1].copy() if integers > 1 else None
+    ebay = split is _split_ebay
+    return ImageList(paths, numbers[:, 0].copy(), None if ebay else beside, beside if ebay else None)
 
 
 def read_image_folder(root: str) -> ImageList:

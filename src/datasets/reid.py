@@ -1,7 +1,7 @@
 """Re-identification: published datasets by name, one class a file, and the user's own `path label camera` lists."""
 import os
 import re
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -84,10 +84,11 @@ class ReidLists:
                 raise InputError(f'{file}: names no camera; re-identification needs lines of `path label camera`')
             check_images(images)
             parts.append(images)
-        return tuple(parts) if training else (None, *parts)
+        train = parts.pop(0) if training else None
+        return train, parts[0], parts[1]
 
 
-def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> type:
+def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> Any:
     """The class of a name of REID_DATASETS; the class of lists where any is given, which go before the name."""
     return load('src.datasets', REID_DATASETS, 'lists' if any((lists or {}).values()) else name, '--dataset')
 
@@ -111,13 +112,17 @@ def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dic
     return reid_dataset(name, lists).read(data_path, lists or {}, training)
 
 
+def _counts(images):
+    return len(np.unique(images.labels)), len(images), len(np.unique(images.cameras))
+
+
 def statistics(train: Optional[ImageList], query: ImageList, gallery: ImageList) -> Dict[str, Tuple[int, int, int]]:
     """{'train' | 'query' | 'gallery': (identities, images, cameras)} of the parts that are there."""
-    return {split: (len(np.unique(images.labels)), len(images), len(np.unique(images.cameras)))
+    return {split: _counts(images)
             for split, images in zip(SPLITS, (train, query, gallery)) if images is not None}
 
 
-def statistics_lines(dataset: type, found: Dict[str, Tuple[int, int, int]]) -> List[str]:
+def statistics_lines(dataset: Any, found: Dict[str, Tuple[int, int, int]]) -> List[str]:
     """Lines to print: what `statistics` found, beside what is published of the dataset's class where that is known."""
     lines = []
     for split, numbers in found.items():

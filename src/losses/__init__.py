@@ -30,7 +30,7 @@ LOSSES = {
 }
 
 
-def loss_class(name: str) -> type:
+def loss_class(name: str) -> Any:
     """The subclass of Loss of that name.
 
     Raises:

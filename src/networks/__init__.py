@@ -3,6 +3,7 @@
 A network of images is a backbone and a head: create_image_network. Modules are imported when they are asked for.
 """
 import inspect
+from typing import Any
 
 from src.errors import InputError
 from src.registry import load
@@ -41,13 +42,31 @@ HEADS = {
 }
 
 
-def backbone_class(name: str) -> type:
+def backbone_class(name: str) -> Any:
     """The class of a backbone.
 
     Raises:
         InputError: no backbone has that name.
     """
     return load('src.networks', BACKBONES, name, 'backbone')
+
+
+def head_class(name: str) -> Any:
+    """The class of a head.
+
+    Raises:
+        InputError: no head has that name.
+    """
+    return load('src.networks', HEADS, name, 'head')
+
+
+def network_class(name: str) -> Any:
+    """The function or class of a semantic network.
+
+    Raises:
+        InputError: no network has that name.
+    """
+    return load('src.networks', NETWORKS, name, 'network')
 
 
 def create_network(name: str, **options):
@@ -65,7 +84,7 @@ def create_network(name: str, **options):
         return create_image_network(name, backbone_options=options)
     if name not in NETWORKS:
         raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
-    return _create(load('src.networks', NETWORKS, name, 'network'), f'network {name}', **{**OPTIONS[name], **options})
+    return _create(network_class(name), f'network {name}', **{**OPTIONS[name], **options})
 
 
 def create_image_network(backbone: str, head: str = 'none', *, backbone_options=None, head_options=None):
@@ -85,7 +104,7 @@ def create_image_network(backbone: str, head: str = 'none', *, backbone_options=
         InputError: no backbone or head of that name, or it has no such option.
     """
     from src.networks.heads import ImageNetwork
-    make_backbone, make_head = backbone_class(backbone), load('src.networks', HEADS, head, 'head')
+    make_backbone, make_head = backbone_class(backbone), head_class(head)
     body = _create(make_backbone, f'backbone {backbone}', **(backbone_options or {}))
     return ImageNetwork(body, _create(make_head, f'head {head}', body.out_channels, **(head_options or {})))
 

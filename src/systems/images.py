@@ -1,7 +1,7 @@
 """What the systems that learn from images share."""
 from typing import Tuple
 
-from mindspore import Tensor, amp
+from mindspore import amp
 
 from src.datasets.image_batches import reading, train_dataset
 from src.datasets.samplers import create_sampler

@@ -9,7 +9,7 @@ import numpy as np
 
 from src.errors import InputError
 from src.files import replacing
-from src.networks.weights import quiet_mindspore, read_weights
+from src.networks.weights import quiet_mindspore
 
 LAST, BEST, RESULT, CURVES = 'train.ckpt', 'best.ckpt', 'result.json', 'curves.png'
 # Entries that may differ between a training and its going on: the data may have moved, and what comes after the training.

@@ -7,12 +7,11 @@ import pytest
 from mindspore.dataset import vision
 from PIL import Image
 
-from src.datasets.image_list import ImageList
 from src.datasets.image_batches import (
     MEAN,
-    STD,
     PIXEL_MEAN,
     PIXEL_STD,
+    STD,
     decode,
     eval_dataset,
     find_broken_image,
@@ -21,6 +20,7 @@ from src.datasets.image_batches import (
     reading,
     train_dataset,
 )
+from src.datasets.image_list import ImageList
 from src.errors import InputError
 
 COUNT = 320

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.samples.image_sample import make_products, make_reid
 from src.errors import InputError
+from src.samples.image_sample import make_products, make_reid
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {'market': re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg'),
