@@ -6,9 +6,9 @@ from mindspore import Tensor, amp, ops
 
 from src.losses import LOSSES, create_loss, loss_class
 from src.networks.resnet import ResNet
-from src.training.train_step import FIRST_SCALE, WithLoss
+from src.training.train_step import FIRST_SCALE
 
-CLASSES, WIDTH = 4, ResNet.out_channels
+CLASSES, WIDTH = 4, 2048
 OPTIONS = {'num_classes': CLASSES, 'embedding_size': WIDTH, 'num_instances': 4, 'device_num': 1}
 IMAGES = [name for name in LOSSES if name not in ('mse', 'prototype_softmax')]
 
@@ -34,14 +34,12 @@ def gradients(name, scale):
                                                                                      np.repeat([0, 1, 2], 4))
     images = Tensor(rng.normal(0, 1, (rows, 3, 64, 64)), ms.float32)
     network.set_train()
-    together = WithLoss(network, loss)
 
     def scaled(images, labels):
         feature = network(images)
         outputs = (feature, feature) if kind.uses_neck else (feature,)
         return loss(*outputs, labels) * scale
 
-    del together
     found = ops.grad(scaled, None, weights)(images, Tensor(labels, ms.int32))
     return np.concatenate([gradient.asnumpy().astype(np.float64).ravel() / scale for gradient in found])
 
