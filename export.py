@@ -1,16 +1,20 @@
 """Export the network of a checkpoint as MINDIR, ONNX or AIR, and check that the file gives the network's output."""
-from src.export import export_network
 from src.set_parser import parse_args, run
-from src.systems import load_network
-from src.training.distributed import set_up
 
 
 def main(argv=None):
     """Returns the path of the exported model."""
-    args = parse_args('export', argv)
-    place = set_up(args.device_target, args.device_id)
-    network, inputs = load_network(args)
-    return export_network(network, inputs, args.file_name, args.file_format, args.batch_size, place)
+    command = parse_args('export', argv)
+    # MindSpore takes a second to import: not before there is something to compute.
+    from src.device import set_up
+    from src.exported import export_network
+    from src.systems.trained import load_trained
+    options = command.options
+    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+    trained = load_trained(command)
+    return export_network(trained.network, trained.input_shapes(options.height, options.width),
+                          file_name=options.file_name or trained.name, file_format=options.file_format,
+                          batch_size=options.batch_size, target=process.target, facts=trained.facts)
 
 
 if __name__ == '__main__':

@@ -2,22 +2,24 @@
 import sys
 import time
 
-from src.inference import embed_to_file, find_neighbours
 from src.set_parser import parse_args, run
 
 
 def main(argv=None):
     """Embed the images of --dataset_path, or print the neighbours of every query: query, rank, path, similarity."""
-    args = parse_args('infer', argv)
-    if args.query or args.gallery:
-        neighbours = find_neighbours(args)
+    command = parse_args('infer', argv)
+    # MindSpore takes a second to import: not before there is something to compute.
+    from src.inference import embed_to_file, find_neighbours
+    options = command.options
+    if options.query or options.gallery:
+        neighbours = find_neighbours(command)
         sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n'
                               for query, rank, path, similarity in neighbours)
         return neighbours
     began = time.perf_counter()
-    count, width = embed_to_file(args)
+    count, width = embed_to_file(command)
     seconds = time.perf_counter() - began
-    print(f'{args.output}: {count} embeddings of {width} values in {seconds:.1f} s, {count / seconds:.1f} images/s')
+    print(f'{options.output}: {count} embeddings of {width} values in {seconds:.1f} s, {count / seconds:.1f} images/s')
     return count, width
 
 

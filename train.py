@@ -1,25 +1,31 @@
-"""Train DEM, metric_learn, PaddleCV's metric learning or CTL: the dataset or the loss chooses the system."""
-import mindspore as ms
-
-from src.config import create_recipe
-from src.set_parser import parse_args, run
-from src.systems import create_system
-from src.training.checkpoint import find_training
-from src.training.distributed import set_up
-from src.training.fit import fit
+"""Train DEM, metric_learn, PaddleCV's metric learning or CTL: the dataset chooses the system."""
+from src.config import describe
+from src.set_parser import make_recipe, parse_args, run
 
 
 def main(argv=None):
     """Train by the recipe that the flags choose; returns the summary that is written as result.json."""
-    args = parse_args('train', argv)
-    folder, resume = args.save_ckpt or 'output', args.resume
-    if args.checkpoint:
-        folder, resume = find_training(args.checkpoint, args.save_ckpt, args.distribute)
-    recipe = create_recipe(args)
-    place = set_up(args.device_target, args.device_id, args.distribute, args.device_num)
+    command = parse_args('train', argv)
+    recipe, why = make_recipe(command)
+    print(why)
+    options = command.options
+    if options.show_recipe:
+        print(describe(recipe))
+        return recipe
+    # MindSpore takes a second to import: not before there is something to compute.
+    import mindspore as ms
+
+    from src.device import set_up
+    from src.systems import create_system
+    from src.training.loop import fit
+    from src.training.states import find_training
+    folder, resume = options.save_ckpt, options.resume
+    if options.checkpoint:
+        folder, resume = find_training(options.checkpoint, folder if 'save_ckpt' in command.given else None,
+                                       options.distribute)
+    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu)
     ms.set_seed(recipe.seed)
-    system = create_system(recipe, place)
-    return fit(system, recipe, place, folder, resume)
+    return fit(create_system(recipe, process), recipe, process, folder, resume)
 
 
 if __name__ == '__main__':

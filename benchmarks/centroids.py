@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import make_centroids, reid_metrics  # noqa: E402
-from src.datasets.reid import load_reid_lists  # noqa: E402
+from src.datasets.reid import open_reid  # noqa: E402
 
 # DukeMTMC-reID: 702 queried persons and 408 others in the gallery, 8 cameras, of which a person passes a few.
 PERSONS, QUERIED, QUERIES, GALLERY, CAMERAS, PASSED = 1110, 702, 2228, 17661, 8, 3
@@ -38,7 +38,7 @@ def random_embeddings(width):
 
 def read(args):
     """What infer.py wrote of both lists: (embeddings, ids, cameras) of each."""
-    lists = load_reid_lists(args.query_list, args.gallery_list)
+    lists = open_reid('lists', lists={'query': args.query_list, 'gallery': args.gallery_list}, training=False)[1:]
     arrays = np.load(args.query), np.load(args.gallery)
     return tuple(part for x, images in zip(arrays, lists) for part in (x, images.labels, images.cameras))
 

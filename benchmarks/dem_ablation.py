@@ -17,11 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.config import create_recipe  # noqa: E402
-from src.set_parser import parse_args  # noqa: E402
+from src.config import Recipe  # noqa: E402
+from src.device import set_up  # noqa: E402
+from src.set_parser import make_recipe, parse_args  # noqa: E402
 from src.systems import create_system  # noqa: E402
-from src.training.distributed import set_up  # noqa: E402
-from src.training.fit import fit  # noqa: E402
+from src.training.loop import fit  # noqa: E402
 
 CHANGES = {
     'the recipe': {},
@@ -46,15 +46,17 @@ CHANGES = {
 
 def validation_accuracy(data_path, seed, changes):
     """Accuracy on the held-out seen classes after the last epoch."""
-    recipe = create_recipe(parse_args('train', ['--dataset=CUB', '--recipe=ranked', f'--data_path={data_path}']))
+    plain = make_recipe(parse_args('train', ['--dataset=CUB', '--recipe=ranked', f'--data_path={data_path}']))[0]
+    entries = {**plain, 'network_options': dict(plain.network_options)}
     for name, value in {**changes, 'seed': seed, 'validation': 'seen_classes', 'validation_fraction': 1 / 3,
                         'run_eval': False}.items():
-        where = recipe.network_options if name in ('hidden_dim', 'output_relu') else recipe
+        where = entries['network_options'] if name in ('hidden_dim', 'output_relu') else entries
         where[name] = value
+    recipe = Recipe(entries)
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
-        place = set_up('CPU')
+        process = set_up('CPU')
         ms.set_seed(seed)
-        history = fit(create_system(recipe, place), recipe, place, folder)['history']
+        history = fit(create_system(recipe, process), recipe, process, folder)['history']
     return history[-1]['accuracy']
 
 

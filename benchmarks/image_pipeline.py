@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from src.datasets.image_batches import MEAN, STD, clamp_workers, random_box, train_dataset  # noqa: E402
 from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
-from src.datasets.images import MEAN, STD, clamp_workers, create_train_dataset, random_box  # noqa: E402
 
 try:
     import cv2
@@ -31,7 +31,8 @@ BATCH = 20
 
 def ours(images, size, workers):
     batches = np.arange(len(images)).reshape(-1, BATCH)
-    return create_train_dataset(images, batches, images.labels, image_size=size, num_workers=workers)
+    return train_dataset(images, images.labels, batches, transform='random_resized_crop', image_size=size,
+                         num_workers=workers)
 
 
 def fused(images, size, workers):

@@ -1,9 +1,13 @@
-"""infer.py on a long list: images a second, and the peak memory of the process.
+"""Inference on a CPU: the engine beside a bare onnxruntime session and MindSpore, and infer.py on a long list.
 
     python benchmarks/infer.py                   # 100,000 images of 64 px: ResNet50, 2048 values each
     python benchmarks/infer.py --images 2000
+    python benchmarks/infer.py --images 0        # only the engines, on batches that are in memory
+    python benchmarks/infer.py --images 0 --image_size 224 --batch_size 8
 
-The list repeats a few generated pictures, the weights are random: neither changes time or memory. The limit is 1.5 GB.
+The limit of the engine is the bare session: nothing is decoded for either. The list repeats a few generated
+pictures, the weights are random: neither changes time or memory. The limit of its memory is
+1.5 GB.
 """
 import argparse
 import os
@@ -15,14 +19,52 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+from mindspore import Tensor
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from src.exported import Engine, export_network  # noqa: E402
 from src.networks import create_network  # noqa: E402
 
 PICTURES = 16
+ROUNDS, BATCHES = 5, 4
+
+
+def compare_engines(image_size, batch_size):
+    """Images a second of the engine, a bare session of the exported network, and MindSpore, taken in turns."""
+    import onnxruntime
+    ms.set_device('CPU')
+    ms.set_context(mode=ms.GRAPH_MODE)
+    network = create_network('resnet50').set_train(False)
+    images = np.random.default_rng(0).standard_normal((batch_size, 3, image_size, image_size), dtype=np.float32)
+    engine = Engine(network)
+    expected = engine(images)
+    with tempfile.TemporaryDirectory() as folder:
+        # Another cell of the same weights: MindSpore exports a compiled one to ONNX only once.
+        again = create_network('resnet50').set_train(False)
+        ms.load_param_into_net(again, network.parameters_dict())
+        path = export_network(again, [images.shape[1:]], file_name=f'{folder}/network', file_format='ONNX',
+                              batch_size=batch_size)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    name = session.get_inputs()[0].name
+    ways = {'engine': engine, 'session': lambda x: session.run(None, {name: x})[0],
+            'mindspore': lambda x: network(Tensor(x)).asnumpy()}
+    best = dict.fromkeys(ways, np.inf)
+    for _ in range(ROUNDS):
+        for way, run in ways.items():
+            began = time.perf_counter()
+            for _ in range(BATCHES):
+                result = run(images)
+            best[way] = min(best[way], time.perf_counter() - began)
+            np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    rate = {way: BATCHES * batch_size / seconds for way, seconds in best.items()}
+    print(f'ResNet50, {image_size} px, batch {batch_size}: engine {rate["engine"]:.1f} images/s, bare onnxruntime session '
+          f'{rate["session"]:.1f}, mindspore {rate["mindspore"]:.1f}; engine / session '
+          f'{rate["engine"] / rate["session"]:.2f}, engine / mindspore {rate["engine"] / rate["mindspore"]:.2f}')
 
 
 def prepare(folder, count):
@@ -48,10 +90,13 @@ def infer(folder, *flags):
 
 def main():
     parser = argparse.ArgumentParser(description='Time and memory of infer.py.')
-    parser.add_argument('--images', type=int, default=100000)
+    parser.add_argument('--images', type=int, default=100000, help='in the list; 0 for the engines alone')
     parser.add_argument('--image_size', type=int, default=64)
     parser.add_argument('--batch_size', type=int, default=50)
     args = parser.parse_args()
+    compare_engines(args.image_size, args.batch_size)
+    if not args.images:
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, args.images)

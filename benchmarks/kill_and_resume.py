@@ -2,7 +2,7 @@
 
     python benchmarks/kill_and_resume.py [--kills=20] [--seed=0]
 
-DEM (CUB, attributes) and ResNet50 (32 x 32 pixels, triplet and softmax) on generated data. Prints for each how many
+DEM (CUB, attributes) and a narrow ResNet18 (32 x 32 pixels, triplet and softmax) on generated data. Prints for each how many
 kills it survived and how many parameters differ in a bit; exit code 1 when one does. tests/doors/test_resume.py uses
 the same functions with fewer kills.
 """
@@ -31,7 +31,7 @@ def dem_flags(data, steps):
 def resnet_flags(data, loss, steps):
     """Few pictures of 32 x 32 in batches of 12."""
     return [f'--dataset_path={data}', '--recipe=small', f'--loss_name={loss}', '--device_target=CPU', '--image_size=32',
-            '--batch_size=12', f'--total_iter_num={steps}', '--save_iter_step=1', '--interval_step=1']
+            '--model=resnet18', '--set=backbone_options.width=8', '--batch_size=12', f'--total_iter_num={steps}', '--save_iter_step=1', '--interval_step=1']
 
 
 class Training:

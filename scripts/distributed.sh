@@ -237,6 +237,8 @@ launch() {
     : >"$state/exits"
     trap 'stop_all; rm -rf -- "$state"' EXIT
     trap 'signals=$((signals + 1))' HUP INT TERM
+    # Eight cold compilations and file checks on a network disk take longer than the 120 s that HCCL waits by itself.
+    export HCCL_CONNECT_TIMEOUT="${HCCL_CONNECT_TIMEOUT:-600}"
     export PYTHONUNBUFFERED=1 LAUNCH_STATE="$state" LAUNCH_OUTPUT="$OUTPUT" LAUNCH_PYTHON="$PYTHON" LAUNCH_PATH="$PATH"
 
     if [ "$table" = - ]; then

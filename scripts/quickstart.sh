@@ -17,14 +17,14 @@ rm -rf "$FOLDER"
 mkdir -p "$FOLDER"
 
 echo '--- DEM: zero-shot learning ---'
-run python -m src.datasets.dem_sample "$FOLDER/DEM_data"
+run python -m src.samples.dem_sample "$FOLDER/DEM_data"
 run python train.py --data_path="$FOLDER/DEM_data" --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att --epoch_size=5 --interval_step=10
 run python eval.py --data_path="$FOLDER/DEM_data" --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att
 run python export.py --save_ckpt="$FOLDER/dem" --dataset=CUB --train_mode=att --file_name="$FOLDER/dem/cub_att"
 
 echo
 echo '--- metric_learn: ResNet50, softmax and then triplet loss ---'
-run python -m src.datasets.image_sample products "$FOLDER/products"
+run python -m src.samples.image_sample products "$FOLDER/products"
 run python train.py --dataset_path="$FOLDER/products" --loss_name=softmax --recipe=small --epoch_size=8 --save_ckpt="$FOLDER/softmax"
 run python train.py --dataset_path="$FOLDER/products" --loss_name=triplet --recipe=small --epoch_size=3 --ckpt_path="$FOLDER/softmax/train.ckpt" --save_ckpt="$FOLDER/triplet"
 run python eval.py --dataset_path="$FOLDER/products" --ckpt_path="$FOLDER/triplet"

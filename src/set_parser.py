@@ -2,10 +2,26 @@
 import argparse
 import math
 import sys
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from src.config import SOP_FOLDER
+from easydict import EasyDict
+
+from src.config import (
+    RECIPES,
+    SOP_FOLDER,
+    ZERO_SHOT_DATASETS,
+    Change,
+    Recipe,
+    choose,
+    create_recipe,
+    entries_of,
+    list_recipes,
+)
+from src.datasets import REID_DATASETS
 from src.errors import InputError
-from src.training.learning_rate import MODES
+from src.losses import LOSSES, loss_class
+from src.networks import BACKBONES
+from src.training.learning_rate import LR_MODES
 
 
 def boolean(text):
@@ -14,6 +30,13 @@ def boolean(text):
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f'expected True or False, not {text!r}')
     return words[text.lower()]
+
+
+def natural(text):
+    """A whole number from 0 on."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f'expected a whole number of at least 0, not {text!r}')
+    return int(text)
 
 
 def positive(text):
@@ -26,13 +49,6 @@ def positive(text):
 def integers(text):
     """Whole numbers from 1 on, separated by commas."""
     return [positive(word) for word in text.split(',')]
-
-
-def natural(text):
-    """A whole number from 0 on."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f'expected a whole number of at least 0, not {text!r}')
-    return int(text)
 
 
 def real(text):
@@ -61,108 +77,211 @@ def image_size(text):
     return sides[0] if len(sides) == 1 else sides
 
 
-TRAIN, EVAL, EXPORT, INFER = 'train', 'eval', 'export', 'infer'
-EVERY = (TRAIN, EVAL, EXPORT, INFER)
+def first_id(text):
+    """The first number of [0,1] or 0,1 or 0: CTL's list of devices, of which one process uses one."""
+    return natural(text.strip('[]() ').split(',')[0].strip())
 
-# (doors, names, what argparse needs). The first name is the attribute. A flag not given stays None: the recipe decides.
+
+def dataset_name(text):
+    """A dataset in the spelling of this project; CTL writes dukemtmcreid."""
+    return {'dukemtmcreid': 'DukeMTMC-reID', 'market1501': 'Market1501'}.get(text.lower().strip('\'"()'), text)
+
+
+def lr_mode(text):
+    """A learning-rate mode; metric_learn's `default` is the linear one of its code."""
+    return {'default': 'linear', 'policy': 'poly'}.get(text, text)
+
+
+TRAIN, EVAL, EXPORT, INFER = DOORS = ('train', 'eval', 'export', 'infer')
+DATASETS = (*ZERO_SHOT_DATASETS, 'SOP', *REID_DATASETS)
+RECIPE_NAMES = tuple(dict.fromkeys(name for *_, name in RECIPES))
+DEVICE, WORK, FILES, TRAINING = 'device', 'what to work on', 'checkpoints and results', 'training'
+ZERO_SHOT, METRIC, REID = 'zero-shot learning (DEM)', 'metric learning', 're-identification (CTL)'
+INFERENCE, EXPORTING = 'inference', 'export'
+
+
+class Flag(NamedTuple):
+    """One flag.
+
+    names: the first is the attribute of an option; those without dashes are CTL's, written NAME VALUE. doors: where it
+    works. sets: the entry it sets; a function (value, recipe entries) -> entries; None for an option that a door itself
+    uses. implies: entries it sets unless another flag does. systems: those it is for, where the entry alone does not
+    say it. idle: doors that take it without effect, because the published pages list one parser for all.
+    """
+    names: Tuple[str, ...]
+    doors: Sequence[str]
+    group: str
+    help: str
+    type: Optional[Callable[[str], Any]] = None
+    sets: Union[str, Callable, None] = None
+    implies: Dict[str, Any] = {}
+    systems: Tuple[str, ...] = ()
+    choices: Optional[Sequence[str]] = None
+    default: Any = None
+    idle: Sequence[str] = ()
+    switch: bool = False
+
+
+def _embedding(width, _):
+    return ({'head': 'linear', 'head_options': {'embedding_size': width}} if width
+            else {'head': 'none', 'head_options': {}})
+
+
+def _identities(count, entries):
+    return {'batch_size': count * entries.get('samples_each_class', 1)}
+
+
+def _resample(counts, _):
+    return {'small_classes': 'repeat' if counts else 'mask'}
+
+
+LISTS = {'train_list': None, 'query': None, 'gallery': None}
+ROW = Flag
 FLAGS = [
-    # Device.
-    (EVERY, ['--device_target'], dict(choices=['Ascend', 'GPU', 'CPU'],
-                                      help='default: Ascend where this machine has one, else CPU')),
-    (EVERY, ['--device_id'], dict(type=natural, help='default: DEVICE_ID of the environment, else 0')),
-    ((TRAIN,), ['--distribute', '--run_distribute'], dict(type=boolean, default=False,
-                                                          help='one process of several, started by a launcher')),
-    ((TRAIN,), ['--device_num'], dict(type=positive, help='number of processes of a distributed training')),
-    ((TRAIN, EVAL, INFER), ['--use_gpu'], dict(type=boolean, help='of PaddleCV: without effect, --device_target '
-                                                                  'chooses the device')),
-    # What to work on.
-    (EVERY, ['--dataset'], dict(choices=['AwA', 'CUB', 'SOP', 'DukeMTMC-reID', 'Market1501', 'lists'],
-                               help='the dataset chooses the system; lists are those of --train_list')),
-    (EVERY, ['--train_mode'], dict(choices=['att', 'word', 'fusion'], help="DEM's class semantics; default: att")),
-    ((TRAIN, EVAL), ['--data_path'], dict(help='folder that holds AwA_data and CUB_data, or DukeMTMC-reID or '
-                                               'market1501')),
-    ((TRAIN, EVAL), ['--dataset_path'], dict(help='metric learning: folder of Stanford Online Products, a list of '
-                                                  'images, or a folder with one folder a class; default: where '
-                                                  f'PaddleCV has its data, {SOP_FOLDER}')),
-    ((INFER,), ['--dataset_path', '--images'], dict(default=SOP_FOLDER,
-                                                    help='list of images, with or without labels, or folder; of a '
-                                                         f'dataset the test images; default: {SOP_FOLDER}')),
-    ((TRAIN, EVAL, INFER), ['--subset'], dict(choices=['full', 'half', 'tiny'], help='of Stanford Online Products')),
-    ((TRAIN,), ['--loss_name'], dict(choices=['softmax', 'arcmargin', 'triplet', 'quadruplet', 'eml', 'npairs', 'ctl',
-                                             'baseline'])),
-    ((TRAIN,), ['--recipe'], dict(help='a named set of hyper-parameters of src/config.py')),
-    # Checkpoints and results.
-    ((TRAIN,), ['--save_ckpt', '--model_save_dir'], dict(help='folder for all that is written; default: output')),
-    ((TRAIN,), ['--pretrained', '--ckpt_path', '--pretrained_model'], dict(help='weights to start from')),
-    ((EVAL, EXPORT), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'],
-     dict(help='a checkpoint, or the folder of a training')),
-    ((INFER,), ['--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model', '--model_file'],
-     dict(help='a checkpoint, the folder of a training, or an exported .mindir or .onnx, whose fixed batch is kept')),
-    ((TRAIN,), ['--resume'], dict(action='store_true', help='go on from the last training state in the folder')),
-    ((TRAIN,), ['--checkpoint'], dict(help='go on from this training state, or from the last one in this folder')),
-    ((TRAIN,), ['--run_eval'], dict(type=boolean, help='evaluate on the test classes at the end')),
-    ((EVAL,), ['--result_file'], dict(help='write the figures to this file as JSON too')),
-    # Hyper-parameters that go before the recipe's.
-    ((TRAIN,), ['--batch_size', '--train_batch_size'], dict(type=positive)),
-    ((TRAIN,), ['--test_batch_size'], dict(type=positive)),
-    ((EVAL, INFER), ['--test_batch_size', '--batch_size'], dict(type=positive)),
-    ((EXPORT,), ['--batch_size'], dict(type=natural, default=1, help='0 for any; default: 1')),
-    ((TRAIN,), ['--epoch_size'], dict(type=positive)),
-    ((TRAIN,), ['--total_iter_num'], dict(type=positive, help='iterations; go before epochs')),
-    ((TRAIN,), ['--lr'], dict(type=real, help='the highest learning rate')),
-    ((TRAIN,), ['--lr_mode'], dict(choices=MODES)),
-    ((TRAIN,), ['--lr_steps'], dict(type=integers, help='iterations at which the learning rate falls to a tenth')),
-    ((TRAIN,), ['--warmup_epochs'], dict(type=natural)),
-    ((TRAIN,), ['--interval_step', '--display_iter_step'], dict(type=positive,
-                                                                help='steps from one loss line to the next')),
-    ((TRAIN,), ['--save_checkpoint_epochs'], dict(type=positive, help='epochs from one training state to the next')),
-    ((TRAIN,), ['--save_iter_step'], dict(type=positive, help='the same in steps')),
-    ((TRAIN,), ['--keep_checkpoint_max'], dict(type=positive, help='how many training states stay')),
-    ((TRAIN,), ['--validation'], dict(choices=['seen_images', 'seen_classes', 'test_classes', 'none'],
-                                      help='what best.ckpt is chosen on')),
-    ((TRAIN,), ['--validation_fraction'], dict(type=fraction, help='share of the seen images or classes held out')),
-    ((TRAIN,), ['--test_iter_step'], dict(type=positive, help='steps from one validation to the next; in metric '
-                                                             'learning without --validation on the test classes')),
-    ((TRAIN,), ['--seed'], dict(type=natural)),
-    # Metric learning.
-    (EVERY, ['--model'], dict(type=str.lower, choices=['resnet50', 'resnet101', 'resnet152'])),
-    ((TRAIN,), ['--class_num'], dict(type=positive, help='checked against the training list')),
-    (EVERY, ['--embedding_size'], dict(type=natural, help='width of a linear layer after the backbone, 0 for none')),
-    ((TRAIN, EVAL, INFER), ['--image_size'], dict(type=image_size, help='side, or height,width')),
-    ((TRAIN,), ['--train_transform'], dict(choices=['random_resized_crop', 'resize_crop', 'reid'])),
-    ((TRAIN, EVAL, INFER), ['--bgr'], dict(type=boolean, help='feed BGR through the RGB statistics, as the published '
-                                                       'checkpoints were trained')),
-    ((TRAIN, EVAL, INFER), ['--num_workers'], dict(type=positive, help='threads that read images')),
-    ((TRAIN,), ['--samples_each_class'], dict(type=positive)),
-    ((TRAIN,), ['--margin'], dict(type=real)),
-    ((TRAIN,), ['--arc_scale'], dict(type=real)),
-    ((TRAIN,), ['--arc_margin'], dict(type=real)),
-    ((TRAIN,), ['--arc_easy_margin'], dict(type=boolean)),
-    ((TRAIN,), ['--npairs_reg_lambda'], dict(type=real)),
-    ((TRAIN, EVAL), ['--query'], dict(help='list or folder of query images, with --gallery instead of leave-one-out')),
-    ((TRAIN, EVAL), ['--gallery'], dict(help='list or folder of the images to find them in')),
-    ((EVAL,), ['--recall_k'], dict(type=integers, help='the K of Recall@K beside 1, separated by commas; those beyond '
-                                                                 'the number of images compared with are left out')),
-    # Re-identification.
-    ((TRAIN,), ['--train_list'], dict(help='list of `path label camera`, with --query and --gallery of the same kind')),
-    ((TRAIN,), ['--resample'], dict(type=boolean, help='let the repeated images of identities with too few count')),
-    ((EVAL,), ['--picture'], dict(help='draw queries and what was found for them, right and wrong, to this file')),
-    # Inference.
-    ((INFER,), ['--eval_transform'], dict(choices=['resize', 'center_crop'],
-                                          help="default: the checkpoint's; an exported model has none: resize, with "
-                                               '--model center_crop as PaddleCV')),
-    ((INFER,), ['--output'], dict(default='embeddings.npy', help='.npy, with the paths in a .txt beside it, or .npz; '
-                                                                 'default: embeddings.npy')),
-    ((INFER,), ['--query'], dict(help='images or embedding file whose neighbours in --gallery are printed')),
-    ((INFER,), ['--gallery'], dict(help='embedding file, an earlier --output')),
-    ((INFER,), ['--top_k'], dict(type=positive, default=10, help='neighbours of each query; default: 10')),
-    ((INFER,), ['--picture'], dict(help='draw the neighbours of the first 20 queries: .png, .pdf or .svg')),
-    # Export.
-    ((EXPORT,), ['--file_format'], dict(choices=['MINDIR', 'ONNX', 'AIR'], default='MINDIR')),
-    ((EXPORT,), ['--file_name'], dict(help='default: named after the network, in the current folder')),
-    ((EXPORT,), ['--width'], dict(type=positive, help='of the images; default: as trained')),
-    ((EXPORT,), ['--height'], dict(type=positive, help='of the images; default: as trained')),
+    ROW(('--device_target',), DOORS, DEVICE, 'default: Ascend where this machine has one, else CPU',
+        choices=('Ascend', 'GPU', 'CPU')),
+    ROW(('--device_id', 'GPU_IDS'), DOORS, DEVICE, 'default: DEVICE_ID of the environment, else 0', first_id),
+    ROW(('--distribute', '--run_distribute'), (TRAIN,), DEVICE, 'one process of several, started by a launcher', boolean,
+        default=False, idle=(EVAL, EXPORT)),
+    ROW(('--device_num',), (TRAIN,), DEVICE, 'number of processes of a distributed training', positive,
+        idle=(EVAL, EXPORT)),
+    ROW(('--use_gpu',), DOORS, DEVICE, 'of PaddleCV: a GPU where the machine has one and no Ascend', boolean),
+
+    ROW(('--dataset', 'DATASETS.NAMES'), DOORS, WORK, 'chooses the system; lists are those of --train_list', dataset_name,
+        choices=DATASETS),
+    ROW(('--data_path', 'DATASETS.ROOT_DIR'), (TRAIN, EVAL), WORK,
+        'folder that holds AwA_data and CUB_data, or DukeMTMC-reID or market1501', sets='data_path', implies=LISTS,
+        idle=(EXPORT,)),
+    ROW(('--dataset_path',), (TRAIN, EVAL), WORK,
+        'metric learning: folder of Stanford Online Products, a list of images, or a folder with one folder a class',
+        sets='dataset_path', implies=LISTS),
+    ROW(('--dataset_path', '--images'), (INFER,), WORK,
+        f'list of images, with or without labels, or folder; of a dataset the test images; default: {SOP_FOLDER}',
+        default=SOP_FOLDER),
+    ROW(('--subset',), (TRAIN, EVAL, INFER), WORK, 'of Stanford Online Products', sets='subset',
+        choices=('full', 'half', 'tiny')),
+    ROW(('--query',), (TRAIN, EVAL), WORK, 'list or folder of query images, with --gallery instead of leave-one-out',
+        sets='query'),
+    ROW(('--gallery',), (TRAIN, EVAL), WORK, 'list or folder of the images to find them in', sets='gallery'),
+
+    ROW(('--recipe',), DOORS, TRAINING, 'a named set of hyper-parameters; --list_recipes tells them',
+        choices=RECIPE_NAMES),
+    ROW(('--list_recipes',), DOORS, TRAINING, 'print the recipes and end', switch=True),
+    ROW(('--show_recipe',), (TRAIN,), TRAINING, 'print all of the recipe that the flags make and end', switch=True),
+    ROW(('--set',), DOORS, TRAINING, 'any entry of the recipe, as ENTRY=VALUE or loss_options.OPTION=VALUE; repeatable'),
+
+    ROW(('--save_ckpt', '--model_save_dir', '--save_checkpoint_path', 'OUTPUT_DIR'), (TRAIN,), FILES,
+        'folder for all that is written; default: output', default='output'),
+    ROW(('--pretrained', '--ckpt_path', '--pretrained_model'), (TRAIN,), FILES, 'weights to start from',
+        sets='pretrained'),
+    ROW(('--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model'), (EVAL, EXPORT), FILES,
+        'a checkpoint, or the folder of a training'),
+    ROW(('--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model', '--model_file'), (INFER,), FILES,
+        'a checkpoint, the folder of a training, or an exported .mindir or .onnx, whose fixed batch is kept'),
+    ROW(('--resume',), (TRAIN,), FILES, 'go on from the last training state in the folder', switch=True),
+    ROW(('--checkpoint',), (TRAIN,), FILES, 'go on from this training state, or from the last one in this folder'),
+    ROW(('--result_file',), (EVAL,), FILES, 'write the figures to this file as JSON too'),
+
+    ROW(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'rows a step and device', positive, 'batch_size'),
+    ROW(('SOLVER.IMS_PER_BATCH',), (TRAIN,), REID, 'identities a step and device', positive, _identities),
+    ROW(('--test_batch_size', 'TEST.IMS_PER_BATCH'), (TRAIN,), TRAINING, 'images at once in evaluation', positive,
+        'test_batch_size'),
+    ROW(('--test_batch_size', '--batch_size', 'TEST.IMS_PER_BATCH'), (EVAL, INFER), TRAINING, 'images at once', positive,
+        'test_batch_size'),
+    ROW(('--epoch_size', 'SOLVER.MAX_EPOCHS'), (TRAIN,), TRAINING, 'epochs', positive, 'epoch_size',
+        {'total_iter_num': 0}, idle=(EVAL, EXPORT)),
+    ROW(('--pretrain_epoch_size',), (TRAIN,), TRAINING, 'epochs of the schedule already trained elsewhere', natural,
+        'pretrain_epoch_size'),
+    ROW(('--total_iter_num',), (TRAIN,), TRAINING, 'iterations; go before epochs', positive, 'total_iter_num'),
+    ROW(('--lr', '--lr_max', 'SOLVER.BASE_LR'), (TRAIN,), TRAINING, 'the highest learning rate', real, 'lr_max'),
+    ROW(('--lr_init',), (TRAIN,), TRAINING, 'where the warm-up begins', real, 'lr_init'),
+    ROW(('--lr_end',), (TRAIN,), TRAINING, 'where linear, poly and cosine end', real, 'lr_end'),
+    ROW(('--lr_mode', '--lr_decay_mode'), (TRAIN,), TRAINING, 'course of the learning rate', lr_mode, 'lr_mode',
+        choices=tuple(LR_MODES)),
+    ROW(('--lr_steps',), (TRAIN,), TRAINING, 'iterations at which the learning rate falls to a tenth', integers,
+        'lr_steps', {'lr_epochs': [], 'lr_mode': 'steps'}),
+    ROW(('--warmup_epochs',), (TRAIN,), TRAINING, 'epochs in which the learning rate rises', natural, 'warmup_epochs'),
+    ROW(('--momentum',), (TRAIN,), TRAINING, 'of the optimizer momentum', real, 'momentum'),
+    ROW(('--weight_decay',), (TRAIN,), TRAINING, 'L2', real, 'weight_decay'),
+    ROW(('--loss_scale',), (TRAIN,), TRAINING, 'factor on the loss before differentiation', real, 'loss_scale'),
+    ROW(('--interval_step', '--display_iter_step'), (TRAIN,), TRAINING, 'steps from one loss line to the next', positive,
+        'interval_step', idle=(EVAL, EXPORT)),
+    ROW(('--save_checkpoint',), (TRAIN,), TRAINING, 'False keeps the last network alone', boolean, 'save_checkpoint'),
+    ROW(('--save_checkpoint_epochs',), (TRAIN,), TRAINING, 'epochs from one training state to the next', positive,
+        'save_checkpoint_epochs', {'save_iter_step': 0}),
+    ROW(('--save_iter_step',), (TRAIN,), TRAINING, 'the same in steps', positive, 'save_iter_step'),
+    ROW(('--keep_checkpoint_max',), (TRAIN,), TRAINING, 'how many training states stay', positive, 'keep_checkpoint_max'),
+    ROW(('--validation',), (TRAIN,), TRAINING, 'what best.ckpt is chosen on', sets='validation',
+        choices=('seen_images', 'seen_classes', 'test_classes', 'none')),
+    ROW(('--validation_fraction',), (TRAIN,), TRAINING, 'share of the seen images or classes held out', fraction,
+        'validation_fraction'),
+    ROW(('--test_iter_step',), (TRAIN,), TRAINING,
+        'steps from one validation to the next, on the test classes where --validation does not say otherwise', positive,
+        'test_iter_step', {'validation': 'test_classes'}),
+    ROW(('--run_eval',), (TRAIN,), TRAINING, 'evaluate on the test classes at the end', boolean, 'run_eval'),
+    ROW(('--seed',), (TRAIN,), TRAINING, 'of all that is random', natural, 'seed'),
+    ROW(('--loss_name',), (TRAIN,), TRAINING, 'with --recipe chooses the recipe', choices=tuple(LOSSES)),
+
+    ROW(('--train_mode',), DOORS, ZERO_SHOT, "the class semantics; default: att", choices=('att', 'word', 'fusion')),
+
+    ROW(('--model',), DOORS, METRIC, 'the backbone', str.lower, 'backbone', choices=tuple(BACKBONES)),
+    ROW(('--class_num',), (TRAIN,), METRIC, 'checked against the training list', positive, 'class_num'),
+    ROW(('--embedding_size',), DOORS, METRIC, 'width of a linear layer after the backbone, 0 for none', natural, _embedding,
+        systems=('metric_learning',)),
+    ROW(('--image_size',), (TRAIN, EVAL, INFER), METRIC, 'side, or height,width', image_size, 'image_size'),
+    ROW(('--train_transform',), (TRAIN,), METRIC, 'how images are cropped', sets='train_transform'),
+    ROW(('--eval_transform',), (INFER,), METRIC, "default: the checkpoint's", sets='eval_transform',
+        choices=('resize', 'center_crop')),
+    ROW(('--bgr',), (TRAIN, EVAL, INFER), METRIC,
+        'feed BGR through the RGB statistics, as the published checkpoints were trained', boolean, 'bgr'),
+    ROW(('--num_workers',), (TRAIN, EVAL, INFER), METRIC, 'threads that read images', positive, 'num_workers'),
+    ROW(('--samples_each_class',), (TRAIN,), METRIC, 'images of a class in a batch', positive, 'samples_each_class'),
+    ROW(('--margin',), (TRAIN,), METRIC, 'of triplet, quadruplet, ctl', real, 'loss_options.margin'),
+    ROW(('--arc_scale',), (TRAIN,), METRIC, 'scale of arcmargin', real, 'loss_options.scale'),
+    ROW(('--arc_margin',), (TRAIN,), METRIC, 'margin of arcmargin', real, 'loss_options.margin'),
+    ROW(('--arc_easy_margin',), (TRAIN,), METRIC, 'easy margin of arcmargin', boolean, 'loss_options.easy_margin'),
+    ROW(('--npairs_reg_lambda',), (TRAIN,), METRIC, 'regularisation of npairs', real, 'loss_options.reg_lambda'),
+    ROW(('--recall_k',), (EVAL,), METRIC,
+        'the K of Recall@K beside 1, separated by commas; those beyond the images compared with are left out', integers,
+        'recall_k'),
+
+    ROW(('--train_list',), (TRAIN,), REID, 'list of `path label camera`, with --query and --gallery of the same kind',
+        sets='train_list'),
+    ROW(('--resample',), (TRAIN,), REID, 'let the repeated images of identities with too few count', boolean, _resample,
+        systems=('reid',)),
+    ROW(('--picture',), (EVAL,), REID, 'draw queries and what was found for them, right and wrong, to this file',
+        sets='picture'),
+
+    ROW(('--engine',), (INFER,), INFERENCE, 'what runs the network; default: onnxruntime where it is installed, on a CPU',
+        choices=('mindspore', 'onnxruntime')),
+    ROW(('--output',), (INFER,), INFERENCE, '.npy, with the paths in a .txt beside it, or .npz; default: embeddings.npy',
+        default='embeddings.npy'),
+    ROW(('--query',), (INFER,), INFERENCE, 'images or embedding file whose neighbours in --gallery are printed'),
+    ROW(('--gallery',), (INFER,), INFERENCE, 'embedding file, an earlier --output'),
+    ROW(('--top_k',), (INFER,), INFERENCE, 'neighbours of each query; default: 10', positive, default=10),
+    ROW(('--picture',), (INFER,), INFERENCE, 'draw the neighbours of the first 20 queries: .png, .pdf or .svg'),
+
+    ROW(('--batch_size',), (EXPORT,), EXPORTING, '0 for any; default: 1', natural, default=1),
+    ROW(('--file_format',), (EXPORT,), EXPORTING, 'default: MINDIR', choices=('MINDIR', 'ONNX', 'AIR'), default='MINDIR',
+        idle=(TRAIN, EVAL)),
+    ROW(('--file_name',), (EXPORT,), EXPORTING, 'default: named after the network, in the current folder'),
+    ROW(('--width',), (EXPORT,), EXPORTING, 'of the images; default: as trained', positive),
+    ROW(('--height',), (EXPORT,), EXPORTING, 'of the images; default: as trained', positive),
 ]
+# Flags of DEM's page that its eval.py takes though they change nothing there.
+SHARED_BY_DEM = ('--batch_size',)
+
+
+class Command(NamedTuple):
+    """What a command line says.
+
+    options: what the door itself uses, by the first name of the flag. changes: what flags change in the recipe, in
+    order. given: the first names of the flags that were given.
+    """
+    door: str
+    options: EasyDict
+    changes: List[Change]
+    given: Tuple[str, ...]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -170,24 +289,171 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def parse_args(door, argv=None):
-    """The flags of one door.
+def _attribute(row):
+    return row.names[0].lstrip('-').replace('.', '_').lower()
+
+
+def _create_parser(door, rows, values=None):
+    parser = _Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
+    groups = {}
+    parser.add_argument('-h', '--help', action='store_true', help='this text; with --dataset or --loss_name, and --recipe, '
+                                                                  'also what that recipe has')
+    for row in rows:
+        group = groups.setdefault(row.group, parser.add_argument_group(row.group))
+        names = [name for name in row.names if name.startswith('--')] or [f'--{row.names[0]}']
+        text = row.help.replace('%', '%%')
+        if values and isinstance(row.sets, str):
+            name, _, option = row.sets.partition('.')
+            value = values.get(name)
+            value = value.get(option) if option and isinstance(value, dict) else value
+            if value is not None:
+                text += f' [{value}]'
+        common = dict(dest=_attribute(row), help=text)
+        if row.switch:
+            group.add_argument(*names, action='store_true', **common)
+        elif row.names[0] == '--set':
+            group.add_argument(*names, action='append', metavar='ENTRY=VALUE', default=[], **common)
+        else:
+            group.add_argument(*names, type=row.type, choices=row.choices,
+                               metavar=None if row.choices and len(row.choices) < 6 else 'NAME' if row.choices
+                               else names[0].lstrip('-').upper(), **common)
+    return parser
+
+
+def _with_dashes(argv, rows):
+    """CTL's NAME VALUE pairs as the flags they stand for."""
+    flags = {name: ([n for n in row.names if n.startswith('--')] or [f'--{row.names[0]}'])[0]
+             for row in rows for name in row.names if not name.startswith('--')}
+    # The published pages have blanks behind some of the backslashes that join their lines.
+    words, out = [word.strip() if word.strip()[:2] in ('', '--') else word for word in argv], []
+    words = [word for word in words if word]
+    while words:
+        word = words.pop(0)
+        if word in flags:
+            if not words:
+                raise InputError(f'{word}: needs a value after it')
+            out.append(f'{flags[word]}={words.pop(0)}')
+        else:
+            out.append(word)
+    return out
+
+
+def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
+    """Read the flags of one door; --help and --list_recipes print and end the process.
 
     Args:
-        door (str): 'train', 'eval', 'export' or 'infer'.
-        argv (list of str or None): None for those of this process.
-
-    Returns:
-        argparse.Namespace.
+        door: 'train', 'eval', 'export' or 'infer'.
+        argv: None for those of this process.
 
     Raises:
         InputError: an unknown flag or a bad value.
     """
-    parser = _Parser(prog=f'{door}.py', allow_abbrev=False)
-    for doors, names, options in FLAGS:
-        if door in doors:
-            parser.add_argument(*names, **options)
-    return parser.parse_args(argv)
+    rows = [row for row in FLAGS if door in row.doors or door in row.idle]
+    parser = _create_parser(door, rows)
+    args = vars(parser.parse_args(_with_dashes(sys.argv[1:] if argv is None else argv, rows)))
+    if args.pop('help'):
+        values = None
+        if any(args.get(name) for name in ('dataset', 'loss_name', 'recipe', 'train_list')):
+            values = make_recipe(_command(door, rows, args))[0]
+        _create_parser(door, rows, values).print_help()
+        raise SystemExit(0)
+    if args.pop('list_recipes'):
+        print(list_recipes())
+        raise SystemExit(0)
+    return _command(door, rows, args)
+
+
+def _command(door, rows, args):
+    options, changes, given = EasyDict(), [], []
+    for row in rows:
+        name = _attribute(row)
+        value = args.get(name)
+        written = row.names[0] if row.names[0].startswith('--') else row.names[0]
+        if value not in (None, False, []) or (value is False and not row.switch):
+            given.append(name)
+            if door in row.idle and door not in row.doors:
+                print(f'{written}: without effect in {door}.py')
+                continue
+        if row.names[0] == '--set':
+            changes += [_set_change(text) for text in value]
+        elif row.sets is None:
+            if door in row.doors:
+                options[name] = row.default if value is None else value
+        elif value is not None:
+            entries = ({row.sets: value} if isinstance(row.sets, str)
+                       else lambda recipe, row=row, value=value: row.sets(value, recipe))
+            optional = door == EVAL and any(flag in SHARED_BY_DEM for flag in row.names)
+            changes.append(Change(f'{written}={value}', entries, row.implies, row.systems, optional))
+    return Command(door, options, changes, tuple(given))
+
+
+def _set_change(text):
+    entry, equals, value = text.partition('=')
+    if not equals or not entry:
+        raise InputError(f'--set={text}: expected ENTRY=VALUE')
+    if entry in ('system', 'dataset', 'loss_name', 'recipe', 'train_mode'):
+        raise InputError(f'--set={text}: {entry} chooses the recipe; give --{entry}')
+    return Change(f'--set={text}', {entry: value}, checked=False)
+
+
+def make_recipe(command: Command, default: Optional[str] = None) -> Tuple[Recipe, str]:
+    """The recipe that a command line asks for, and one line that says which it is and why.
+
+    Args:
+        command: of parse_args.
+        default: the recipe to take where --recipe is not given and the table has it, for weights of a known origin.
+
+    Raises:
+        InputError: no system or no such recipe, or see create_recipe.
+    """
+    options = command.options
+    dataset = options.dataset or _guess_dataset(command)
+    kind = None
+    if dataset in ZERO_SHOT_DATASETS:
+        if options.get('loss_name'):
+            raise InputError(f'--loss_name={options.loss_name}: is not for {dataset}; --recipe chooses its loss')
+        choice = options.train_mode or 'att'
+    else:
+        if options.train_mode:
+            raise InputError(f'--train_mode: is not for {dataset} with this recipe; leave it out')
+        choice = options.get('loss_name') or ('softmax' if dataset == 'SOP' else 'ctl')
+        if not any(key[1] == choice for key in RECIPES):
+            kind = loss_class(choice).kind
+    chosen = choose(dataset, choice, options.recipe or default, kind, tuple(REID_DATASETS))
+    base = entries_of(chosen.key)
+    if dataset not in ZERO_SHOT_DATASETS:
+        base.update(dataset=dataset, loss_name=choice)
+    recipe = create_recipe(base, command.changes)
+    return recipe, f'recipe {recipe.recipe} of {dataset} {choice}: {chosen.why}'
+
+
+def _guess_dataset(command):
+    given = set(command.given)
+    if 'train_list' in given:
+        return 'lists'
+    if 'data_path' not in given and given & ({'dataset_path', 'images', 'loss_name', 'model', 'query', 'recipe'}
+                                             | ({'save_ckpt'} if command.door != TRAIN else set())):
+        return 'SOP'
+    raise InputError('which system? Give --dataset (AwA, CUB, DukeMTMC-reID, Market1501), --train_list or '
+                     '--dataset_path, the folder of images')
+
+
+def use_recipe(command: Command, saved: Dict[str, Any]) -> Recipe:
+    """The recipe a checkpoint was trained by, with what flags change for its use.
+
+    Raises:
+        InputError: the flags say another dataset or mode than it was trained for, or see create_recipe.
+    """
+    options = command.options
+    then = saved['dataset']
+    if options.dataset and options.dataset != then:
+        # What was learnt on one set of persons may be measured on another.
+        if not {options.dataset, then} <= set(REID_DATASETS):
+            raise InputError(f'--dataset={options.dataset}: the checkpoint was trained for {then}')
+        saved = dict(saved, dataset=options.dataset)
+    if options.train_mode and options.train_mode != saved.get('train_mode', options.train_mode):
+        raise InputError(f'--train_mode={options.train_mode}: the checkpoint was trained for {saved["train_mode"]}')
+    return create_recipe(saved, command.changes, saved=True)
 
 
 def run(main):

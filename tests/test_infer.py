@@ -13,21 +13,17 @@ from mindspore import Tensor
 from PIL import Image
 
 import infer
-from src import embedding_file
-from src.config import COMMON, RECIPES
-from src.datasets.any_images import read_images
+from src.config import entries_of
 from src.datasets.image_list import ImageList
+from src.datasets.images import open_images
 from src.embedding_file import EmbeddingFile, write_embeddings
 from src.errors import InputError
-from src.export import export_network
-from src.inference import search
-from src.networks import create_network
-from src.training.checkpoint import save_cell
-from src.training.distributed import Place
+from src.exported import export_network
+from src.networks import create_image_network, create_network
+from src.training.states import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, WIDTH = 32, 8
-PLACE = Place('CPU', 0, 0, 1)
 
 
 def save_picture(path, height, width, rng):
@@ -54,14 +50,15 @@ def work(tmp_path_factory):
     paths = [root / 'pictures' / name / f'picture {i}.png' for name in ('apple', 'pear', 'plum') for i in range(3)]
     for path in paths:
         save_picture(path, SIDE, SIDE, rng)
-    recipe = {**COMMON, **RECIPES['SOP', 'softmax', 'small'], 'image_size': SIDE}
-    recipe['network_options'] = dict(recipe['network_options'], embedding_size=WIDTH)
+    recipe = {**entries_of(('SOP', 'softmax', 'small')), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
+              'backbone_options': {'width': 8}, 'head': 'linear', 'head_options': {'embedding_size': WIDTH}}
     ms.set_seed(3)
-    network = create_network(recipe['network'], **recipe['network_options']).set_train(False)
+    network = create_image_network('resnet18', 'linear', backbone_options={'width': 8},
+                                   head_options={'embedding_size': WIDTH}).set_train(False)
     (root / 'training').mkdir()
-    save_cell(network, root / 'training' / 'train.ckpt', {'recipe': recipe})
+    save_cell(network, root / 'training' / 'train.ckpt', {'recipe': recipe, 'found': {'class_num': 3, 'conventions': {}}})
     for name, file_format, batch in (('fixed', 'MINDIR', 4), ('fixed', 'ONNX', 4), ('any', 'MINDIR', 0)):
-        export_network(network, [(3, SIDE, SIDE)], str(root / name), file_format, batch, PLACE)
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(root / name), file_format=file_format, batch_size=batch)
     embeddings = expected(network, [pixels(path) for path in paths])
     assert np.ptp(embeddings, axis=0).min() > 1e-3  # pictures differ, so that a mixed-up order is seen
     write_embeddings(str(root / 'gallery.npy'), [embeddings], ImageList([str(p) for p in paths],
@@ -86,7 +83,7 @@ def test_command_of_paddle_as_documented(tmp_path):
     ms.set_seed(4)
     network = create_network('resnet50', padding='symmetric', bn_eps=1e-5).set_train(False)
     ms.save_checkpoint(network, str(tmp_path / 'backbone.ckpt'))
-    done = run('--model=ResNet50', '--batch_size=1', '--pretrained_model=backbone.ckpt', cwd=tmp_path)
+    done = run('--model=ResNet50', '--batch_size=1', '--recipe=paddle', '--pretrained_model=backbone.ckpt', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith('embeddings.npy: 3 embeddings of 2048 values in ')
     assert done.stdout.endswith(' images/s\n')
@@ -160,34 +157,6 @@ def test_frames_tell_right_from_wrong_where_labels_are_known(work, tmp_path, mon
         assert seen['right'] is None
 
 
-@pytest.mark.parametrize('suffix', ['.npy', '.npz'])
-@pytest.mark.parametrize('k', [1, 5, 37])
-def test_search_block_by_block_is_the_same_as_a_loop(tmp_path, monkeypatch, suffix, k):
-    rng = np.random.default_rng(k)
-    # Of whole numbers: equal similarities really occur, across blocks too.
-    gallery = rng.integers(-2, 3, (37, 4)).astype(np.float32)
-    gallery[5] = gallery[30] = gallery[11]
-    queries = rng.integers(-2, 3, (6, 4)).astype(np.float32)
-    path = str(tmp_path / f'gallery{suffix}')
-    blocks = np.split(gallery, [0, 7, 8, 30])
-    write_embeddings(path, [block for block in blocks if len(block)],
-                     ImageList([f'/{i}.png' for i in range(37)], np.arange(37), np.arange(37) % 2))
-    monkeypatch.setattr(embedding_file, 'BLOCK_BYTES', 4 * 4 * 6)
-    file = EmbeddingFile(path)
-    assert file.images.labels.tolist() == list(range(37)) and file.images.cameras.tolist() == [i % 2 for i in range(37)]
-    indices, similarities = search(queries, file, k)
-
-    def unit(rows):
-        norms = np.sqrt((rows.astype(float) ** 2).sum(axis=1, keepdims=True))
-        return rows / np.where(norms == 0, 1, norms)
-    truth = np.round(unit(queries) @ unit(gallery).T, 6)
-    np.testing.assert_allclose(similarities, -np.sort(-truth, axis=1)[:, :k], atol=2e-6)
-    np.testing.assert_allclose(np.take_along_axis(truth, indices, 1), similarities, atol=2e-6)
-    assert all(len(set(row)) == k for row in indices.tolist())
-    for row in indices.tolist():  # equal rows of the gallery: in their order
-        assert [i for i in row if i in (5, 11, 30)] == [5, 11, 30][:len({5, 11, 30} & set(row))]
-
-
 def test_compressed_float16_of_another_program_is_read(tmp_path):
     rows = np.arange(12, dtype=np.float16).reshape(4, 3)
     path = str(tmp_path / 'other.npz')
@@ -205,6 +174,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
 import resource, sys
 import numpy as np
 from src.datasets.image_list import ImageList
+from src.datasets.images import open_images
+from src.datasets.images import open_images
 from src.embedding_file import EmbeddingFile, write_embeddings
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
@@ -225,11 +196,11 @@ print(written - before, peak() - before)
 
 def test_images_of_a_folder_a_list_or_alone(work, tmp_path):
     plum = work.root / 'pictures' / 'plum'
-    alone = read_images(str(plum))
+    alone = open_images(str(plum), 'test', need_labels=False)
     assert alone.paths == work.paths[6:] and alone.labels is None
-    assert read_images(work.paths[4]).paths == [work.paths[4]]
+    assert open_images(work.paths[4], 'test', need_labels=False).paths == [work.paths[4]]
     (tmp_path / 'labelled.txt').write_text(f'{work.paths[0]} 7 2\n{work.paths[5]} 9 3\n')
-    labelled = read_images(str(tmp_path / 'labelled.txt'))
+    labelled = open_images(str(tmp_path / 'labelled.txt'), 'test', need_labels=False)
     assert labelled.labels.tolist() == [7, 9] and labelled.cameras.tolist() == [2, 3]
 
 

@@ -2,13 +2,12 @@
 import numpy as np
 
 from src.accuracy.arrays import (
+    Search,
     as_embeddings,
     as_labels,
     block_rows,
     check_k,
     check_widths,
-    inverse_norms,
-    repeated_rows,
     slices,
     stable_top_k,
 )
@@ -39,20 +38,11 @@ def knn_classify(queries, prototypes, labels, metric='euclidean', k=1):
     check_widths('queries', queries, 'prototypes', prototypes)
     labels = as_labels('labels', labels, len(prototypes))
     k = check_k(k, len(prototypes))
-    inverse_norms('queries', queries)
-    inverse = inverse_norms('prototypes', prototypes)
-    if metric == 'cosine':
-        prototypes = prototypes * inverse[:, None]
-    repeats, originals = repeated_rows(prototypes)
-    half_squares = 0 if metric == 'cosine' else 0.5 * np.einsum('cd,cd->c', prototypes, prototypes)
+    search = Search(queries, prototypes, metric, ('queries', 'prototypes'))
     values, codes = np.unique(labels, return_inverse=True)
     predicted = np.empty(len(queries), dtype=codes.dtype)
     for rows in slices(len(queries), block_rows(max(prototypes.shape), 8)):
-        # |q - p|^2 = |q|^2 - 2 (q.p - |p|^2 / 2): neither |q| nor, for cosine, the query's norm changes its order
-        nearness = queries[rows].astype(np.float64) @ prototypes.T
-        nearness -= half_squares
-        nearness[:, repeats] = nearness[:, originals]
-        predicted[rows] = _vote(codes[stable_top_k(nearness, k)], len(values))
+        predicted[rows] = _vote(codes[stable_top_k(search.scores(rows), k)], len(values))
     return values[predicted]
 
 

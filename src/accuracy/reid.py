@@ -2,59 +2,71 @@
 import numpy as np
 
 from src.accuracy.arrays import (
+    Search,
     as_embeddings,
     as_labels,
     block_rows,
     check_k,
-    check_widths,
     groups,
     inverse_norms,
     ranks,
-    repeated_rows,
     slices,
+    stable_top_k,
 )
 from src.errors import InputError
 
 CMC_RANKS = (1, 5, 10, 20, 50)
 
 
-def reid_metrics(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams, centroids=False):
-    """mAP and CMC, every query ranked against a gallery of images or of centroids (arXiv 2104.13643).
+def reid_metrics(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams, centroids=False,
+                 rerank=None):
+    """mAP, mINP and CMC, every query ranked against a gallery of images or of centroids (arXiv 2104.13643).
 
     Embeddings are L2-normalised and compared by Euclidean distance; of equal distances the lower gallery index
     comes first. For each query the gallery images of its own person AND camera are removed; with
     `centroids`, those of `make_centroids` of its own person that contain an image of its camera. A query without a
     right match left is skipped and counted. The distance matrix exists only in blocks.
 
+    mINP (Ye et al., TPAMI 2021, arXiv 2001.04193): mean over queries of the number of their right matches over the
+    rank of the hardest, the last found.
+
+    Centroids and images are two tasks, not two methods for one: a centroid is made with the identities of the
+    gallery, and a query has one or few right matches in place of many. Their figures must not be compared with, nor
+    reported as, those against images.
+
     Args:
         query: (Q, D), any float type; query_ids, query_cams: (Q,).
         gallery: (G, D); gallery_ids, gallery_cams: (G,). Images, also when `centroids` is set.
         centroids: rank against centroids in place of images.
+        rerank: `reranking.Rerank` or None; ranks by its distances instead, found among all queries and the whole
+            gallery before anything is removed; see there for memory.
 
     Returns:
-        {'mAP': float, 'cmc': {1:, 5:, 10:, 20:, 50:} floats, 'skipped': number of queries}, all shares in 0..1.
+        {'mAP': float, 'mINP': float, 'cmc': {1:, 5:, 10:, 20:, 50:} floats, 'skipped': number of queries}, all shares
+        in 0..1.
 
     Raises:
         InputError: widths or lengths that differ, NaN or Inf, no query with a right match.
     """
     query, query_ids, query_cams = _checked('query', query, query_ids, query_cams)
     gallery, gallery_ids, gallery_cams = _checked('gallery', gallery, gallery_ids, gallery_cams)
-    check_widths('query', query, 'gallery', gallery)
     if centroids:
         gallery, gallery_ids, cams = make_centroids(gallery, gallery_ids, gallery_cams, query_ids, query_cams)
     else:
         cams = [(cam,) for cam in gallery_cams.tolist()]
-    precisions, first = [], []
-    for _, row, own in _ranked_rows(query, query_ids, query_cams, gallery, gallery_ids, cams):
-        if len(own):
-            places = np.sort(ranks(row, own))
-            precisions.append(np.mean(np.arange(1, len(places) + 1) / (places + 1)))
-            first.append(places[0])
+    precisions, penalties, first = [], [], []
+    for _, scores, right in _blocks(query, query_ids, query_cams, gallery, gallery_ids, cams, rerank):
+        for row, own in zip(scores, right):
+            if len(own):
+                places = np.sort(ranks(row, own)) + 1
+                precisions.append(np.mean(np.arange(1, len(places) + 1) / places))
+                penalties.append(len(places) / places[-1])
+                first.append(places[0])
     if not first:
         raise InputError('query_ids: no query has a gallery image of its person from another camera')
     first = np.array(first)
-    return {'mAP': float(np.mean(precisions)), 'cmc': {k: float(np.mean(first < k)) for k in CMC_RANKS},
-            'skipped': len(query) - len(first)}
+    return {'mAP': float(np.mean(precisions)), 'mINP': float(np.mean(penalties)),
+            'cmc': {k: float(np.mean(first <= k)) for k in CMC_RANKS}, 'skipped': len(query) - len(first)}
 
 
 def make_centroids(gallery, gallery_ids, gallery_cams, query_ids, query_cams):
@@ -96,10 +108,10 @@ def make_centroids(gallery, gallery_ids, gallery_cams, query_ids, query_cams):
     return np.stack(centroids), np.array(ids, dtype=gallery_ids.dtype), cams
 
 
-def ranked_list(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams, n=10):
+def ranked_list(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams, n=10, rerank=None):
     """The n nearest gallery images of each query, after removing those of its own person and camera (for a picture).
 
-    Same distances and ties as `reid_metrics`.
+    Same distances, ties and `rerank` as `reid_metrics`.
 
     Returns:
         (indices (Q, n) int64, right (Q, n) bool). Where fewer than n images are left, the rest is -1 and False.
@@ -109,15 +121,12 @@ def ranked_list(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams
     """
     query, query_ids, query_cams = _checked('query', query, query_ids, query_cams)
     gallery, gallery_ids, gallery_cams = _checked('gallery', gallery, gallery_ids, gallery_cams)
-    check_widths('query', query, 'gallery', gallery)
     n = check_k(n, len(gallery))
-    indices = np.full((len(query), n), -1, np.int64)
+    indices = np.empty((len(query), n), np.int64)
     cams = [(cam,) for cam in gallery_cams.tolist()]
-    for i, row, _ in _ranked_rows(query, query_ids, query_cams, gallery, gallery_ids, cams):
-        nearest = np.flatnonzero(row >= np.partition(row, -n)[-n])
-        nearest = nearest[np.argsort(-row[nearest], kind='stable')][:n]
-        nearest = nearest[np.isfinite(row[nearest])]
-        indices[i, :len(nearest)] = nearest
+    for rows, scores, _ in _blocks(query, query_ids, query_cams, gallery, gallery_ids, cams, rerank):
+        nearest = stable_top_k(scores, n)
+        indices[rows] = np.where(np.isfinite(np.take_along_axis(scores, nearest, axis=1)), nearest, -1)
     return indices, (indices >= 0) & (gallery_ids[indices] == query_ids[:, None])
 
 
@@ -126,26 +135,19 @@ def _checked(name, embeddings, ids, cams):
     return embeddings, as_labels(f'{name}_ids', ids, len(embeddings)), as_labels(f'{name}_cams', cams, len(embeddings))
 
 
-def _ranked_rows(query, query_ids, query_cams, gallery, gallery_ids, cams):
-    """Yield (query index, its scores (G,), indices of its right matches); higher score = nearer, removed = -inf.
+def _blocks(query, query_ids, query_cams, gallery, gallery_ids, cams, rerank):
+    """Yield (rows, scores (rows, G), right matches of each row); higher score = nearer, removed = -inf.
 
     cams: for every gallery row the tuple of cameras it was made from.
     """
-    inverse = inverse_norms('query', query).astype(np.float32)
-    gallery_inverse = inverse_norms('gallery', gallery).astype(np.float32)
-    zeros = np.flatnonzero(gallery_inverse == 0)
-    repeats, originals = repeated_rows(gallery)
+    names = 'query', 'gallery'
+    search = rerank.search(query, gallery, names) if rerank else Search(query, gallery, 'unit', names)
     members = groups(gallery_ids)
-    nothing = np.empty(0, np.int64)
     for rows in slices(len(query), block_rows(len(gallery))):
-        # of unit vectors |q - g|^2 = |q|^2 + 1 - 2 q.g, and |q|^2 of a zero gallery vector, as if q.g were 1/2
-        scores = (query[rows] * inverse[rows, None]) @ gallery.T
-        scores *= gallery_inverse
-        scores[:, zeros] = 0.5
-        scores[:, repeats] = scores[:, originals]
-        block = zip(range(rows.start, rows.stop), scores, query_ids[rows].tolist(), query_cams[rows].tolist())
-        for i, row, person, cam in block:
-            own = members.get(person, nothing)
+        scores, right = search.scores(rows), []
+        for row, person, cam in zip(scores, query_ids[rows].tolist(), query_cams[rows].tolist()):
+            own = members.get(person, np.empty(0, np.int64))
             usable = np.array([cam not in cams[j] for j in own.tolist()], dtype=bool)
             row[own[~usable]] = -np.inf
-            yield i, row, own[usable]
+            right.append(own[usable])
+        yield rows, scores, right

@@ -1,7 +1,7 @@
 """Lists of images on disk: which file shows which class, seen by which camera."""
 import os
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -13,20 +13,30 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
 
 @dataclass(frozen=True)
 class ImageList:
-    """N images in the order of their list.
+    """N images in the order of their list; what a list does not tell is None.
 
-    paths: N absolute file names. labels: int64 (N,), class ids as written in the list.
-    cameras: int64 (N,) or None where the list names no camera.
+    paths: N absolute file names. labels: int64 (N,), class ids as written in the list, or the place of the image's
+    folder among class_names. cameras: int64 (N,). super_labels: int64 (N,), the super-class ids of an Ebay list.
+    class_names: of the folders, where each class has one.
     """
     paths: List[str]
-    labels: np.ndarray
+    labels: Optional[np.ndarray]
     cameras: Optional[np.ndarray] = None
+    super_labels: Optional[np.ndarray] = None
+    class_names: Optional[Tuple[str, ...]] = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
+    def select(self, rows) -> 'ImageList':
+        """The images of a bool mask (N,), of row numbers or of a slice; class_names stay whole."""
+        rows = np.arange(len(self))[rows]
+        labels, cameras, super_labels = (None if column is None else column[rows]
+                                         for column in (self.labels, self.cameras, self.super_labels))
+        return ImageList([self.paths[row] for row in rows], labels, cameras, super_labels, self.class_names)
 
-def read_image_list(file, root=None):
+
+def read_image_list(file: str, root: Optional[str] = None) -> ImageList:
     """Read a list of images; its format is recognised from its first line.
 
     `image_id class_id super_class_id path` is the header of a Stanford Online Products (Ebay) file; without it a
@@ -55,10 +65,13 @@ def read_image_list(file, root=None):
         except (ValueError, OverflowError):
             raise InputError(f'{file}:{number}: expected `{expected}` with integer ids, found {line!r}') from None
         paths.append(os.path.join(root, path))
-    return ImageList(paths, numbers[:, 0].copy(), numbers[:, 1].copy() if expected.endswith('camera') else None)
+    # What beside the label a format tells.
+    beside = numbers[:, 1].copy() if integers > 1 else None
+    ebay = split is _split_ebay
+    return ImageList(paths, numbers[:, 0].copy(), None if ebay else beside, beside if ebay else None)
 
 
-def read_image_folder(root):
+def read_image_folder(root: str) -> ImageList:
     """Read a folder with one sub-folder a class, images directly inside it, both in sorted order.
 
     The label is the position of the sub-folder among all sub-folders (empty ones count, hidden ones do not), so two
@@ -77,16 +90,16 @@ def read_image_folder(root):
     if not paths:
         raise InputError(f'{root}: holds no image; expected one sub-folder a class, images ending in '
                          f'{" ".join(IMAGE_SUFFIXES)}')
-    return ImageList(paths, np.array(labels, np.int64))
+    return ImageList(paths, np.array(labels, np.int64), class_names=tuple(classes))
 
 
-def list_images(folder):
+def list_images(folder: str) -> List[str]:
     """The image files directly in a folder, sorted by name, with the folder's name before them."""
     return [os.path.join(folder, name) for name in sorted(os.listdir(folder))
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')]
 
 
-def check_images(images):
+def check_images(images: ImageList) -> None:
     """Raise InputError naming the first image of the list that is not on disk, and how many are not."""
     missing = [path for path in images.paths if not os.path.isfile(path)]
     if missing:
@@ -94,12 +107,12 @@ def check_images(images):
                          'check the list and the folder its paths are relative to')
 
 
-def remap_labels(labels):
+def remap_labels(labels: np.ndarray) -> np.ndarray:
     """Class ids (N,) of any value -> int64 (N,) of 0..C-1, in increasing order of the ids."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
-def numbered_lines(file):
+def numbered_lines(file: str) -> List[Tuple[int, str]]:
     """The lines of a text file that are not blank, stripped, each with its number from 1; InputError if unreadable."""
     try:
         # utf-8-sig: lists saved on Windows begin with a byte-order mark

@@ -1,246 +1,106 @@
-"""Images on disk -> batches for the network, decoded and resized by MindSpore's C++ operators.
-
-What is random (where to crop, whether to flip) is drawn in numpy from (seed, place of the image in the epoch), not by
-MindSpore's random operators: those take their seed from a global when the iterator is made, and give other
-pictures with another number of workers. So an epoch is the same to the last bit whatever the number of
-workers and however often it is read, and skipping steps reads nothing.
-"""
-import contextlib
-import glob
+"""One opening of whatever images a user has: an image, a list, Stanford Online Products, or a folder."""
 import os
-from multiprocessing import cpu_count
 
-import mindspore.dataset as ds
-import mindspore.dataset.vision as vision
-import numpy as np
-
+from src.datasets.image_list import (
+    IMAGE_SUFFIXES,
+    ImageList,
+    check_images,
+    list_images,
+    numbered_lines,
+    read_image_folder,
+    read_image_list,
+)
 from src.errors import InputError
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-# erased pixels: the mean colour, 0 after normalisation up to rounding
-MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)
-PAD = 10
-# batches made ahead of the network; MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224
-PREFETCH = 4
+# How many first lines of the full list of Stanford Online Products make each smaller one (README of the published
+# implementation).
+SUBSET_ROWS = {'train': {'full': None, 'half': 29437, 'tiny': 1012},
+               'test': {'full': None, 'half': 30003, 'tiny': 1048}}
 
 
-def create_train_dataset(images, batches, labels, transform='random_resized_crop', image_size=224, seed=0,
-                         num_workers=2, skip=0, mask=None, flip=0.5, bgr=False, rank=0, size=1):
-    """One epoch of training batches as a mindspore.dataset.
+def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--dataset_path',
+                need_labels: bool = True) -> ImageList:
+    """The images of whatever a user has, all of them on disk.
 
-    images: ImageList. batches: int (steps, B) indices into it, from a sampler. labels: (N,) ids 0..C-1.
-    transform: a name of TRAIN_TRANSFORMS. image_size: S or (H, W). seed: of this epoch, the caller derives it
-    from the run's seed and the epoch. num_workers: clamped to the machine's cores. skip: leave out this many first
-    batches, 0 <= skip < steps; the rest is what the whole epoch would have given. mask: (steps, B) or None. flip:
-    probability of a horizontal flip. bgr: channels in the order blue, green, red, still through the RGB statistics.
-    rank, size: of the sampler; the chance of an image hangs on its place in the epoch of all ranks, so that they
-    augment as one process with size times the batch does.
+    Args:
+        path: a list file as read_image_list takes it; a folder of Stanford Online Products, its lists prepared or not;
+            or a folder, or its sub-folder called `split`, holding one sub-folder of images a class. Where no labels are
+            needed also an image, a list of one path a line, and a folder with images directly in it.
+        split: 'train' or 'test'.
+        subset: 'full', 'half' or 'tiny', of Stanford Online Products.
+        flag: that gave the path, for errors.
+        need_labels: False returns labels None where nothing tells the classes.
 
-    Columns: image float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation; label
-    int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError while iterating; wrap
-    the loop in naming_broken_images.
+    Raises:
+        InputError: nothing of that kind is there, an image is missing, or (no labels needed) a folder holds images
+            beside class folders.
     """
-    steps, batch_size = np.shape(batches)
-    if not 0 <= skip < steps:
-        raise ValueError(f'cannot skip {skip} of {steps} batches')
-    before, augment, after = TRAIN_TRANSFORMS[_known(transform, TRAIN_TRANSFORMS)](_height_width(image_size), flip)
-    workers = clamp_workers(num_workers)
-    columns = ['image', 'label'] + ([] if mask is None else ['mask'])
-    places = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
-    source = _TrainSource(images.paths, np.asarray(batches).reshape(-1), labels, mask, places, skip * batch_size)
-    dataset = ds.GeneratorDataset(source, columns + ['place'], shuffle=False, num_parallel_workers=1)
-    dataset = dataset.map([vision.Decode()] + before, 'image', num_parallel_workers=workers)
-    # one worker: this is Python, more of them would only wait for each other
-    dataset = dataset.map(lambda image, place: augment(image, np.random.default_rng((seed, int(place)))),
-                          ['image', 'place'], ['image'], num_parallel_workers=1)
-    dataset = dataset.map(after + _to_network(bgr), 'image', num_parallel_workers=workers)
-    return _batch(dataset.project(columns), batch_size)
+    if not path:
+        raise InputError(f'{flag} is missing: a list or a folder of images')
+    if not os.path.exists(path):
+        raise InputError(f'{flag}={path}: no such folder or list')
+    if os.path.isfile(path):
+        if not _is_image(path):
+            images = read_image_list(path) if need_labels else read_any_list(path)
+        elif need_labels:
+            raise InputError(f'{flag}={path}: an image alone has no class; expected a list or a folder of images')
+        else:
+            images = ImageList([os.path.abspath(path)], None)
+    elif _has_sop_lists(path):
+        images = _read_sop(path, split, subset, flag)
+    else:
+        own = os.path.join(path, split)
+        folder = own if os.path.isdir(own) else path
+        images = read_image_folder(folder) if need_labels else _read_any_folder(folder)
+    check_images(images)
+    return images
 
 
-def create_eval_dataset(images, batch_size, transform='resize', image_size=224, num_workers=2, bgr=False):
-    """Every image of the list exactly once, in its order, without augmentation; the last batch may be short.
+def read_any_list(file: str) -> ImageList:
+    """Read a list with one path a line, or one of the labelled formats of read_image_list.
 
-    transform: a name of EVAL_TRANSFORMS. Other arguments, errors and the column image float32 (B, 3, H, W) as for
-    create_train_dataset.
+    It is the former when its first line ends like the name of an image (IMAGE_SUFFIXES). Paths are relative to the
+    folder of the list. Labels are None in the former case. Raises InputError as read_image_list.
     """
-    size = _height_width(image_size)
-    resize = EVAL_TRANSFORMS[_known(transform, EVAL_TRANSFORMS)](size)
-    dataset = ds.GeneratorDataset(_EvalSource(images.paths), ['image'], shuffle=False, num_parallel_workers=1)
-    dataset = dataset.map([vision.Decode()] + resize + _to_network(bgr), 'image',
-                          num_parallel_workers=clamp_workers(num_workers))
-    return _batch(dataset, batch_size)
+    rows = numbered_lines(file)
+    if not rows or not _is_image(rows[0][1]):
+        return read_image_list(file)
+    root = os.path.dirname(os.path.abspath(file))
+    return ImageList([os.path.join(root, line) for _, line in rows], None)
 
 
-def clamp_workers(num_workers):
-    """At least one, at most the machine's cores, above which MindSpore raises."""
-    return max(1, min(num_workers, cpu_count()))
+def _read_any_folder(root):
+    inside = list_images(os.path.abspath(root))
+    if not inside:
+        return read_image_folder(root)
+    classes = [entry.path for entry in os.scandir(root) if entry.is_dir() and list_images(entry.path)]
+    if classes:
+        raise InputError(f'{root}: holds images beside folders of images ({os.path.basename(min(classes))}); '
+                         'give one of them, or a list')
+    return ImageList(inside, None)
 
 
-@contextlib.contextmanager
-def naming_broken_images(images):
-    """Around a loop over a dataset of `images`: its RuntimeError becomes an InputError when an image is to blame.
-
-    MindSpore says that an image cannot be read but not which; the images are then read again one by one (some
-    hundreds a second) until the first that cannot. A RuntimeError of another cause passes unchanged.
-    """
-    before = _decoder_dumps()
-    try:
-        yield
-    except RuntimeError as error:
-        broken = find_broken_image(images)
-        for dump in _decoder_dumps() - before:
-            with contextlib.suppress(OSError):  # another rank may have been here first
-                os.remove(dump)
-        if broken is None:
-            raise
-        raise InputError(broken) from error
+def _is_image(name):
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def find_broken_image(images):
-    """One line that names the first image that is missing or cannot be decoded, or None when all can."""
-    for path in images.paths:
-        if not os.path.isfile(path):
-            return f'{path}: no such image; restore it or remove it from the list'
-    decode = vision.Decode()
-    for path in images.paths:
-        try:
-            decode(np.fromfile(path, np.uint8))
-        except OSError as error:
-            return f'{path}: cannot be read: {error.strerror}'
-        except RuntimeError:
-            return f'{path}: is no image that can be decoded; repair it or remove it from the list'
-    return None
+def _sop_list(root, split, subset):
+    """The prepared list: train.txt, train_half.txt, test_tiny.txt ..."""
+    return os.path.join(root, f'{split}.txt' if subset == 'full' else f'{split}_{subset}.txt')
 
 
-def _decoder_dumps():
-    """The copies of what it could not decode that MindSpore leaves in the working folder."""
-    return set(glob.glob('abnormal_image.*') + glob.glob('unsupported_image.*'))
+def _has_sop_lists(root):
+    return any(os.path.isfile(file) for split in SUBSET_ROWS
+               for file in [os.path.join(root, f'Ebay_{split}.txt'),
+                            *(_sop_list(root, split, subset) for subset in SUBSET_ROWS[split])])
 
 
-class _TrainSource:
-    """Bytes, label (, mask) and place in the epoch of the images, from row `first` on."""
-
-    def __init__(self, paths, indices, labels, mask, places, first):
-        self.paths, self.indices, self.places, self.first = paths, indices, places, first
-        self.labels = np.asarray(labels, np.int32)
-        self.mask = None if mask is None else np.asarray(mask, np.float32).reshape(-1)
-
-    def __len__(self):
-        return len(self.indices) - self.first
-
-    def __getitem__(self, row):
-        row += self.first
-        index = self.indices[row]
-        mask = () if self.mask is None else (self.mask[row],)
-        return (np.fromfile(self.paths[index], np.uint8), self.labels[index], *mask, np.int64(self.places[row]))
-
-
-class _EvalSource:
-    def __init__(self, paths):
-        self.paths = paths
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, row):
-        return (np.fromfile(self.paths[row], np.uint8),)
-
-
-def _random_resized_crop(size, flip):
-    """A random box of 0.08..1 of the area and aspect ratio 3/4..4/3, resized to H x W, flipped."""
-    def augment(image, rng):
-        return _flip(_crop(image, *random_box(*image.shape[:2], rng)), flip, rng)
-    return [], augment, [vision.Resize(size)]
-
-
-def _resize_crop(size, flip):
-    """Resized to 1.125 times H x W (72 for 64), a random H x W crop of it, flipped."""
-    larger = tuple(round(1.125 * side) for side in size)
-
-    def augment(image, rng):
-        return _flip(_random_crop(image, size, rng), flip, rng)
-    return [vision.Resize(larger)], augment, []
-
-
-def _reid(size, flip):
-    """Resized to H x W, flipped, padded by 10 black pixels, a random H x W crop, a box erased with probability 0.5."""
-    def augment(image, rng):
-        image = np.pad(_flip(image, flip, rng), ((PAD, PAD), (PAD, PAD), (0, 0)))
-        image = _random_crop(image, size, rng)
-        return _erase(image, rng) if rng.random() < 0.5 else image
-    return [vision.Resize(size)], augment, []
-
-
-def _resize(size):
-    return [vision.Resize(size)]
-
-
-def _center_crop(size):
-    """The short side resized to the longer of H and W, then the H x W centre."""
-    return [vision.Resize(max(size)), vision.CenterCrop(size)]
-
-
-# name -> function(size, flip) -> (operators before, function(image uint8 (h, w, 3), rng), operators after)
-TRAIN_TRANSFORMS = {'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'reid': _reid}
-# name -> function(size) -> operators
-EVAL_TRANSFORMS = {'resize': _resize, 'center_crop': _center_crop}
-
-
-def random_box(height, width, rng, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
-    """(top, left, height, width) of a random box: share of the area uniform in `scale`, width / height log-uniform
-    in `ratio`; after ten that do not fit, the largest centred box whose ratio is allowed (Szegedy et al., CVPR 2015).
-    """
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        aspect = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1])))
-        box_width, box_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
-        if 0 < box_width <= width and 0 < box_height <= height:
-            return (int(rng.integers(height - box_height + 1)), int(rng.integers(width - box_width + 1)),
-                    box_height, box_width)
-    box_height = min(height, max(1, round(width / ratio[0])))
-    box_width = min(width, max(1, round(height * ratio[1])))
-    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
-
-
-def _crop(image, top, left, height, width):
-    return np.ascontiguousarray(image[top:top + height, left:left + width])
-
-
-def _random_crop(image, size, rng):
-    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(image.shape, size))
-    return _crop(image, top, left, *size)
-
-
-def _flip(image, probability, rng):
-    return np.ascontiguousarray(image[:, ::-1]) if rng.random() < probability else image
-
-
-def _erase(image, rng):
-    """Paint a box of 0.02..0.4 of the area, ratio 0.3..1/0.3, in the mean colour (Zhong et al., arXiv 1708.04896)."""
-    top, left, height, width = random_box(*image.shape[:2], rng, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
-    image = image.copy()
-    image[top:top + height, left:left + width] = MEAN_COLOUR
-    return image
-
-
-def _batch(dataset, batch_size):
-    # MindSpore has this for the whole process only, and reads it when the iterator is made
-    ds.config.set_prefetch_size(PREFETCH)
-    return dataset.batch(batch_size, num_parallel_workers=1)
-
-
-def _to_network(bgr):
-    swap = [vision.ConvertColor(vision.ConvertMode.COLOR_RGB2BGR)] if bgr else []
-    scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
-    return swap + [vision.Normalize(*scaled), vision.HWC2CHW()]
-
-
-def _height_width(image_size):
-    return (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
-
-
-def _known(transform, table):
-    if transform not in table:
-        raise InputError(f'transform {transform!r}: unknown; choose from {", ".join(table)}')
-    return transform
+def _read_sop(root, split, subset, flag):
+    """The prepared list where it exists, else the first rows of the Ebay file."""
+    prepared, source = _sop_list(root, split, subset), os.path.join(root, f'Ebay_{split}.txt')
+    if os.path.isfile(prepared):
+        return read_image_list(prepared)
+    if not os.path.isfile(source):
+        raise InputError(f'{root}: holds neither {os.path.basename(prepared)} nor Ebay_{split}.txt; '
+                         f'{flag} must be the Stanford_Online_Products folder')
+    return read_image_list(source).select(slice(SUBSET_ROWS[split][subset]))

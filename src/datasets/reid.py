@@ -1,71 +1,134 @@
-"""Person re-identification: DukeMTMC-reID and Market1501 as published, and plain `path label camera` lists."""
+"""Re-identification: published datasets by name, one class a file, and the user's own `path label camera` lists."""
 import os
 import re
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from src.datasets.image_list import ImageList, list_images, read_image_list
+from src.datasets import REID_DATASETS
+from src.datasets.image_list import ImageList, check_images, list_images, read_image_list
 from src.errors import InputError
+from src.registry import load
 
-SPLIT_FOLDERS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}
-DATASET_FOLDERS = {'dukemtmc-reid': ('DukeMTMC-reID',),
-                   'market1501': ('market1501', 'Market1501', 'Market-1501-v15.09.15')}
-# 0005_c2_f0046985.jpg (Duke), 0002_c1s1_000451_03.jpg and -1_c1s1_000401_03.jpg (Market)
-FILE_NAME = re.compile(r'(-?\d+)_c(\d+)')
 JUNK = -1
-
-# Published (identities, images, cameras). Market1501's gallery counts the background, person 0, as one identity;
-# junk is left out.
-EXPECTED = {'dukemtmc-reid': {'train': (702, 16522, 8), 'query': (702, 2228, 8), 'gallery': (1110, 17661, 8)},
-            'market1501': {'train': (751, 12936, 6), 'query': (750, 3368, 6), 'gallery': (751, 15913, 6)}}
+Parts = Tuple[Optional[ImageList], ImageList, ImageList]
+SPLITS = ('train', 'query', 'gallery')
 
 
-def load_reid(name, root):
-    """Read 'dukemtmc-reid' or 'market1501' (any case) below `root`, or `root` itself when it is the dataset's folder.
+class ReidFolders:
+    """A published dataset: three folders of images whose names tell person and camera.
 
-    Returns (train, query, gallery) ImageLists, sorted by file name, junk detections (person -1) dropped. Raises
-    InputError when a folder is absent or empty or an image's name does not begin with `person_cCAMERA`.
+    A subclass names, beside its published statistics in the docstring:
+        folders: names that the dataset's folder has below data_path, the usual one first.
+        file_name: compiled pattern whose groups are person and camera; person -1 is junk and left out.
+        file_example: a file's name, for errors.
+        expected: {'train' | 'query' | 'gallery': (identities, images, cameras)} as published.
+        splits: only where its sub-folders are called differently.
     """
-    folder = _dataset_folder(name.lower(), root)
-    return tuple(_read_folder(os.path.join(folder, split)) for split in SPLIT_FOLDERS.values())
+
+    folders: Tuple[str, ...] = ()
+    file_name: 're.Pattern[str]' = re.compile('')
+    file_example = ''
+    expected: Dict[str, Tuple[int, int, int]] = {}
+    splits = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}
+
+    @classmethod
+    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> Parts:
+        """(train, query, gallery), each sorted by file name; see open_reid."""
+        if not data_path:
+            raise InputError(f'--data_path is missing: the folder that holds {cls.folders[0]}')
+        folder = cls._find(data_path)
+        return tuple(cls._read_folder(os.path.join(folder, cls.splits[split])) for split in SPLITS)
+
+    @classmethod
+    def _find(cls, data_path):
+        for folder in [os.path.join(data_path, name) for name in cls.folders] + [data_path]:
+            if os.path.isdir(os.path.join(folder, cls.splits['train'])):
+                return folder
+        raise InputError(f'{data_path}: holds no {cls.folders[0]}/{cls.splits["train"]}; '
+                         f'expected {cls.folders[0]}/{{{",".join(cls.splits.values())}}}/*.jpg')
+
+    @classmethod
+    def _read_folder(cls, folder):
+        if not os.path.isdir(folder):
+            raise InputError(f'{folder}: no such folder; expected the images of the published dataset')
+        paths, people, cameras = [], [], []
+        for path in list_images(os.path.abspath(folder)):
+            match = cls.file_name.match(os.path.basename(path))
+            if not match:
+                raise InputError(f'{path}: name is not like {cls.file_example} (person, camera); rename or remove it')
+            if int(match.group(1)) != JUNK:
+                paths.append(path)
+                people.append(int(match.group(1)))
+                cameras.append(int(match.group(2)))
+        if not paths:
+            raise InputError(f'{folder}: holds no image of a person; expected the images of the published dataset')
+        return ImageList(paths, np.array(people, np.int64), np.array(cameras, np.int64))
 
 
-def load_reid_lists(*files):
-    """Read `path label camera` files. Returns a tuple of ImageLists; InputError without cameras."""
-    lists = tuple(read_image_list(file) for file in files)
-    for file, images in zip(files, lists):
-        if images.cameras is None:
-            raise InputError(f'{file}: names no camera; re-identification needs lines of `path label camera`')
-    return lists
+class ReidLists:
+    """Three lists of `path label camera` lines; nothing is expected of them."""
+
+    expected: Dict[str, Tuple[int, int, int]] = {}
+
+    @classmethod
+    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> Parts:
+        """(train, query, gallery), train None when not training; see open_reid."""
+        parts = []
+        for flag in ('train_list', 'query', 'gallery') if training else ('query', 'gallery'):
+            file = lists.get(flag)
+            if not file:
+                raise InputError(f'--{flag} is missing: a list of `path label camera` lines')
+            images = read_image_list(file)
+            if images.cameras is None:
+                raise InputError(f'{file}: names no camera; re-identification needs lines of `path label camera`')
+            check_images(images)
+            parts.append(images)
+        train = parts.pop(0) if training else None
+        return train, parts[0], parts[1]
 
 
-def reid_statistics(train, query, gallery):
-    """{'train' | 'query' | 'gallery': (identities, images, cameras)}, to print beside and compare with EXPECTED."""
-    return {split: (len(np.unique(images.labels)), len(images), len(np.unique(images.cameras)))
-            for split, images in zip(SPLIT_FOLDERS, (train, query, gallery))}
+def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> Any:
+    """The class of a name of REID_DATASETS; the class of lists where any is given, which go before the name."""
+    return load('src.datasets', REID_DATASETS, 'lists' if any((lists or {}).values()) else name, '--dataset')
 
 
-def _dataset_folder(name, root):
-    candidates = [os.path.join(root, folder) for folder in DATASET_FOLDERS[name]] + [root]
-    for folder in candidates:
-        if os.path.isdir(os.path.join(folder, SPLIT_FOLDERS['train'])):
-            return folder
-    raise InputError(f'{root}: holds no {DATASET_FOLDERS[name][0]}/{SPLIT_FOLDERS["train"]}; '
-                     f'expected {DATASET_FOLDERS[name][0]}/{{{",".join(SPLIT_FOLDERS.values())}}}/*.jpg')
+def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dict[str, Optional[str]]] = None,
+              training: bool = True) -> Parts:
+    """Training, query and gallery images, sorted by file name or in the order of their list.
+
+    Args:
+        name: of REID_DATASETS.
+        data_path: folder that holds the dataset's folder, or that folder itself.
+        lists: {'train_list' | 'query' | 'gallery': file or None}; where any is given they go before the name.
+        training: False needs no training list.
+
+    Returns:
+        (train, query, gallery) ImageLists with cameras; train is None for lists when not training.
+
+    Raises:
+        InputError: something is not given, missing, empty or malformed.
+    """
+    return reid_dataset(name, lists).read(data_path, lists or {}, training)
 
 
-def _read_folder(folder):
-    if not os.path.isdir(folder):
-        raise InputError(f'{folder}: no such folder; expected the images of the published dataset')
-    paths, people, cameras = [], [], []
-    for path in list_images(os.path.abspath(folder)):
-        match = FILE_NAME.match(os.path.basename(path))
-        if not match:
-            raise InputError(f'{path}: name is not like 0005_c2_f0046985.jpg (person_cCAMERA...); rename or remove it')
-        if int(match.group(1)) != JUNK:
-            paths.append(path)
-            people.append(int(match.group(1)))
-            cameras.append(int(match.group(2)))
-    if not paths:
-        raise InputError(f'{folder}: holds no image of a person; expected the images of the published dataset')
-    return ImageList(paths, np.array(people, np.int64), np.array(cameras, np.int64))
+def _counts(images):
+    return len(np.unique(images.labels)), len(images), len(np.unique(images.cameras))
+
+
+def statistics(train: Optional[ImageList], query: ImageList, gallery: ImageList) -> Dict[str, Tuple[int, int, int]]:
+    """{'train' | 'query' | 'gallery': (identities, images, cameras)} of the parts that are there."""
+    return {split: _counts(images)
+            for split, images in zip(SPLITS, (train, query, gallery)) if images is not None}
+
+
+def statistics_lines(dataset: Any, found: Dict[str, Tuple[int, int, int]]) -> List[str]:
+    """Lines to print: what `statistics` found, beside what is published of the dataset's class where that is known."""
+    lines = []
+    for split, numbers in found.items():
+        line = '{:7} {:6} identities {:6} images {:3} cameras'.format(split, *numbers)
+        expected = dataset.expected.get(split)
+        if expected:
+            line += ' (as published)' if numbers == expected else ' (published: {}, {}, {})'.format(*expected)
+        lines.append(line)
+    return lines

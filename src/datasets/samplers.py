@@ -3,24 +3,51 @@
 Every sampler is built from the labels (N,) of the training list and has
 
     steps_per_epoch     the same number on every rank
-    epoch(e)            indices int64 (steps_per_epoch, batch_size) for this rank in epoch e
+    epoch(e)            (indices int64, mask float32 or None), both (steps_per_epoch, batch_size), of this rank
 
 An epoch is drawn as a whole from (seed, e), identically on every rank, and cut into steps * size batches; step s of
 rank r is batch s * size + r. So what a run sees depends on nothing but seed and epoch, a resumed run needs no state,
-the ranks together make up the epoch, and no triplet or group is ever cut. What does not fill a last batch on every
-rank is left out: chance decides what, anew each epoch.
+the ranks together make up the epoch, and no triplet or group is ever cut. What becomes of images that do not
+fill a last batch on every rank is said by `last_batch`:
+
+    'drop'  they are left out: chance decides which, anew each epoch.
+    'wrap'  as in the published training: an epoch has ceil(ceil(N / size) / batch_size) steps, which are filled up
+            from the beginning of the epoch, so that nothing is left out. Of a class whose images are no multiple of the
+            group the rest makes a group too, together with others of its class. Where these groups are more than
+            such an epoch holds, the next epoch goes on where it ended: each pass over all groups is whole.
 """
+from typing import Callable, Dict, Optional, Tuple
+
 import numpy as np
 
 from src.errors import InputError
 
+LAST_BATCH = ('drop', 'wrap')
+SMALL_CLASSES = ('leave_out', 'repeat', 'mask')
+Epoch = Tuple[np.ndarray, Optional[np.ndarray]]
 
-class _Sampler:
-    """What the samplers share. units: what an epoch holds of images, triplets or groups; unit_size: rows of one."""
 
-    def __init__(self, labels, batch_size, seed, rank, size, unit_size):
+class Sampler:
+    """What the samplers share.
+
+    Args:
+        labels: (N,) class ids of any value.
+        batch_size: rows of a step on one rank, a multiple of unit_size.
+        seed: not negative.
+        rank, size: this process and the number of processes.
+        last_batch: 'drop' or 'wrap'.
+        unit_size: rows of what an epoch is made of: 1, a triplet's 3 or a group's.
+
+    Raises:
+        InputError: a batch_size that is no positive multiple of unit_size, or an unknown last_batch.
+        ValueError: a rank that is not one of `size`.
+    """
+
+    def __init__(self, labels, *, batch_size, seed, rank=0, size=1, last_batch='drop', unit_size=1):
         if not 0 <= rank < size:
             raise ValueError(f'rank {rank} is not one of {size} ranks')
+        if last_batch not in LAST_BATCH:
+            raise InputError(f'last_batch={last_batch}: choose one of {", ".join(LAST_BATCH)}')
         if batch_size < 1 or batch_size % unit_size:
             raise InputError(f'--batch_size {batch_size}: must be a positive multiple of {unit_size}')
         # the inverse of np.unique: classes become 0..C-1, whatever their ids
@@ -28,13 +55,23 @@ class _Sampler:
         self.counts = np.bincount(self.labels)
         self.starts = np.cumsum(self.counts) - self.counts
         self.batch_size, self.seed, self.rank, self.size = batch_size, seed, rank, size
+        self.wrap = last_batch == 'wrap'
         self.per_batch = batch_size // unit_size
 
+    def epoch(self, e: int) -> Epoch:
+        """The batches of this rank in epoch e."""
+        raise NotImplementedError
+
     def _set_steps(self, units, what):
-        self.steps_per_epoch = units // (self.per_batch * self.size)
+        """steps_per_epoch, and `total`, how many units an epoch has on all ranks, from the units that there are."""
+        if self.wrap:
+            self.steps_per_epoch = -(-(-(-len(self.labels) // self.size)) // self.batch_size)
+        else:
+            self.steps_per_epoch = units // (self.per_batch * self.size)
         if self.steps_per_epoch == 0:
             raise InputError(f'--batch_size {self.batch_size} on {self.size} device(s) needs '
                              f'{self.per_batch * self.size} {what} a step, the list gives {units}; lower --batch_size')
+        self.total = self.steps_per_epoch * self.size * self.per_batch
 
     def _rng(self, epoch):
         return np.random.default_rng((self.seed, epoch))
@@ -44,139 +81,213 @@ class _Sampler:
         return np.lexsort((rng.random(len(self.labels)), self.labels))
 
     def _mine(self, units):
-        """Rows (>= steps * size * per_batch, unit_size) of the whole epoch -> (steps, batch_size) of this rank."""
-        units = units[:self.steps_per_epoch * self.size * self.per_batch]
+        """Rows (total, unit_size) of the whole epoch -> (steps, batch_size) of this rank."""
         return units.reshape(self.steps_per_epoch, self.size, self.batch_size)[:, self.rank]
 
 
-class ShuffleSampler(_Sampler):
-    """Every image once an epoch in random order; the last short batch is dropped."""
+class ShuffleSampler(Sampler):
+    """Every image once an epoch in random order."""
 
-    def __init__(self, labels, batch_size, seed, rank=0, size=1):
-        super().__init__(labels, batch_size, seed, rank, size, 1)
+    def __init__(self, labels, **common):
+        super().__init__(labels, **common)
         self._set_steps(len(self.labels), 'images')
 
-    def epoch(self, e):
-        return self._mine(self._rng(e).permutation(len(self.labels)))
+    def epoch(self, e: int) -> Epoch:
+        # np.resize cuts what is too long and repeats from the beginning what is too short
+        return self._mine(np.resize(self._rng(e).permutation(len(self.labels)), self.total)), None
 
 
-class TripletSampler(_Sampler):
+class TripletSampler(Sampler):
     """Triplets (anchor, positive, negative), three consecutive rows; batch_size is a multiple of 3.
 
     An epoch has about as many rows as the list has images, as the published training counts its epochs: a third of the
     images are anchors, and in three epochs every image that shares its class with another has been one (bar the short
-    last batches). The positive is another image of the class and the negative an image of another class, both uniformly
-    at random. An image alone in its class is never anchor nor positive, but may be a negative;
-    `single_image_classes` counts such classes.
+    last batches that 'drop' leaves out). The positive is another image of the class and the negative an image of another
+    class, both uniformly at random. An image alone in its class is never anchor nor positive, but may be a negative.
 
     Raises InputError when there is no class with two images or only one class.
     """
 
-    def __init__(self, labels, batch_size, seed, rank=0, size=1):
-        super().__init__(labels, batch_size, seed, rank, size, 3)
-        self.single_image_classes = int((self.counts == 1).sum())
-        if len(self.counts) < 2 or self.single_image_classes == len(self.counts):
+    def __init__(self, labels, **common):
+        super().__init__(labels, unit_size=3, **common)
+        single = int((self.counts == 1).sum())
+        if len(self.counts) < 2 or single == len(self.counts):
             raise InputError(f'triplets need two classes, one of them with two images; the list of {len(self.labels)} '
-                             f'images has {len(self.counts)} class(es), {self.single_image_classes} of one image')
-        self.third = int(self.counts[self.counts > 1].sum()) // 3
+                             f'images has {len(self.counts)} class(es), {single} of one image')
+        anchors = int(self.counts[self.counts > 1].sum())
+        self.third = -(-anchors // 3) if self.wrap else anchors // 3
         self._set_steps(self.third, 'anchors')
 
-    def epoch(self, e):
+    def epoch(self, e: int) -> Epoch:
         by_class = self._shuffled_by_class(self._rng(e // 3 * 3))
         classes = self.labels[by_class]
         # places are positions in by_class, where a class is the run starts[c] .. starts[c] + counts[c] - 1
         anchors = self._rng(e // 3 * 3 + 1).permutation(np.flatnonzero(self.counts[classes] > 1))
-        anchors = anchors[e % 3 * self.third:][:self.third]
+        anchors = np.resize(np.roll(anchors, -(e % 3) * self.third), max(self.third, self.total))
         rng = np.random.default_rng((self.seed, e, 3))
         starts, counts = self.starts[classes[anchors]], self.counts[classes[anchors]]
         positives = starts + (anchors - starts + rng.integers(1, counts)) % counts
         negatives = rng.integers(0, len(by_class) - counts)
         negatives += counts * (negatives >= starts)
-        return self._mine(by_class[np.stack([anchors, positives, negatives], axis=1)])
+        return self._mine(by_class[np.stack([anchors, positives, negatives], axis=1)[:self.total]]), None
 
 
-class _GroupedSampler(_Sampler):
-    """Cuts every class into groups of `instances` images and deals the groups to batches."""
-
-    def __init__(self, labels, batch_size, seed, rank, size, instances):
-        if instances < 2:
-            raise InputError(f'--samples_each_class={instances}: a positive pair needs 2 images')
-        super().__init__(labels, batch_size, seed, rank, size, instances)
-        self.instances = instances
-
-    def _whole_groups(self, by_class):
-        """(G, K) groups of different images; the n mod K images at the end of a class are left out."""
-        classes = self.labels[by_class]
-        place = np.arange(len(by_class)) - self.starts[classes]
-        return by_class[place < self.counts[classes] // self.instances * self.instances].reshape(-1, self.instances)
-
-    def _deal(self, classes, rng):
-        """Classes (G,) of the groups -> the order of the groups in the epoch, batch by batch.
-
-        The groups of a class lie side by side and are dealt to the batches in turn, like cards: as long as a class has
-        no more groups than the epoch has batches, no batch gets two of them.
-        """
-        batches = self.steps_per_epoch * self.size
-        kept = rng.permutation(len(classes))[:batches * self.per_batch]
-        class_order = rng.permutation(len(self.counts))[classes[kept]]
-        dealt = kept[np.argsort(class_order, kind='stable')].reshape(self.per_batch, batches)
-        return dealt.T[rng.permutation(batches)].reshape(-1)
-
-
-class GroupSampler(_GroupedSampler):
+class GroupSampler(Sampler):
     """P classes x K images: groups of K = `instances` different images of a class, consecutive rows.
 
-    Each epoch cuts every class anew into whole groups: an image is seen at most once, and a class of n images
-    leaves n mod K of them out, others in the next epoch. Classes of fewer than K images never make a group
-    (`small_classes` counts them). The groups of a batch are of distinct classes unless a class has more groups than
-    the epoch has batches over all ranks. batch_size is a multiple of K.
+    Each epoch cuts every class anew into whole groups. With last_batch 'drop' an image is seen at most once, and a
+    class of n >= K images leaves n mod K of them out, others in the next epoch; with 'wrap' these make a group
+    too. The groups of a batch are of distinct classes unless a class has more groups than the epoch has batches over
+    all ranks. batch_size is a multiple of K. What becomes of classes of n < K images is said by `small_classes`:
 
-    Raises InputError when fewer than two classes have K images: there would be no negative pair.
+        'leave_out'  they are not trained on: with K = 4 all classes of 2 or 3 images, so look at the counts first.
+        'repeat'     each makes one group: its n images, then repeats of them (augmented differently), which count.
+                     Of a class of one image, every positive pair is one of repeats.
+        'mask'       the same, and epoch(e) gives a mask of 0 for the repeats: they must not count in losses and
+                     centroids. A class of one image is kept too, without a positive.
+
+    Raises InputError when fewer than two classes make groups: there would be no negative pair.
     """
 
-    def __init__(self, labels, batch_size, seed, rank=0, size=1, instances=2):
-        super().__init__(labels, batch_size, seed, rank, size, instances)
-        self.small_classes = int((self.counts < instances).sum())
-        if len(self.counts) - self.small_classes < 2:
-            raise InputError(f'groups of {instances} images need two classes of at least {instances} images; '
-                             f'the list of {len(self.labels)} images has {len(self.counts) - self.small_classes}')
-        self._set_steps(int((self.counts // instances).sum()), f'groups of {instances}')
+    def __init__(self, labels, instances=2, small_classes='leave_out', **common):
+        if instances < 2:
+            raise InputError(f'--samples_each_class={instances}: a positive pair needs 2 images')
+        if small_classes not in SMALL_CLASSES:
+            raise InputError(f'small_classes={small_classes}: choose one of {", ".join(SMALL_CLASSES)}')
+        super().__init__(labels, unit_size=instances, **common)
+        self.instances, self.small_classes = instances, small_classes
+        small = np.flatnonzero(self.counts < instances)
+        small = small[:0] if small_classes == 'leave_out' else small
+        whole = np.where(self.counts < instances, 0,
+                         (self.counts + (instances - 1) * self.wrap) // instances)
+        if np.count_nonzero(whole) + len(small) < 2:
+            raise InputError(f'groups of {instances} images need two classes'
+                             + (f' of at least {instances} images' if small_classes == 'leave_out' else '')
+                             + f'; the list of {len(self.labels)} images has {np.count_nonzero(whole) + len(small)}')
+        # Of each group: its class, and where among the images of its class it begins. Small classes come last.
+        self.group_classes = np.concatenate([np.repeat(np.arange(len(whole)), whole), small])
+        first = np.concatenate([np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole),
+                                np.zeros(len(small), int)]) * instances
+        places = first[:, None] + np.arange(instances)
+        counts = self.counts[self.group_classes, None]
+        self.group_places = self.starts[self.group_classes, None] + places % counts
+        self.group_mask = np.broadcast_to(np.arange(instances) < counts, places.shape).astype(np.float32)
+        self._set_steps(len(self.group_classes), f'groups of {instances}')
 
-    def epoch(self, e):
-        rng = self._rng(e)
-        groups = self._whole_groups(self._shuffled_by_class(rng))
-        return self._mine(groups[self._deal(self.labels[groups[:, 0]], rng)])
+    def epoch(self, e: int) -> Epoch:
+        rows, groups, rng = self._draw(e)
+        order = self._deal(self.group_classes[groups], rng).reshape(-1)
+        mask = self._mine(self.group_mask[groups[order]]) if self.small_classes == 'mask' else None
+        return self._mine(rows[order]), mask
+
+    def _draw(self, e):
+        """(images (total, K), numbers (total,) of their groups, rng for what follows) of an epoch, in random order."""
+        count = len(self.group_classes)
+        if not self.wrap or count <= self.total:
+            rng = self._rng(e)
+            rows = self._shuffled_by_class(rng)[self.group_places]
+            groups = np.resize(rng.permutation(count), self.total)
+            return rows[groups], groups, rng
+        begin = e * self.total
+        rows, groups = [], []
+        for number in range(begin // count, -(-(begin + self.total) // count)):
+            rng = self._rng(number)
+            by_class = self._shuffled_by_class(rng)
+            groups.append(rng.permutation(count))
+            rows.append(by_class[self.group_places[groups[-1]]])
+        part = slice(begin % count, begin % count + self.total)
+        return np.concatenate(rows)[part], np.concatenate(groups)[part], np.random.default_rng((self.seed, e, 3))
+
+    def _deal(self, classes, rng):
+        """Classes (G,) of groups, G a multiple of per_batch -> positions in them (batches, per_batch).
+
+        The groups of a class lie side by side and are dealt to the batches in turn, like cards: as long as a class has
+        no more groups than there are batches, no batch gets two of them.
+        """
+        class_order = rng.permutation(len(self.counts))[classes]
+        batches = len(classes) // self.per_batch
+        dealt = np.argsort(class_order, kind='stable').reshape(self.per_batch, batches)
+        return dealt.T[rng.permutation(batches)]
 
 
-class IdentitySampler(_GroupedSampler):
-    """P identities x K images for centroids (CTL, arXiv 2104.13643): batch_size = P * K, K = `instances`.
+class PairSampler(GroupSampler):
+    """P classes x 2 images, for losses that compare two images of a class: GroupSampler with `instances` 2."""
 
-    Groups are cut and dealt as by GroupSampler, a group never to two ranks. An identity of n < K images makes one
-    group of its n images, then repeats of them. By default repeats are masked out (mask 0: they must not count
-    in losses and centroids); with resample=True they count (mask 1). `small_classes` counts such identities; one of
-    a single image is kept too, without a positive.
+    def __init__(self, labels, instances=2, **options):
+        if instances != 2:
+            raise InputError(f'--samples_each_class={instances}: this loss compares 2 images a class')
+        super().__init__(labels, instances, **options)
 
-    epoch(e) returns (indices int64, mask float32), both (steps_per_epoch, batch_size).
+
+class IdentitySampler(GroupSampler):
+    """P identities x K images for centroids (CTL, arXiv 2104.13643): GroupSampler that keeps every identity.
+
+    small_classes is 'mask', or 'repeat' where repeats are to count; a mask is always given.
     """
 
-    def __init__(self, labels, batch_size, seed, rank=0, size=1, instances=4, resample=False):
-        super().__init__(labels, batch_size, seed, rank, size, instances)
-        self.resample = resample
-        self.small_classes = int((self.counts < instances).sum())
-        if len(self.counts) < 2:
-            raise InputError('identities x images need two identities; the list has one')
-        self._set_steps(int(np.maximum(self.counts // instances, 1).sum()), f'groups of {instances}')
+    def __init__(self, labels, instances=4, small_classes='mask', **common):
+        super().__init__(labels, instances, small_classes, **common)
 
-    def epoch(self, e):
-        rng = self._rng(e)
-        by_class = self._shuffled_by_class(rng)
-        small = np.flatnonzero(self.counts < self.instances)
-        place = np.arange(self.instances)
-        filled = by_class[self.starts[small, None] + place % self.counts[small, None]]
-        whole = self._whole_groups(by_class)
-        groups = np.concatenate([whole, filled])
-        mask = np.ones(groups.shape, np.float32)
-        if not self.resample:
-            mask[len(whole):] = place < self.counts[small, None]
-        order = self._deal(self.labels[groups[:, 0]], rng)
-        return self._mine(groups[order]), self._mine(mask[order])
+    def epoch(self, e: int) -> Epoch:
+        rows, mask = super().epoch(e)
+        return rows, np.ones(rows.shape, np.float32) if mask is None else mask
+
+
+class SuperClassSampler(GroupSampler):
+    """P classes x K images, the classes of a batch from one super-class: negatives that are alike.
+
+    Groups are cut as by GroupSampler. Each super-class fills as many whole batches as it can; what is left of all of
+    them is put together, super-class by super-class, into the few batches that remain.
+
+    Args:
+        super_labels: (N,) ids of any value; a class belongs to the super-class of its first image.
+
+    Raises InputError when super_labels is None, and as GroupSampler.
+    """
+
+    def __init__(self, labels, super_labels=None, instances=4, small_classes='leave_out', **common):
+        super().__init__(labels, instances, small_classes, **common)
+        if super_labels is None:
+            raise InputError('batches of super-classes need lists that name them: lines of `image_id class_id '
+                             'super_class_id path`')
+        self.super_of_class = np.asarray(super_labels)[np.unique(self.labels, return_index=True)[1]]
+
+    def _deal(self, classes, rng):
+        supers = self.super_of_class[classes]
+        batches, rest = [], []
+        for one in rng.permutation(np.unique(supers)):
+            mine = np.flatnonzero(supers == one)
+            whole = len(mine) // self.per_batch * self.per_batch
+            batches.append(mine[super()._deal(classes[mine[:whole]], rng)])
+            rest.append(mine[whole:])
+        batches = np.concatenate([*batches, np.concatenate(rest).reshape(-1, self.per_batch)])
+        return batches[rng.permutation(len(batches))]
+
+
+# name -> (class, options that it takes beside the common ones)
+SAMPLERS: Dict[str, Tuple[Callable[..., Sampler], Tuple[str, ...]]] = {
+    'shuffle': (ShuffleSampler, ()),
+    'triplet': (TripletSampler, ()),
+    'groups': (GroupSampler, ('instances', 'small_classes')),
+    'pairs': (PairSampler, ('instances', 'small_classes')),
+    'identities': (IdentitySampler, ('instances', 'small_classes')),
+    'super_classes': (SuperClassSampler, ('instances', 'small_classes', 'super_labels')),
+}
+
+
+def create_sampler(name: str, labels: np.ndarray, *, batch_size: int, seed: int, rank: int = 0, size: int = 1,
+                   last_batch: str = 'drop', instances: Optional[int] = None, small_classes: Optional[str] = None,
+                   super_labels: Optional[np.ndarray] = None) -> Sampler:
+    """A sampler of SAMPLERS; see its class for the arguments. None stands for the sampler's own default.
+
+    instances, small_classes and super_labels are passed to the samplers that know them.
+
+    Raises:
+        InputError: no such sampler, or labels that cannot be sampled so.
+    """
+    if name not in SAMPLERS:
+        raise InputError(f'sampler {name}: choose one of {", ".join(SAMPLERS)}')
+    kind, takes = SAMPLERS[name]
+    given = {'instances': instances, 'small_classes': small_classes, 'super_labels': super_labels}
+    return kind(labels, batch_size=batch_size, seed=seed, rank=rank, size=size, last_batch=last_batch,
+                **{option: given[option] for option in takes if given[option] is not None})

@@ -1,51 +1,48 @@
-"""Losses, one a file, chosen by name.
+"""Losses, one a file, chosen by name; src.losses.loss says what each tells those who train with it.
 
-Every loss is a Cell: loss(embeddings (N, D), labels (N,)) -> scalar float32, computed in float32 whatever comes in
-(ctl takes features and neck, see there). Two class attributes tell the recipe what it needs:
-    kind   'element' holds parameters of each class (num_classes and embedding_size are options, labels 0..C-1, its
-           parameters are trained along with the network); 'pair' has no parameters and compares the rows of a batch.
-    batch  'shuffle' any rows; 'triplet' rows (anchor, positive, negative); 'groups' P classes x K neighbouring rows;
-           'pairs' the same with K = 2; 'identities' P identities x K consecutive rows, with an optional mask (N,) of
-           the images that count.
-DEM's losses have neither: mse(mapped semantics (N, V), features (N, V)), and prototype_softmax, see there.
+A new loss is a file with a subclass of Loss and a line here. MindSpore is imported when a loss is asked for.
 """
-from mindspore import nn
+from typing import Any
 
-from src.errors import InputError
-from src.losses.arcmargin import ArcMarginLoss
-from src.losses.batch_hard_triplet import BatchHardTripletLoss
-from src.losses.center import CenterLoss
-from src.losses.centroid_triplet import CentroidTripletLoss
-from src.losses.ctl import CTLLoss
-from src.losses.eml import EmlLoss
-from src.losses.npairs import NpairsLoss
-from src.losses.prototype_softmax import PrototypeSoftmaxLoss
-from src.losses.quadruplet import QuadrupletLoss
-from src.losses.softmax import SoftmaxLoss
-from src.losses.triplet import TripletLoss
+from src.registry import load
 
 LOSSES = {
-    'softmax': SoftmaxLoss,
-    'arcmargin': ArcMarginLoss,
-    'triplet': TripletLoss,
-    'quadruplet': QuadrupletLoss,
-    'eml': EmlLoss,
-    'npairs': NpairsLoss,
-    'center': CenterLoss,
-    'centroid_triplet': CentroidTripletLoss,
-    'batch_hard_triplet': BatchHardTripletLoss,
-    'ctl': CTLLoss,
-    'mse': nn.MSELoss,
-    'prototype_softmax': PrototypeSoftmaxLoss,
+    'softmax': 'softmax.SoftmaxLoss',
+    'arcmargin': 'arcmargin.ArcMarginLoss',
+    'norm_softmax': 'norm_softmax.NormSoftmaxLoss',
+    'proxy_anchor': 'proxy_anchor.ProxyAnchorLoss',
+    'triplet': 'triplet.TripletLoss',
+    'quadruplet': 'quadruplet.QuadrupletLoss',
+    'eml': 'eml.EmlLoss',
+    'npairs': 'npairs.NpairsLoss',
+    'multi_similarity': 'multi_similarity.MultiSimilarityLoss',
+    'supcon': 'supcon.SupConLoss',
+    'smooth_ap': 'smooth_ap.SmoothAPLoss',
+    'recall_at_k': 'recall_at_k.RecallAtKLoss',
+    'xbm': 'xbm.CrossBatchMemoryLoss',
+    'center': 'center.CenterLoss',
+    'batch_hard_triplet': 'batch_hard_triplet.BatchHardTripletLoss',
+    'centroid_triplet': 'centroid_triplet.CentroidTripletLoss',
+    'ctl': 'ctl.CTLLoss',
+    'baseline': 'ctl.BaselineLoss',
+    'mse': 'mse.MeanSquaredLoss',
+    'prototype_softmax': 'prototype_softmax.PrototypeSoftmaxLoss',
 }
 
 
-def create_loss(name, **options):
+def loss_class(name: str) -> Any:
+    """The subclass of Loss of that name.
+
+    Raises:
+        InputError: no loss has that name.
+    """
+    return load('src.losses', LOSSES, name, '--loss_name')
+
+
+def create_loss(name: str, **options: Any) -> Any:
     """The loss of that name, a Cell; options are its class's arguments.
 
     Raises:
         InputError: no loss has that name.
     """
-    if name not in LOSSES:
-        raise InputError(f'--loss_name {name}: no such loss, choose one of {", ".join(LOSSES)}')
-    return LOSSES[name](**options)
+    return loss_class(name)(**options)

@@ -2,14 +2,15 @@
 import math
 
 import mindspore as ms
-from mindspore import Parameter, nn, ops
+from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import XavierUniform, initializer
 
+from src.losses.loss import Loss
 from src.losses.pairs import normalize
 from src.losses.softmax import cross_entropy
 
 
-class ArcMarginLoss(nn.Cell):
+class ArcMarginLoss(Loss):
     """Additive angular margin softmax; holds its normalised classifier.
 
     cos = normalize(e) normalize(W)^T, sin = sqrt(1 - cos^2 + 1e-6), and for the target class
@@ -39,8 +40,10 @@ class ArcMarginLoss(nn.Cell):
     """
     kind = 'element'
     batch = 'shuffle'
+    needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes, embedding_size, scale=80.0, margin=0.15, easy_margin=False):
+    def __init__(self, num_classes: int, embedding_size: int, scale: float = 80.0, margin: float = 0.15,
+                 easy_margin: bool = False):
         super().__init__()
         self.weight = Parameter(initializer(XavierUniform(), (num_classes, embedding_size), ms.float32), name='weight')
         self.num_classes = num_classes
@@ -50,13 +53,13 @@ class ArcMarginLoss(nn.Cell):
         self.threshold = 0.0 if easy_margin else math.cos(math.pi - margin)
         self.penalty = 0.0 if easy_margin else margin * math.sin(margin)
 
-    def construct(self, embeddings, labels):
+    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         embeddings = normalize(ops.cast(embeddings, ms.float32))
         cosines = ops.matmul(embeddings, normalize(self.weight).T)
         labels = labels.reshape(-1, 1)
         target = ops.gather_elements(cosines, 1, labels)
         # Rounding carries cos^2 past 1, on CPU by up to 9.5e-7: without the relu that uses the 1e-6 up.
-        sine = ops.sqrt(ops.relu(1.0 - ops.square(target)) + 1e-6)
+        sine = ops.sqrt(ops.relu(1.0 - target * target) + 1e-6)
         phi = target * self.cos_margin - sine * self.sin_margin
         target = ops.where(target > self.threshold, phi, target - self.penalty)
         is_target = ops.equal(labels, ops.arange(self.num_classes).reshape(1, -1))

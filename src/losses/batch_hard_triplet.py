@@ -1,11 +1,21 @@
 """Batch-hard triplet loss with Euclidean distances."""
+from typing import Optional, Tuple
+
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, ops
 
-from src.losses.pairs import BIG, masked_mean, real_rows, rowwise_squared_distance, same_class, squared_distances
+from src.losses.loss import Loss
+from src.losses.pairs import (
+    BIG,
+    expanded_squared_distances,
+    masked_mean,
+    real_rows,
+    rowwise_squared_distance,
+    same_class,
+)
 
 
-def batch_hard(points, labels, comparable, margin):
+def batch_hard(points: Tensor, labels: Tensor, comparable: Tensor, margin: float) -> Tuple[Tensor, Tensor]:
     """The batch-hard loss of each point taken as anchor.
 
     Args:
@@ -22,7 +32,7 @@ def batch_hard(points, labels, comparable, margin):
     positive = ops.logical_and(same, comparable)
     negative = ops.logical_and(ops.logical_not(same), comparable)
     # The expansion only chooses the points; their distances are computed from the differences, without cancellation.
-    distances = ops.stop_gradient(squared_distances(points))
+    distances = ops.stop_gradient(expanded_squared_distances(points))
     farthest = ops.argmax(ops.where(positive, distances, -1.0), 1)
     nearest = ops.argmin(ops.where(negative, distances, BIG), 1)
     losses = ops.relu(_distance(points, farthest) - _distance(points, nearest) + margin)
@@ -35,7 +45,7 @@ def _distance(points, index):
     return ops.sqrt(ops.maximum(squared, 1e-12))
 
 
-class BatchHardTripletLoss(nn.Cell):
+class BatchHardTripletLoss(Loss):
     """Triplet loss with the hardest positive and the hardest negative of the batch for every anchor.
 
     loss = mean_i relu(max_{y_j = y_i} |e_i - e_j| - min_{y_j != y_i} |e_i - e_j| + margin)
@@ -61,11 +71,11 @@ class BatchHardTripletLoss(nn.Cell):
     kind = 'pair'
     batch = 'identities'
 
-    def __init__(self, margin=0.5):
+    def __init__(self, margin: float = 0.5):
         super().__init__()
         self.margin = margin
 
-    def construct(self, embeddings, labels, mask=None):
+    def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         points = ops.cast(embeddings, ms.float32)
         real = real_rows(embeddings, mask)
         comparable = ops.logical_and(real.reshape(-1, 1), real.reshape(1, -1))

@@ -1,12 +1,18 @@
 """Center loss: every class has a learnt centre."""
+from typing import List, Optional, Tuple
+
 import mindspore as ms
-from mindspore import Parameter, nn, ops
+from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import Normal, initializer
 
+from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows, rowwise_squared_distance
 
+# Of the published code of CTL.
+CENTERS_STEP_SIZE = 0.5
 
-class CenterLoss(nn.Cell):
+
+class CenterLoss(Loss):
     """Mean squared distance of the embeddings to the centres of their classes.
 
     loss = mean_i clamp(|e_i - c_{y_i}|^2, 1e-12, 1e12).
@@ -14,10 +20,8 @@ class CenterLoss(nn.Cell):
     Source: Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition" (ECCV 2016),
     equation 2 without its 1/2, as CTL (arXiv 2104.13643) uses it.
 
-    The centres are a Parameter whose name contains 'centers', for which the train step needs a second optimizer:
-    plain SGD (no momentum, no weight decay, no warm-up) at 0.5, fed with the gradient divided by the loss scale, if
-    any, and by center_weight, the factor the loss enters the total with. Here that is 1; CTL's is 5e-4, and
-    without the division its centres would hardly move.
+    The centres move by plain SGD at 0.5, see own_updates. Where this loss enters a total with a weight, 5e-4 in CTL,
+    their step size is divided by it, or they would hardly move.
 
     Args:
         num_classes (int): C.
@@ -34,13 +38,16 @@ class CenterLoss(nn.Cell):
     """
     kind = 'element'
     batch = 'shuffle'
-    center_weight = 1.0
+    needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes, embedding_size):
+    def __init__(self, num_classes: int, embedding_size: int):
         super().__init__()
         self.centers = Parameter(initializer(Normal(1.0), (num_classes, embedding_size), ms.float32), name='centers')
 
-    def construct(self, embeddings, labels, mask=None):
+    def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         centers = ops.gather(self.centers, labels, 0)
         distances = rowwise_squared_distance(ops.cast(embeddings, ms.float32), centers)
         return masked_mean(ops.clamp(distances, 1e-12, 1e12), real_rows(embeddings, mask))
+
+    def own_updates(self) -> List[Tuple[Parameter, float]]:
+        return [(self.centers, CENTERS_STEP_SIZE)]

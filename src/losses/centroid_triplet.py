@@ -1,12 +1,15 @@
 """Centroid triplet loss: queries against the centroids of the identities."""
+from typing import Optional
+
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, ops
 
 from src.losses.batch_hard_triplet import batch_hard
+from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows
 
 
-class CentroidTripletLoss(nn.Cell):
+class CentroidTripletLoss(Loss):
     """Batch-hard triplet loss over queries and centroids.
 
     In round i = 0..K-1 the i-th image of each identity is its query and the mean of its other real images its
@@ -36,13 +39,14 @@ class CentroidTripletLoss(nn.Cell):
     """
     kind = 'pair'
     batch = 'identities'
+    needs = ('num_instances',)
 
-    def __init__(self, num_instances=4, margin=0.5):
+    def __init__(self, num_instances: int = 4, margin: float = 0.5):
         super().__init__()
         self.num_instances = num_instances
         self.margin = margin
 
-    def construct(self, embeddings, labels, mask=None):
+    def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         rows, width = embeddings.shape
         instances = self.num_instances
         if rows % instances:

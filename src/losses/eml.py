@@ -2,15 +2,16 @@
 import math
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, ops
 
+from src.losses.loss import Loss
 from src.losses.pairs import BIG, masked_mean, other_row, same_class, squared_distances
 
 BETA = 100000.0
 THRESHOLD = 20.0
 
 
-class EmlLoss(nn.Cell):
+class EmlLoss(Loss):
     """EML loss on embeddings that are NOT normalised.
 
     For each anchor, with squared distances d to its positives P and negatives N:
@@ -30,12 +31,14 @@ class EmlLoss(nn.Cell):
         scalar float32. An anchor without a positive or without a negative is left out of the mean; 0 with zero
         gradient when no anchor has both.
 
+    The distances, whose exponentials are taken, are summed from differences.
+
     Batch: P classes x 2 images (any number of images a class works, in any order).
     """
     kind = 'pair'
     batch = 'groups'
 
-    def construct(self, embeddings, labels):
+    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         embeddings = ops.cast(embeddings, ms.float32)
         distances = squared_distances(embeddings)
         same = same_class(labels)

@@ -1,18 +1,20 @@
 """Softmax over the cosine similarities of features to class prototypes."""
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, ops
 
+from src.losses.loss import Loss
 from src.losses.pairs import normalize
 from src.losses.softmax import cross_entropy
 
 
-class PrototypeSoftmaxLoss(nn.Cell):
+class PrototypeSoftmaxLoss(Loss):
     """Cross entropy of scale * cosine(feature, prototype) over all seen classes.
 
     Where DEM's mean squared error pulls every prototype to the mean of its class's features, this asks that a feature
-    be nearer, by the cosine it will be classified by, to its own prototype than to the others. It is the
-    normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), whose class weights are here the
-    network's output for the classes' semantics instead of free parameters.
+    be nearer, by the cosine it will be classified by, to its own prototype than to the others.
+
+    Source: the normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), whose class weights are here
+    the network's output for the classes' semantics instead of free parameters.
 
     Args:
         scale (float): the inverse of the softmax's temperature.
@@ -26,12 +28,15 @@ class PrototypeSoftmaxLoss(nn.Cell):
         scalar float32.
     """
 
-    def __init__(self, scale=20.0, label_smoothing=0.0):
+    kind = 'semantic'
+    batch = 'prototypes'
+
+    def __init__(self, scale: float = 20.0, label_smoothing: float = 0.0):
         super().__init__()
         self.scale = scale
         self.label_smoothing = label_smoothing
 
-    def construct(self, prototypes, features, labels):
+    def construct(self, prototypes: Tensor, features: Tensor, labels: Tensor) -> Tensor:
         prototypes = normalize(ops.cast(prototypes, ms.float32))
         features = normalize(ops.cast(features, ms.float32))
         logits = self.scale * ops.matmul(features, prototypes.T)

@@ -1,11 +1,12 @@
 """Margin sample mining, which metric_learn and PaddleCV call quadruplet."""
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, ops
 
-from src.losses.pairs import BIG, normalize, other_row, rowwise_squared_distance, same_class, squared_distances
+from src.losses.loss import Loss
+from src.losses.pairs import BIG, expanded_squared_distances, normalize, other_row, rowwise_squared_distance, same_class
 
 
-class QuadrupletLoss(nn.Cell):
+class QuadrupletLoss(Loss):
     """Margin sample mining on L2-normalised embeddings: the farthest positive against the nearest negative pair.
 
     loss = relu(max_{i != j, y_i = y_j} |e_i - e_j|^2 - min_{y_i != y_j} |e_i - e_j|^2 + margin),
@@ -29,11 +30,11 @@ class QuadrupletLoss(nn.Cell):
     kind = 'pair'
     batch = 'groups'
 
-    def __init__(self, margin=0.1):
+    def __init__(self, margin: float = 0.1):
         super().__init__()
         self.margin = margin
 
-    def construct(self, embeddings, labels):
+    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         embeddings = normalize(ops.cast(embeddings, ms.float32))
         rows = embeddings.shape[0]
         same = same_class(labels)
@@ -41,7 +42,7 @@ class QuadrupletLoss(nn.Cell):
         negative = ops.logical_not(same)
         # The expansion only chooses the pairs; their distances are computed from the differences, without
         # cancellation.
-        distances = ops.stop_gradient(squared_distances(embeddings))
+        distances = ops.stop_gradient(expanded_squared_distances(embeddings))
         farthest = ops.argmax(ops.where(positive, distances, -1.0).reshape(1, -1), 1)
         nearest = ops.argmin(ops.where(negative, distances, BIG).reshape(1, -1), 1)
         loss = ops.relu(self._pair_distance(embeddings, farthest) - self._pair_distance(embeddings, nearest)

@@ -1,14 +1,16 @@
 """Cross entropy of a linear classifier over the training classes."""
 import math
+from typing import Optional
 
 import mindspore as ms
-from mindspore import Parameter, nn, ops
-from mindspore.common.initializer import Uniform, initializer
+from mindspore import Parameter, Tensor, ops
+from mindspore.common.initializer import Initializer, Uniform, initializer
 
+from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows
 
 
-def cross_entropy(logits, labels, label_smoothing=0.0):
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross entropy of each row against (1 - e) onehot + e / C.
 
     Args:
@@ -26,7 +28,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     return losses
 
 
-class SoftmaxLoss(nn.Cell):
+class SoftmaxLoss(Loss):
     """Softmax cross entropy; holds its classifier.
 
     loss = mean_i -sum_c t_ic log softmax(W e_i + b)_c,  t_i = (1 - label_smoothing) onehot(y_i) + label_smoothing / C.
@@ -53,8 +55,10 @@ class SoftmaxLoss(nn.Cell):
     """
     kind = 'element'
     batch = 'shuffle'
+    needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes, embedding_size, label_smoothing=0.0, has_bias=True, weight_init=None):
+    def __init__(self, num_classes: int, embedding_size: int, label_smoothing: float = 0.0, has_bias: bool = True,
+                 weight_init: Optional[Initializer] = None):
         super().__init__()
         bound = 1.0 / math.sqrt(embedding_size)
         weight_init = Uniform(bound) if weight_init is None else weight_init
@@ -64,7 +68,7 @@ class SoftmaxLoss(nn.Cell):
             self.bias = Parameter(initializer(Uniform(bound), (num_classes,), ms.float32), name='bias')
         self.label_smoothing = label_smoothing
 
-    def construct(self, embeddings, labels, mask=None):
+    def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         logits = ops.matmul(ops.cast(embeddings, ms.float32), self.weight.T)
         if self.has_bias:
             logits = logits + self.bias

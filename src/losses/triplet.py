@@ -1,11 +1,12 @@
 """Triplet loss over batches made of (anchor, positive, negative) rows."""
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, ops
 
+from src.losses.loss import Loss
 from src.losses.pairs import normalize, rowwise_squared_distance
 
 
-class TripletLoss(nn.Cell):
+class TripletLoss(Loss):
     """Triplet loss on L2-normalised embeddings.
 
     l_t = relu(|a_t - p_t|^2 - |a_t - n_t|^2 + margin) for the T = N / 3 triplets of the batch.
@@ -38,14 +39,14 @@ class TripletLoss(nn.Cell):
     kind = 'pair'
     batch = 'triplet'
 
-    def __init__(self, margin=0.1, reduction='mean'):
+    def __init__(self, margin: float = 0.1, reduction: str = 'mean'):
         super().__init__()
         if reduction not in ('mean', 'sum'):
             raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
         self.margin = margin
         self.reduction = reduction
 
-    def construct(self, embeddings, labels):
+    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         rows, width = embeddings.shape
         if rows % 3:
             raise ValueError(f'triplet loss: a batch is groups of three rows, {rows} is not a multiple of 3')

@@ -1,38 +1,118 @@
-"""Networks by name; a new network is one file and one line here."""
-from functools import partial
+"""Networks by name; a new one is one file, or one function or class, and one line here.
+
+A network of images is a backbone and a head: create_image_network. Modules are imported when they are asked for.
+"""
+import inspect
+from typing import Any
 
 from src.errors import InputError
-from src.networks.demnet import FusionNetwork, attribute_network, word_network
-from src.networks.heads import image_network, reid_network
+from src.registry import load
 
+# Of class semantics (DEM): name -> function, and the options that belong to the name.
 NETWORKS = {
-    'cub_att': partial(attribute_network, attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012)),
-    'cub_word': partial(word_network, word_dim=1000, sigmas=(0.0005,)),
-    'cub_fusion': partial(FusionNetwork, attribute_dim=312, word_dim=1000, hidden_dim=900,
-                          sigmas=(0.0008, 0.0012, 0.0012)),
-    'awa_att': partial(attribute_network, attribute_dim=85, hidden_dim=700, sigmas=(0.0005, 0.0005)),
-    'awa_word': partial(word_network, word_dim=1000, sigmas=(0.0005,)),
-    'awa_fusion': partial(FusionNetwork, attribute_dim=85, word_dim=1000, hidden_dim=900,
-                          sigmas=(0.0008, 0.0012, 0.0012)),
-    'resnet50': partial(image_network, blocks=(3, 4, 6, 3)),
-    'resnet101': partial(image_network, blocks=(3, 4, 23, 3)),
-    'resnet152': partial(image_network, blocks=(3, 8, 36, 3)),
-    'resnet50_reid': partial(reid_network, blocks=(3, 4, 6, 3)),
+    'cub_att': 'demnet.attribute_network',
+    'cub_word': 'demnet.word_network',
+    'cub_fusion': 'demnet.FusionNetwork',
+    'awa_att': 'demnet.attribute_network',
+    'awa_word': 'demnet.word_network',
+    'awa_fusion': 'demnet.FusionNetwork',
+}
+OPTIONS = {
+    'cub_att': dict(attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012)),
+    'cub_word': dict(word_dim=1000, sigmas=(0.0005,)),
+    'cub_fusion': dict(attribute_dim=312, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),
+    'awa_att': dict(attribute_dim=85, hidden_dim=700, sigmas=(0.0005, 0.0005)),
+    'awa_word': dict(word_dim=1000, sigmas=(0.0005,)),
+    'awa_fusion': dict(attribute_dim=85, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),
+}
+# Classes of images (N, 3, H, W) -> map (N, C, h, w); what else they have: src.networks.resnet.
+BACKBONES = {
+    'resnet18': 'resnet.ResNet18',
+    'resnet34': 'resnet.ResNet34',
+    'resnet50': 'resnet.ResNet50',
+    'resnet101': 'resnet.ResNet101',
+    'resnet152': 'resnet.ResNet152',
+}
+# Classes of map -> embeddings (N, D), called with the backbone's out_channels and their options.
+HEADS = {
+    'none': 'heads.NoHead',
+    'linear': 'heads.Linear',
+    'embedding': 'heads.Embedding',
+    'neck': 'heads.Neck',
 }
 
 
-def create_network(name, **options):
-    """A new network with initial weights.
-
-    Args:
-        name (str): a key of NETWORKS.
-        options: the network's own keyword arguments; DEM: visual_dim (1024), output_relu (True) and the widths
-            the network has of attribute_dim, word_dim, hidden_dim; resnet: embedding_size (0: none) and ResNet's
-            padding, bn_eps, last_stride, stem_relu; resnet50_reid: those of ResNet.
+def backbone_class(name: str) -> Any:
+    """The class of a backbone.
 
     Raises:
-        InputError: no network of that name.
+        InputError: no backbone has that name.
     """
+    return load('src.networks', BACKBONES, name, 'backbone')
+
+
+def head_class(name: str) -> Any:
+    """The class of a head.
+
+    Raises:
+        InputError: no head has that name.
+    """
+    return load('src.networks', HEADS, name, 'head')
+
+
+def network_class(name: str) -> Any:
+    """The function or class of a semantic network.
+
+    Raises:
+        InputError: no network has that name.
+    """
+    return load('src.networks', NETWORKS, name, 'network')
+
+
+def create_network(name: str, **options):
+    """A new network with initial weights: a Cell.
+
+    Args:
+        name: a key of NETWORKS, or of BACKBONES for a backbone alone: images (N, 3, H, W) -> features (N, C).
+        options: the network's own keyword arguments; DEM: visual_dim (1024), output_relu (True) and the widths
+            the network has of attribute_dim, word_dim, hidden_dim; a backbone: see its class.
+
+    Raises:
+        InputError: no network of that name, or it has no such option.
+    """
+    if name in BACKBONES:
+        return create_image_network(name, backbone_options=options)
     if name not in NETWORKS:
-        raise InputError(f'no network is called {name!r}: choose one of {", ".join(NETWORKS)}')
-    return NETWORKS[name](**options)
+        raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
+    return _create(network_class(name), f'network {name}', **{**OPTIONS[name], **options})
+
+
+def create_image_network(backbone: str, head: str = 'none', *, backbone_options=None, head_options=None):
+    """A new network of images (N, 3, H, W) float32 with initial weights.
+
+    Args:
+        backbone: a key of BACKBONES.
+        head: a key of HEADS.
+        backbone_options, head_options (dict or None): the keyword arguments of their classes.
+
+    Returns:
+        Cell: images -> embeddings (N, out_channels) float32, the head `neck` (feature, neck) in training; with
+        out_channels, new_layers (beginnings of the names of parameters that weights of a backbone alone do not have),
+        backbone and head.
+
+    Raises:
+        InputError: no backbone or head of that name, or it has no such option.
+    """
+    from src.networks.heads import ImageNetwork
+    make_backbone, make_head = backbone_class(backbone), head_class(head)
+    body = _create(make_backbone, f'backbone {backbone}', **(backbone_options or {}))
+    return ImageNetwork(body, _create(make_head, f'head {head}', body.out_channels, **(head_options or {})))
+
+
+def _create(make, what, *args, **options):
+    try:
+        inspect.signature(make).bind(*args, **options)
+    except TypeError as error:
+        takes = list(inspect.signature(make).parameters)[len(args):]
+        raise InputError(f'{what}: {error}; its options are {", ".join(takes) or "none"}') from error
+    return make(*args, **options)

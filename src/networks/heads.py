@@ -1,32 +1,122 @@
-"""What follows a backbone: a linear embedding, or the BatchNorm neck of re-identification.
+"""What follows a backbone: pooling, and what each head makes of the pooled features.
 
-Both keep the backbone's parameter names as they are alone, so one checkpoint serves backbone and whole network.
+A head is a Cell from a map (N, C, h, w) to embeddings (N, out_channels) float32. new_layers are the beginnings of the
+names of its parameters, which weights of a backbone alone do not have.
 """
+from typing import Tuple
+
+import mindspore as ms
 import mindspore.nn as nn
-from mindspore import ops
+from mindspore import Tensor, ops
 
-from src.networks.resnet import ResNet
+from src.errors import InputError
 
 
-class EmbeddingNetwork(nn.Cell):
-    """A backbone and a linear layer `embedding`.
+class ImageNetwork(nn.Cell):
+    """A backbone and a head. The parameters keep the names they have alone: one checkpoint serves all heads.
 
-    Inputs: images (N, 3, H, W) float32. Outputs: (N, embedding_size) float32.
+    Inputs: images (N, 3, H, W) float32. Outputs: those of the head.
     """
 
-    def __init__(self, backbone, embedding_size):
+    def __init__(self, backbone: nn.Cell, head: nn.Cell):
         super().__init__(auto_prefix=False)
         self.backbone = backbone
-        self.embedding = nn.Dense(backbone.out_channels, embedding_size, weight_init='xavier_uniform',
-                                  bias_init='zeros')
-        self.embedding.update_parameters_name('embedding.')
-        self.out_channels = embedding_size
+        self.head = head
+        self.out_channels: int = head.out_channels
+        self.new_layers: Tuple[str, ...] = head.new_layers
 
     def construct(self, images):
-        return self.embedding(self.backbone(images))
+        return self.head(self.backbone(images))
 
 
-class Neck(nn.BatchNorm1d):
+def average_pool(x: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, C)."""
+    return ops.mean(x, (2, 3))  # mint.mean has no ONNX export
+
+
+def gem_pool(x: Tensor) -> Tensor:
+    """Generalised mean, (mean x^3)^(1/3), x from 1e-6 (Radenovic et al., arXiv 1711.02512, equation 3), in float32.
+
+    The bound keeps the root's derivative finite: a channel that is 0 everywhere gets no gradient instead of NaN.
+    """
+    x = ops.maximum(ops.cast(x, ms.float32), 1e-6)
+    return ops.pow(ops.mean(x * x * x, (2, 3)), 1 / 3)
+
+
+def average_max_pool(x: Tensor) -> Tensor:
+    """The sum of average and maximum; where several share the maximum, so they do its gradient."""
+    return ops.mean(x, (2, 3)) + ops.amax(x, (2, 3))
+
+
+POOLS = {'average': average_pool, 'gem': gem_pool, 'average_max': average_max_pool}
+
+
+class NoHead(nn.Cell):
+    """Global average: the features of a backbone alone, (N, C)."""
+
+    new_layers = ()
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.out_channels = in_channels
+
+    def construct(self, x):
+        return average_pool(x)
+
+
+class Embedding(nn.Cell):
+    """Pooling, LayerNorm, a linear layer `embedding` and unit length, each as asked for, in this order.
+
+    Args:
+        in_channels: C of the map.
+        embedding_size: width of the linear layer, 0 for none.
+        pool: 'average', 'gem' or 'average_max'.
+        layer_norm: whether every row of the pooled features gets mean 0 and deviation 1, without parameters (Zhai and
+            Wu, arXiv 1811.12649).
+        unit_length: whether the embeddings have norm 1 (a zero vector stays 0).
+
+    Raises:
+        InputError: no pool has that name, or the size is negative.
+    """
+
+    def __init__(self, in_channels: int, embedding_size: int = 512, pool: str = 'gem', layer_norm: bool = True,
+                 unit_length: bool = True):
+        super().__init__()
+        if pool not in POOLS:
+            raise InputError(f'pool is {pool!r}: choose one of {", ".join(POOLS)}')
+        if embedding_size < 0:
+            raise InputError(f'embedding_size is {embedding_size}: give a width, or 0 for no linear layer')
+        self.pool = POOLS[pool]
+        self.layer_norm = layer_norm
+        self.unit_length = unit_length
+        self.embedding = None
+        if embedding_size:
+            self.embedding = nn.Dense(in_channels, embedding_size, weight_init='xavier_uniform', bias_init='zeros')
+        self.out_channels = embedding_size or in_channels
+        self.new_layers = ('embedding.',) if embedding_size else ()
+
+    def construct(self, x):
+        x = self.pool(x)
+        if self.layer_norm:
+            x = ops.cast(x, ms.float32)
+            x = x - ops.mean(x, 1, True)
+            x = x / ops.sqrt(ops.mean(x * x, 1, True) + 1e-5)
+        if self.embedding is not None:
+            x = self.embedding(x)
+        if self.unit_length:
+            x = ops.cast(x, ms.float32)
+            x = x / ops.sqrt(ops.maximum(ops.sum(x * x, 1, True), 1e-24))
+        return x
+
+
+class Linear(Embedding):
+    """Global average and a linear layer `embedding`, as in PaddleCV's metric learning."""
+
+    def __init__(self, in_channels: int, embedding_size: int):
+        super().__init__(in_channels, embedding_size, 'average', layer_norm=False, unit_length=False)
+
+
+class BatchNormNeck(nn.BatchNorm1d):
     """BatchNorm1d, written out for evaluation: MindSpore 2.8's has no usable ONNX export.
 
     Inputs and outputs: (N, D) float32.
@@ -38,34 +128,22 @@ class Neck(nn.BatchNorm1d):
         return (x - self.moving_mean) / ops.sqrt(self.moving_variance + self.eps) * self.gamma + self.beta
 
 
-class ReidNetwork(nn.Cell):
-    """A backbone and a BatchNorm `neck` whose bias stays 0 (Luo et al., arXiv 1903.07071; CTL, arXiv 2104.13643).
+class Neck(nn.Cell):
+    """Global average and a BatchNorm `neck` whose bias stays 0 (Luo et al., arXiv 1903.07071; CTL, arXiv 2104.13643).
 
-    Inputs: images (N, 3, H, W) float32.
-    Outputs: in training (f, b), each (N, 2048) float32: the feature for the metric losses and the neck's output
-        for the classifier; otherwise b alone, the embedding for retrieval.
+    Outputs: in training (f, b), each (N, C) float32: the feature for the metric losses and the neck's output for the
+        classifier; otherwise b alone, the embedding for retrieval.
     """
 
-    def __init__(self, backbone):
-        super().__init__(auto_prefix=False)
-        self.backbone = backbone
-        self.neck = Neck(backbone.out_channels, eps=1e-5, momentum=0.9)
-        self.neck.update_parameters_name('neck.')
-        self.neck.beta.requires_grad = False
-        self.out_channels = backbone.out_channels
+    new_layers = ('neck.',)
 
-    def construct(self, images):
-        feature = self.backbone(images)
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.neck = BatchNormNeck(in_channels, eps=1e-5, momentum=0.9)
+        self.neck.beta.requires_grad = False
+        self.out_channels = in_channels
+
+    def construct(self, x):
+        feature = average_pool(x)
         embedding = self.neck(feature)
         return (feature, embedding) if self.training else embedding
-
-
-def image_network(blocks, embedding_size=0, **options):
-    """ResNet(blocks, **options), followed by a linear embedding unless embedding_size is 0."""
-    backbone = ResNet(blocks, **options)
-    return EmbeddingNetwork(backbone, embedding_size) if embedding_size else backbone
-
-
-def reid_network(blocks, padding='symmetric', bn_eps=1e-5, last_stride=1, stem_relu=False):
-    """CTL's network; its defaults are for a start from torchvision's ImageNet weights."""
-    return ReidNetwork(ResNet(blocks, padding, bn_eps, last_stride, stem_relu))

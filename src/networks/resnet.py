@@ -1,14 +1,26 @@
-"""ResNet with bottlenecks, without classifier (He et al., CVPR 2016; stride on the 3x3 convolution).
+"""ResNet without classifier (He et al., CVPR 2016; in bottlenecks the stride is on the 3x3 convolution).
 
 Parameter names are those of the MindSpore model zoo, so that its checkpoints load unchanged.
+
+A backbone is a Cell from images (N, 3, H, W) float32 to a map (N, out_channels, h, w), and brings what is to be known
+of weights from elsewhere, if there are any for it:
+    conventions  source of weights, as src.networks.weights names it -> the options they were trained with
+    rename       the name here of a parameter's name there
 """
+import re
+from typing import Dict, Tuple
+
 import mindspore.nn as nn
-from mindspore import mint, ops
+from mindspore import Tensor, mint, ops
 from mindspore.common.initializer import HeNormal
 
 from src.errors import InputError
 
-EXPANSION = 4
+SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
+# PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; blocks are a, b, c, ... or a, b1, b2, ...
+PADDLE_NAME = re.compile(r'(res|bn)(\d)([a-z])(\d*)_branch(1|2[abc])_(\w+)')
+PADDLE_KINDS = {'weights': 'weight', 'scale': 'gamma', 'offset': 'beta', 'mean': 'moving_mean',
+                'variance': 'moving_variance'}
 
 
 def _conv(in_channels, out_channels, kernel, stride, padding):
@@ -17,28 +29,57 @@ def _conv(in_channels, out_channels, kernel, stride, padding):
                      weight_init=HeNormal(mode='fan_out', nonlinearity='relu'), **where)
 
 
-def _batch_norm(channels, eps, gamma='ones'):
+def _batch_norm(channels, eps, frozen, gamma='ones'):
     # MindSpore's momentum is the weight of the old statistics: 0.9 here is 0.1 in PyTorch.
-    return nn.BatchNorm2d(channels, eps=eps, momentum=0.9, gamma_init=gamma)
+    norm = nn.BatchNorm2d(channels, eps=eps, momentum=0.9, gamma_init=gamma,
+                          use_batch_statistics=False if frozen else None)
+    norm.gamma.requires_grad = norm.beta.requires_grad = not frozen
+    return norm
+
+
+def _shortcut(in_channels, out_channels, stride, padding, norm):
+    """A 1x1 convolution where the shape changes, otherwise None."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.SequentialCell(_conv(in_channels, out_channels, 1, stride, padding), _batch_norm(out_channels, **norm))
+
+
+class BasicBlock(nn.Cell):
+    """3x3 with the stride, 3x3."""
+
+    expansion = 1
+
+    def __init__(self, in_channels, channels, stride, padding, norm):
+        super().__init__()
+        self.conv1 = _conv(in_channels, channels, 3, stride, padding)
+        self.bn1d = _batch_norm(channels, **norm)
+        self.conv2 = _conv(channels, channels, 3, 1, padding)
+        self.bn2d = _batch_norm(channels, **norm, gamma='zeros')
+        self.down_sample_layer = _shortcut(in_channels, channels, stride, padding, norm)
+
+    def construct(self, x):
+        relu = mint.nn.functional.relu
+        shortcut = x if self.down_sample_layer is None else self.down_sample_layer(x)
+        x = relu(self.bn1d(self.conv1(x)))
+        return relu(self.bn2d(self.conv2(x)) + shortcut)
 
 
 class Bottleneck(nn.Cell):
-    """1x1, 3x3 with the stride, 1x1; the shortcut is a 1x1 convolution where shape changes."""
+    """1x1, 3x3 with the stride, 1x1."""
 
-    def __init__(self, in_channels, channels, stride, padding, bn_eps):
+    expansion = 4
+
+    def __init__(self, in_channels, channels, stride, padding, norm):
         super().__init__()
-        out_channels = EXPANSION * channels
+        out_channels = self.expansion * channels
         self.conv1 = _conv(in_channels, channels, 1, 1, padding)
-        self.bn1 = _batch_norm(channels, bn_eps)
+        self.bn1 = _batch_norm(channels, **norm)
         self.conv2 = _conv(channels, channels, 3, stride, padding)
-        self.bn2 = _batch_norm(channels, bn_eps)
+        self.bn2 = _batch_norm(channels, **norm)
         self.conv3 = _conv(channels, out_channels, 1, 1, padding)
         # A block that starts as its shortcut trains better (Goyal et al., arXiv 1706.02677, section 5.1).
-        self.bn3 = _batch_norm(out_channels, bn_eps, gamma='zeros')
-        self.down_sample_layer = None
-        if stride != 1 or in_channels != out_channels:
-            self.down_sample_layer = nn.SequentialCell(_conv(in_channels, out_channels, 1, stride, padding),
-                                                       _batch_norm(out_channels, bn_eps))
+        self.bn3 = _batch_norm(out_channels, **norm, gamma='zeros')
+        self.down_sample_layer = _shortcut(in_channels, out_channels, stride, padding, norm)
 
     def construct(self, x):
         relu = mint.nn.functional.relu
@@ -49,53 +90,111 @@ class Bottleneck(nn.Cell):
 
 
 class ResNet(nn.Cell):
-    """Images to globally averaged features.
+    """Images to the map of the last stage; a subclass says block and number of blocks.
 
     Args:
-        blocks (four ints): bottlenecks of every stage.
-        padding (str): 'same' is MindSpore's, one-sided at stride 2, as in the published metric_learn checkpoints;
+        padding: 'same' is MindSpore's, one-sided at stride 2, as in the published metric_learn checkpoints;
             'symmetric' (stem 3, 3x3 and max pool 1) is what torchvision's and Paddle's weights were trained with.
             The weights fit both and give other outputs: padding belongs to a checkpoint.
-        bn_eps (float): epsilon of every BatchNorm; torchvision's and Paddle's weights want 1e-5.
-        last_stride (int): stride of the fourth stage; 1 keeps its map twice as high and wide.
-        stem_relu (bool): whether ReLU follows the first BatchNorm; CTL's network has none.
+        bn_eps: epsilon of every BatchNorm; torchvision's and Paddle's weights want 1e-5.
+        last_stride: stride of the fourth stage; 1 keeps its map twice as high and wide.
+        stem_relu: whether ReLU follows the first BatchNorm; CTL's network has none.
+        width: channels of the first stage; each further stage has twice as many.
+        stem: 'imagenet' is a 7x7 convolution of stride 2 and a max pool of stride 2; 'small' a 3x3 convolution of
+            stride 1 and no pool, for pictures of 32 to 64 pixels.
+        frozen_batch_norm: statistics, gamma and beta stay as they are in training: what to start from pretrained
+            weights with where batches are small.
 
-    Inputs: images (N, 3, H, W) float32. Outputs: (N, 2048) float32.
+    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32.
 
     Raises:
-        InputError: padding is neither of the two.
+        InputError: padding or stem is none of the two.
     """
 
-    out_channels = 512 * EXPANSION
+    block = Bottleneck
+    blocks: Tuple[int, int, int, int]
+    conventions: Dict[str, dict] = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC,
+                                    'paddle': SYMMETRIC}
 
-    def __init__(self, blocks, padding='same', bn_eps=1e-4, last_stride=2, stem_relu=True):
+    def __init__(self, padding: str = 'same', bn_eps: float = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
+                 width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False):
         super().__init__()
-        if padding not in ('same', 'symmetric'):
-            raise InputError(f"padding is {padding!r}: choose 'same' or 'symmetric'")
-        self.conv1 = _conv(3, 64, 7, 2, padding)
-        self.bn1 = _batch_norm(64, bn_eps)
+        for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):
+            if value not in (one, other):
+                raise InputError(f'{name} is {value!r}: choose {one!r} or {other!r}')
+        norm = {'eps': bn_eps, 'frozen': frozen_batch_norm}
+        self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
+        self.bn1 = _batch_norm(width, **norm)
         self.symmetric = padding == 'symmetric'
-        self.max_pool = nn.MaxPool2d(3, 2, pad_mode='valid' if self.symmetric else 'same')
+        self.max_pool = None
+        if stem == 'imagenet':
+            self.max_pool = nn.MaxPool2d(3, 2, pad_mode='valid' if self.symmetric else 'same')
         self.stem_relu = stem_relu
-        self.layer1 = self._stage(blocks[0], 64, 64, 1, padding, bn_eps)
-        self.layer2 = self._stage(blocks[1], 256, 128, 2, padding, bn_eps)
-        self.layer3 = self._stage(blocks[2], 512, 256, 2, padding, bn_eps)
-        self.layer4 = self._stage(blocks[3], 1024, 512, last_stride, padding, bn_eps)
+        self.out_channels = width
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            self._stage(number, width * 2 ** i, stride, padding, norm)
+            for i, (number, stride) in enumerate(zip(self.blocks, (1, 2, 2, last_stride))))
 
-    @staticmethod
-    def _stage(blocks, in_channels, channels, stride, padding, bn_eps):
-        cells = [Bottleneck(in_channels, channels, stride, padding, bn_eps)]
-        cells += [Bottleneck(EXPANSION * channels, channels, 1, padding, bn_eps) for _ in range(blocks - 1)]
+    def _stage(self, number, channels, stride, padding, norm):
+        cells = []
+        for i in range(number):
+            cells.append(self.block(self.out_channels, channels, stride if i == 0 else 1, padding, norm))
+            self.out_channels = self.block.expansion * channels
         return nn.SequentialCell(cells)
 
-    def construct(self, images):
+    def construct(self, images: Tensor) -> Tensor:
         x = self.bn1(self.conv1(images))
         if self.stem_relu:
             x = mint.nn.functional.relu(x)
-        if self.symmetric:
-            # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and has no ONNX export.
-            x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
-            x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
-        x = self.max_pool(x)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return ops.mean(x, (2, 3))  # mint.mean has no ONNX export
+        if self.max_pool is not None:
+            if self.symmetric:
+                # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and not in ONNX.
+                x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
+                x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
+            x = self.max_pool(x)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    @staticmethod
+    def rename(name: str) -> str:
+        """Of torchvision and PaddleCV; BatchNorm's kinds have MindSpore's names already where PyTorch had others."""
+        for part, ours in (('conv1_', 'conv1.'), ('bn_conv1_', 'bn1.')):
+            if name.startswith(part) and name[len(part):] in PADDLE_KINDS:
+                return ours + PADDLE_KINDS[name[len(part):]]
+        found = PADDLE_NAME.fullmatch(name)
+        if found and found[6] in PADDLE_KINDS:
+            kind, stage, letter, number, branch, what = found.groups()
+            block = int(number) if number else ord(letter) - ord('a')
+            is_conv = kind == 'res'
+            if branch == '1':
+                layer = f'down_sample_layer.{0 if is_conv else 1}'
+            else:
+                layer = f'{"conv" if is_conv else "bn"}{" abc".index(branch[1])}'
+            return f'layer{int(stage) - 1}.{block}.{layer}.{PADDLE_KINDS[what]}'
+        return name.replace('.downsample.', '.down_sample_layer.')
+
+
+class ResNet18(ResNet):
+    block = BasicBlock
+    blocks = (2, 2, 2, 2)
+    # The zoo's 18 and 34 pad as torchvision does; most of their BatchNorms have 1e-4.
+    conventions = {**ResNet.conventions, 'mindspore': {'padding': 'symmetric', 'bn_eps': 1e-4}}
+
+    @staticmethod
+    def rename(name: str) -> str:
+        return re.sub(r'(layer\d\.\d+\.bn[12])\.', r'\1d.', ResNet.rename(name))
+
+
+class ResNet34(ResNet18):
+    blocks = (3, 4, 6, 3)
+
+
+class ResNet50(ResNet):
+    blocks = (3, 4, 6, 3)
+
+
+class ResNet101(ResNet):
+    blocks = (3, 4, 23, 3)
+
+
+class ResNet152(ResNet):
+    blocks = (3, 8, 36, 3)

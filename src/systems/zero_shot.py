@@ -1,96 +1,124 @@
 """DEM: class semantics mapped into the space of visual features (arXiv 1611.05088)."""
-from contextlib import nullcontext
-
 import numpy as np
 from mindspore import Tensor
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.datasets import dem
-from src.losses import create_loss
+from src.datasets.scaling import fit_scaling
+from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
+from src.datasets.zero_shot_data import hold_out
+from src.errors import InputError
+from src.losses import create_loss, loss_class
 from src.networks import create_network
+from src.systems.system import System
+
+# What --validation may hold out, and by what.
+HELD_OUT = {'seen_images': 'images', 'seen_classes': 'classes'}
+# The network's inputs, named by the option that gives their width.
+WIDTHS = {'att': 'attribute_dim', 'word': 'word_dim'}
 
 
-class ZeroShot:
+class ZeroShot(System):
     """Training on seen classes, nearest prototype among the unseen ones.
 
-    Args:
-        recipe (EasyDict): dataset, train_mode, data_path, network, network_options, loss_name, loss_options,
-            dropout, batch_size, feature_scaling, semantics_scaling, metric, validation ('seen_images',
-            'seen_classes', 'test_classes' or 'none') with validation_fraction, seed. Its network_options get the widths
-            of the data.
-        place (Place): which share of the batches is this process's.
-        training (bool): False holds nothing out.
-
-    Raises:
-        InputError: see src.datasets.dem.load_dem.
+    found: network_options, the widths of the data.
     """
 
-    def __init__(self, recipe, place, training=True):
-        self.recipe = recipe
-        self.place = place
-        self.train = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
-        self.test = self.held_out = self.train.test
-        if training and recipe.validation == 'seen_images':
-            self.train, self.held_out = dem.hold_out_images(self.train, recipe.validation_fraction, recipe.seed)
-        elif training and recipe.validation == 'seen_classes':
-            self.train, self.held_out = dem.hold_out_classes(self.train, recipe.validation_fraction, recipe.seed)
-        features, semantics = recipe.feature_scaling, recipe.semantics_scaling
-        self.held_out = dem.scale_part(self.train, self.held_out, features, semantics)
-        self.test = dem.scale_part(self.train, self.test, features, semantics)
-        self.train = dem.scale_train(self.train, features, semantics)
-        widths = dict(zip(self.input_names(recipe), (rows.shape[1] for rows in self.test.semantics)))
-        recipe.network_options.update(widths, visual_dim=self.test.features.shape[1])
-        self.network = create_network(recipe.network, **recipe.network_options)
-        self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
-        self.inputs = len(widths) + (recipe.dropout is not None)
+    @classmethod
+    def build_network(cls, recipe, found):
+        return create_network(recipe.network, **{**recipe.network_options, **found['network_options']})
 
-    @staticmethod
-    def input_names(recipe):
-        """The network's inputs, named by the option that gives their width."""
-        widths = {'att': 'attribute_dim', 'word': 'word_dim'}
-        return [widths[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
-
-    @staticmethod
-    def input_shapes(network, args):
-        """Shapes of the network's inputs without the batch."""
+    @classmethod
+    def input_shapes(cls, network, size):
         return [(width,) for width in network.input_widths]
 
-    @property
-    def steps_per_epoch(self):
-        return dem.steps_per_epoch(len(self.train.train_features), self.recipe.batch_size, self.place.size)
+    @classmethod
+    def found_in_weights(cls, recipe, weights):
+        """The widths of the layers of published weights: those of the data they were trained on."""
+        shapes = {name: value.shape for name, value in weights.values.items()}
+        first = {'att': 'fc1', 'word': 'fc1'}
+        if recipe.train_mode == 'fusion':
+            first = {'att': 'fc2', 'word': 'fc1'}
+        last = max((name for name in shapes if name.startswith('fc') and name.endswith('.weight')), default=None)
+        layers = {WIDTHS[kind]: f'{first[kind]}.weight' for kind in dem.SEMANTICS[recipe.train_mode]}
+        if last is None or not set(layers.values()) <= set(shapes):
+            return {'network_options': {}}  # load_weights says what does not fit
+        return {'network_options': {**{width: shapes[name][1] for width, name in layers.items()},
+                                    'visual_dim': shapes[last][0]}}
 
-    def train_dataset(self, epoch, skip):
-        """The batches of one epoch, without its first `skip` steps: (semantics..., feature), or for prototype_softmax
-        (semantics of all classes..., dropout of the hidden layer if any, feature, label)."""
+    def prepare(self, found=None):
         recipe = self.recipe
-        common = (recipe.batch_size, recipe.seed, epoch, self.place.rank, self.place.size, skip)
-        if recipe.loss_name == 'prototype_softmax':
-            hidden_dim = recipe.network_options.get('hidden_dim', 0)
-            return dem.create_prototype_dataset(self.train, *common, recipe.dropout, hidden_dim)
-        return dem.create_train_dataset(self.train.train_features, self.train.train_semantics, *common)
+        self.data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        self.held_out = self.data.test
+        if recipe.validation in HELD_OUT:
+            self.data, self.held_out = hold_out(self.data, recipe.validation_fraction, recipe.seed,
+                                                HELD_OUT[recipe.validation])
+        self._train_on(self.data)
 
-    def reading(self):
-        """Around a loop over train_dataset: names what cannot be read. Here all is in memory."""
-        return nullcontext()
+    def _train_on(self, data):
+        """Set what training needs, from data before scaling."""
+        recipe = self.recipe
+        self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling)
+        self.train = self.scaling.train(data)
+        names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
+        self.found = {'network_options': {
+            **{name: rows.shape[1] for name, rows in zip(names, self.train.train_semantics)},
+            'visual_dim': self.train.train_features.shape[1]}}
+        self.network = self.build_network(recipe, self.found)
+        self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
+        self.network_columns = len(names) + (recipe.dropout is not None)
+        self.steps_per_epoch = steps_per_epoch(len(self.train.train_labels), recipe.batch_size, self.process.size)
 
-    def classify(self, part):
-        """The class of every image of an EvalPart: int64 (M,)."""
+    def batches(self, epoch, skip):
+        """(semantics..., feature), or for prototype_softmax (semantics of all classes..., dropout of the hidden layer if
+        any, feature, label)."""
+        recipe = self.recipe
+        which = Epoch(recipe.seed, epoch, self.process.rank, self.process.size, skip)
+        if loss_class(recipe.loss_name).batch == 'prototypes':
+            batches = prototype_batches(self.train, recipe.batch_size, which, recipe.dropout,
+                                        recipe.network_options.get('hidden_dim', 0))
+        else:
+            batches = image_batches(self.train, recipe.batch_size, which)
+        for columns in batches:
+            yield tuple(map(Tensor, columns))
+
+    def prototypes(self, semantics):
+        """The network's output for scaled semantics: float32 (C, V)."""
         training = self.network.training
         self.network.set_train(False)
-        prototypes = self.network(*(Tensor(rows) for rows in part.semantics)).asnumpy()
-        self.network.set_train(training)
-        return knn_classify(part.features, prototypes, part.class_ids, self.recipe.metric)
+        try:
+            return self.network(*map(Tensor, semantics)).asnumpy()
+        finally:
+            self.network.set_train(training)
+
+    def classify(self, part):
+        """The class of every image of a scaled EvalPart: int64 (M,)."""
+        return knn_classify(part.features, self.prototypes(part.semantics), part.class_ids, self.recipe.metric)
 
     def validate(self):
         """Share of the held-out images that are classified right."""
-        return accuracy(self.classify(self.held_out), self.held_out.labels)
+        part = self.scaling.part(self.held_out)
+        return accuracy(self.classify(part), part.labels)
 
-    def evaluate(self):
+    def evaluate(self, checkpoint):
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
-        predicted = self.classify(self.test)
-        result = {'accuracy': accuracy(predicted, self.test.labels),
-                  'per_class_accuracy': per_class_accuracy(predicted, self.test.labels, self.test.class_ids)}
+        recipe = self.recipe
+        data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        # What the scale is fitted to is held in the recipe: the same part of the data as in training.
+        if recipe.validation in HELD_OUT and recipe.feature_scaling + recipe.semantics_scaling != 'nonenone':
+            data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
+        test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
+        self._check_widths(test)
+        predicted = self.classify(test)
+        result = {'accuracy': accuracy(predicted, test.labels),
+                  'per_class_accuracy': per_class_accuracy(predicted, test.labels, test.class_ids)}
         print('============== Starting Evaluating ==============')
-        print(f'accuracy _ {self.recipe.dataset} _ {self.recipe.train_mode} = {result["accuracy"]:.5f}')
-        print(f'mean accuracy of the {len(np.unique(self.test.labels))} classes = {result["per_class_accuracy"]:.5f}')
+        print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
+        print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
         return result
+
+    def _check_widths(self, part):
+        given = [rows.shape[1] for rows in part.semantics]
+        if given != list(self.network.input_widths):
+            raise InputError(f'--data_path={self.recipe.data_path}: a class is described by {given} numbers, the network '
+                             f'takes {list(self.network.input_widths)}')

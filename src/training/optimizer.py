@@ -153,7 +153,7 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
     late = lr.copy()
     late[:waiting] = 0
     new_layers = tuple(network.new_layers) if waiting else ()
-    groups: dict[tuple, list] = {}
+    groups: dict[tuple[float, bool, float], list] = {}
     for parameter in params:
         head = parameter.name in of_loss or parameter.name.startswith(new_layers)
         factor = recipe['loss_lr_factor'] * factors.get(parameter.name, 1.0) if parameter.name in of_loss else 1.0
@@ -165,6 +165,6 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
         rate = {} if rates == {(1.0, False)} else {'lr': (factor * (late if waits else lr)).astype(np.float32).tolist()}
         return {'params': members, 'weight_decay': decay, **rate}
 
-    grouped = [group(*key, members) for key, members in groups.items()]
+    grouped = [group(factor, waits, decay, members) for (factor, waits, decay), members in groups.items()]
     optimizer = OPTIMIZERS[recipe['optimizer']]([*grouped, {'order_params': params}], lr.tolist(), 0.0, recipe)
     return WithOwnUpdates(optimizer, own) if own else optimizer

@@ -19,20 +19,21 @@ def naive_list(q, q_id, q_cam, gallery, ids, cams):
 
 
 def naive_metrics(query, q_ids, q_cams, gallery, ids, cams):
-    precisions, firsts, skipped = [], [], 0
+    precisions, penalties, firsts, skipped = [], [], [], 0
     for q, q_id, q_cam in zip(query, q_ids, q_cams):
         right, precision, first = 0, [], None
         for place, j in enumerate(naive_list(q, q_id, q_cam, gallery, ids, cams), 1):
             if ids[j] == q_id:
                 right += 1
                 precision.append(right / place)
-                first = first or place
+                first, last = first or place, place
         if right:
             precisions.append(sum(precision) / right)
+            penalties.append(right / last)
             firsts.append(first)
         else:
             skipped += 1
-    return {'mAP': np.mean(precisions), 'skipped': skipped,
+    return {'mAP': np.mean(precisions), 'mINP': np.mean(penalties), 'skipped': skipped,
             'cmc': {k: np.mean([first <= k for first in firsts]) for k in (1, 5, 10, 20, 50)}}
 
 
@@ -66,6 +67,7 @@ def random_gallery(seed, people=14, width=5, cameras=4):
 
 def check(metrics, expected):
     assert metrics['mAP'] == pytest.approx(expected['mAP'], abs=1e-9)
+    assert metrics['mINP'] == pytest.approx(expected['mINP'], abs=1e-9)
     assert metrics['cmc'] == pytest.approx(expected['cmc'])
     assert metrics['skipped'] == expected['skipped']
 
@@ -121,7 +123,7 @@ def test_by_hand():
     gallery = [[1, 0.0], [1, 0.1], [1, 0.2], [1, 0.3]]
     arguments = ([[1, 0]], [1], [0], gallery, [1, 2, 1, 1], [0, 0, 1, 2])
     metrics = reid_metrics(*arguments)
-    assert metrics['mAP'] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics['mAP'] == pytest.approx((1 / 2 + 2 / 3) / 2) and metrics['mINP'] == pytest.approx(2 / 3)
     assert metrics['cmc'] == {1: 0.0, 5: 1.0, 10: 1.0, 20: 1.0, 50: 1.0} and metrics['skipped'] == 0
     # person 2 is never queried: the one centroid, of cameras 1 and 2 of person 1, stands alone
     centroids, ids, cams = make_centroids(gallery, [1, 2, 1, 1], [0, 0, 1, 2], [1], [0])

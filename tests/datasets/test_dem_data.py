@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from src.datasets.dem import DemData, hold_out_classes, hold_out_images, load_dem
+from src.datasets.dem import load_dem
+from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
 from src.errors import InputError
 
 SEEN, UNSEEN, IMAGES, VISUAL = 5, 3, 4, 16
@@ -64,11 +65,11 @@ def write_all(folder, dataset, change=lambda part, array: array, v73=lambda part
 def check(data, arrays, mode):
     kinds = {'att': ['att'], 'word': ['word'], 'fusion': ['att', 'word']}[mode]
     np.testing.assert_array_equal(data.train_features, arrays['train'])
-    np.testing.assert_array_equal(data.test_features, arrays['test'])
-    np.testing.assert_array_equal(data.test_labels, arrays['labels'].ravel())
-    np.testing.assert_array_equal(data.test_class_ids, IDS)
-    assert len(data.train_semantics) == len(data.test_semantics) == len(kinds)
-    for kind, seen, unseen in zip(kinds, data.train_semantics, data.test_semantics):
+    np.testing.assert_array_equal(data.test.features, arrays['test'])
+    np.testing.assert_array_equal(data.test.labels, arrays['labels'].ravel())
+    np.testing.assert_array_equal(data.test.class_ids, IDS)
+    assert len(data.train_semantics) == len(data.test.semantics) == len(kinds)
+    for kind, seen, unseen in zip(kinds, data.train_semantics, data.test.semantics):
         np.testing.assert_array_equal(seen, arrays[f'{kind}_train'].astype(np.float32))
         np.testing.assert_array_equal(unseen, arrays[f'{kind}_test'].astype(np.float32))
     # 3, 0, 4, 1, 2 repeated is numbered 0, 1, 2, 3, 4 repeated by first appearance.
@@ -76,9 +77,9 @@ def check(data, arrays, mode):
     np.testing.assert_array_equal(data.seen_class_ids, np.arange(SEEN))
     for prototypes, rows in zip(data.seen_prototypes, data.train_semantics):
         np.testing.assert_array_equal(prototypes, rows[:SEEN])
-    for array in (data.train_features, data.test_features, *data.train_semantics, *data.test_semantics):
+    for array in (data.train_features, data.test.features, *data.train_semantics, *data.test.semantics):
         assert array.dtype == np.float32 and array.flags.c_contiguous
-    for array in (data.train_labels, data.test_labels, data.test_class_ids):
+    for array in (data.train_labels, data.test.labels, data.test.class_ids):
         assert array.dtype == np.int64
 
 
@@ -108,7 +109,7 @@ def test_square_matrix_is_taken_as_documented(tmp_path):
     rng = np.random.default_rng(2)
     square = rng.normal(size=(UNSEEN, UNSEEN)).astype(np.float32)
     write_all(tmp_path, 'CUB', lambda part, a: {'att_test': square, 'att_train': a[:, :UNSEEN]}.get(part, a))
-    np.testing.assert_array_equal(load_dem(tmp_path, 'CUB', 'att').test_semantics[0], square)
+    np.testing.assert_array_equal(load_dem(tmp_path, 'CUB', 'att').test.semantics[0], square)
 
 
 def test_one_unseen_class_one_feature(tmp_path):
@@ -118,8 +119,8 @@ def test_one_unseen_class_one_feature(tmp_path):
                         ('att_test', arrays['att_test'][0])):
         write(tmp_path, 'CUB', part, array)
     data = load_dem(tmp_path, 'CUB', 'att')
-    assert data.test_features.shape == (4, 1) and data.train_features.shape == (20, 1)
-    assert data.test_semantics[0].shape == (1, 8)
+    assert data.test.features.shape == (4, 1) and data.train_features.shape == (20, 1)
+    assert data.test.semantics[0].shape == (1, 8)
 
 
 def refused(folder, part, *words, dataset='CUB', mode='att'):
@@ -193,8 +194,8 @@ def make_data(seed):
     labels = np.concatenate([np.arange(9), rng.integers(0, 9, 91)])
     prototypes = [rng.normal(size=(9, width)).astype(np.float32) for width in (4, 7)]
     features = np.arange(100, dtype=np.float32)[:, None]
-    return DemData(features, tuple(p[labels] for p in prototypes), labels, features, labels, np.arange(9),
-                   tuple(prototypes))
+    return ZeroShotData(features, tuple(p[labels] for p in prototypes), labels,
+                        EvalPart(features, labels, np.arange(9), tuple(prototypes)))
 
 
 def check_parts(data, train, part):
@@ -206,53 +207,52 @@ def check_parts(data, train, part):
         np.testing.assert_array_equal(train.train_semantics[i], data.seen_prototypes[i][train.train_labels])
         np.testing.assert_array_equal(part.semantics[i], data.seen_prototypes[i][part.class_ids])
     assert np.isin(part.labels, part.class_ids).all()
-    assert train.test.features is data.test_features and train.test.labels is data.test_labels
-    assert train.test.semantics is data.test_semantics and train.test.class_ids is data.test_class_ids
+    assert train.test.features is data.test.features and train.test.labels is data.test.labels
+    assert train.test.semantics is data.test.semantics and train.test.class_ids is data.test.class_ids
 
 
 @pytest.mark.parametrize('seed', range(5))
 def test_hold_out_images(seed):
     data = make_data(seed)
-    train, part = hold_out_images(data, 0.2, seed)
+    train, part = hold_out(data, 0.2, seed, 'images')
     check_parts(data, train, part)
     assert len(part.labels) == 20
     np.testing.assert_array_equal(part.class_ids, np.arange(9))
-    np.testing.assert_array_equal(hold_out_images(data, 0.2, seed)[1].features, part.features)
-    assert not np.array_equal(hold_out_images(data, 0.2, seed + 1)[1].features, part.features)
+    np.testing.assert_array_equal(hold_out(data, 0.2, seed, 'images')[1].features, part.features)
+    assert not np.array_equal(hold_out(data, 0.2, seed + 1, 'images')[1].features, part.features)
 
 
-@pytest.mark.parametrize('amount, size', [(1, 1), (4, 4), (8, 8), (np.int64(3), 3), (0.2, 2), (1 / 3, 3)])
+@pytest.mark.parametrize('amount, size', [(0.1, 1), (4 / 9, 4), (8 / 9, 8), (0.2, 2), (1 / 3, 3)])
 def test_hold_out_classes(amount, size):
     data = make_data(0)
     chosen = set()
     for seed in range(8):
-        train, part = hold_out_classes(data, amount, seed)
+        train, part = hold_out(data, amount, seed, 'classes')
         check_parts(data, train, part)
         assert len(part.class_ids) == size
         assert not set(part.class_ids) & set(train.train_labels)
         np.testing.assert_array_equal(train.seen_class_ids, np.setdiff1d(np.arange(9), part.class_ids))
         np.testing.assert_array_equal(train.seen_prototypes[1], data.seen_prototypes[1][train.seen_class_ids])
-        np.testing.assert_array_equal(hold_out_classes(data, amount, seed)[1].class_ids, part.class_ids)
+        np.testing.assert_array_equal(hold_out(data, amount, seed, 'classes')[1].class_ids, part.class_ids)
         chosen.add(tuple(part.class_ids))
     assert len(chosen) > 1
 
 
 def test_splits_of_a_split():
     data = make_data(0)
-    train, _ = hold_out_classes(data, 3, 0)
-    rest, part = hold_out_images(train, 0.5, 0)
+    train, _ = hold_out(data, 1 / 3, 0, 'classes')
+    rest, part = hold_out(train, 0.5, 0, 'images')
     np.testing.assert_array_equal(part.class_ids, train.seen_class_ids)
     for i in range(2):
         np.testing.assert_array_equal(part.semantics[i], data.seen_prototypes[i][part.class_ids])
     assert len(rest.train_labels) + len(part.labels) == len(train.train_labels)
 
 
-@pytest.mark.parametrize('split, amount', [(hold_out_images, 0.0), (hold_out_images, 1.0), (hold_out_images, 0.001),
-                                           (hold_out_images, -1), (hold_out_classes, 0), (hold_out_classes, 9),
-                                           (hold_out_classes, 1.0), (hold_out_classes, 0.01), (hold_out_classes, -2)])
-def test_impossible_split(split, amount):
+@pytest.mark.parametrize('by', ['images', 'classes'])
+@pytest.mark.parametrize('amount', [0.0, 1.0, -1, 0.999])
+def test_impossible_split(by, amount):
     with pytest.raises(InputError, match='validation split'):
-        split(make_data(0), amount, 0)
+        hold_out(make_data(0), amount, 0, by)
 
 
 @pytest.mark.parametrize('dataset, mode, train, test, widths, seen', [
@@ -260,11 +260,11 @@ def test_impossible_split(split, amount):
     ('AwA', 'fusion', (24295, 1024), (6180, 1024), [85, 1000], 40)])
 def test_real_data(shared_data, dataset, mode, train, test, widths, seen):
     data = load_dem(shared_data / 'DEM_data', dataset, mode)
-    assert data.train_features.shape == train and data.test_features.shape == test
+    assert data.train_features.shape == train and data.test.features.shape == test
     assert [s.shape for s in data.train_semantics] == [(train[0], width) for width in widths]
-    assert [s.shape for s in data.test_semantics] == [(200 - seen if seen == 150 else 10, width) for width in widths]
+    assert [s.shape for s in data.test.semantics] == [(200 - seen if seen == 150 else 10, width) for width in widths]
     assert len(data.seen_class_ids) == seen
-    assert set(data.test_labels) == set(data.test_class_ids)
+    assert set(data.test.labels) == set(data.test.class_ids)
     for prototypes, rows in zip(data.seen_prototypes, data.train_semantics):
         np.testing.assert_array_equal(prototypes[data.train_labels], rows)
 

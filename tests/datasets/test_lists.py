@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.datasets.image_list import check_images, read_image_folder, read_image_list, remap_labels
-from src.datasets.reid import EXPECTED, load_reid, load_reid_lists, reid_statistics
-from src.datasets.sop import load_sop, make_lists
+from src.datasets.image_list import ImageList, check_images, read_image_folder, read_image_list, remap_labels
+from src.datasets.images import open_images, read_any_list
+from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
 from src.errors import InputError
 
 COMMANDS = '''
@@ -43,7 +43,16 @@ def test_path_label_camera_and_ebay(tmp_path):
     ebay = write(tmp_path / 'e.txt', '\ufeffimage_id class_id super_class_id path\n1 5 2 d/a b.JPG\n2 6 2 c.JPG\n')
     images = read_image_list(ebay)
     assert images.paths[0] == str(tmp_path / 'd/a b.JPG') and images.labels.tolist() == [5, 6]
-    assert images.cameras is None
+    assert images.cameras is None and images.super_labels.tolist() == [2, 2]
+
+
+def test_select():
+    images = ImageList(list('abcd'), np.arange(4) * 2, np.arange(4), np.arange(4) % 2, ('x', 'y'))
+    for rows in (np.array([False, True, False, True]), [1, 3], slice(1, None, 2)):
+        part = images.select(rows)
+        assert part.paths == ['b', 'd'] and part.labels.tolist() == [2, 6] and part.cameras.tolist() == [1, 3]
+        assert part.super_labels.tolist() == [1, 1] and part.class_names == ('x', 'y')
+    assert ImageList(['a', 'b'], None).select([1]) == ImageList(['b'], None)
 
 
 @pytest.mark.parametrize('text, where', [
@@ -71,7 +80,7 @@ def test_folder(tmp_path):
         write(tmp_path / name, '')
     images = read_image_folder(str(tmp_path))
     assert [os.path.relpath(path, tmp_path) for path in images.paths] == ['a/x.png', 'b/1.JPG', 'b/2.jpg', 'd/z.jpg']
-    assert images.labels.tolist() == [0, 1, 1, 3]
+    assert images.labels.tolist() == [0, 1, 1, 3] and images.class_names == ('a', 'b', 'c', 'd')
     for bad in (tmp_path / 'c', tmp_path / 'nowhere'):
         with pytest.raises(InputError, match=str(bad)):
             read_image_folder(str(bad))
@@ -85,7 +94,9 @@ def test_check_images_and_remap(tmp_path):
     assert remap_labels(np.array([30, -1, 30, 7])).tolist() == [2, 0, 2, 1]
 
 
-def test_sop_real_lists(shared_data, tmp_path):
+def test_sop_real_lists(shared_data, tmp_path, monkeypatch):
+    """The Ebay files and the lists that the documented commands make of them give the same images."""
+    monkeypatch.setattr('src.datasets.images.check_images', lambda images: None)
     source = shared_data / 'Stanford_Online_Products'
     ours, documented = tmp_path / 'ours', tmp_path / 'documented'
     for folder in (ours, documented):
@@ -93,70 +104,124 @@ def test_sop_real_lists(shared_data, tmp_path):
         for name in ('Ebay_train.txt', 'Ebay_test.txt'):
             (folder / name).symlink_to(source / name)
     subprocess.run(['sh', '-ec', COMMANDS], cwd=documented, check=True)
-    from_ebay = load_sop(str(ours), 'test', 'half')
-    counts = make_lists(str(ours))
-    names = sorted(path.name for path in ours.iterdir())
-    assert names == sorted(path.name for path in documented.iterdir())
-    for name in names:
-        assert (ours / name).read_bytes() == (documented / name).read_bytes()
-    assert counts == {'train.txt': (59551, 11318), 'train_half.txt': (29437, 5184), 'train_tiny.txt': (1012, 160),
-                      'test.txt': (60502, 11316), 'test_half.txt': (30003, 5184), 'test_tiny.txt': (1048, 160)}
-    prepared = load_sop(str(ours), 'test', 'half')
-    assert prepared.paths == from_ebay.paths and (prepared.labels == from_ebay.labels).all()
-    assert len(load_sop(str(ours), 'train', 'tiny')) == 1012 and len(load_sop(str(ours))) == 59551
+    for split, counts in {'train': {'full': (59551, 11318), 'half': (29437, 5184), 'tiny': (1012, 160)},
+                          'test': {'full': (60502, 11316), 'half': (30003, 5184), 'tiny': (1048, 160)}}.items():
+        for subset, expected in counts.items():
+            images, prepared = (open_images(str(folder), split, subset=subset) for folder in (ours, documented))
+            assert (len(images), len(np.unique(images.labels))) == expected
+            assert [os.path.relpath(path, ours) for path in images.paths] == [
+                os.path.relpath(path, documented) for path in prepared.paths]
+            assert (prepared.labels == images.labels).all()
+            assert len(images.super_labels) == len(images) and prepared.super_labels is None
 
 
 def test_sop_small_or_absent(tmp_path):
-    with pytest.raises(InputError, match='--dataset_path'):
-        load_sop(str(tmp_path))
-    with pytest.raises(InputError, match='Ebay_train.txt'):
-        make_lists(str(tmp_path))
+    write(tmp_path / 'a.jpg', '')
     write(tmp_path / 'train_half.txt', 'a.jpg 4\n')
-    assert load_sop(str(tmp_path), 'train', 'half').labels.tolist() == [4]
+    assert open_images(str(tmp_path), 'train', subset='half').labels.tolist() == [4]
+    for split, subset in (('train', 'full'), ('test', 'half')):
+        with pytest.raises(InputError, match=f'Ebay_{split}.txt; --query'):
+            open_images(str(tmp_path), split, subset=subset, flag='--query')
+
+
+def test_open_a_folder_a_class_or_parts_of_it(tmp_path):
+    for name in ('a/1.jpg', 'b/2.jpg', 'b/3.jpg'):
+        write(tmp_path / 'plain' / name, '')
+        write(tmp_path / 'parts' / 'train' / name, '')
+    write(tmp_path / 'parts' / 'test' / 'c/4.jpg', '')
+    for need_labels in (True, False):
+        images = open_images(str(tmp_path / 'plain'), 'test', need_labels=need_labels)
+        assert images.labels.tolist() == [0, 1, 1] and images.class_names == ('a', 'b')
+        assert open_images(str(tmp_path / 'parts'), 'test', need_labels=need_labels).class_names == ('c',)
+        assert len(open_images(str(tmp_path / 'parts'), 'train', need_labels=need_labels)) == 3
+
+
+def test_open_what_has_no_labels(tmp_path):
+    image, other = write(tmp_path / 'x/one.JPG', ''), write(tmp_path / 'x/two.png', '')
+    names = write(tmp_path / 'names.txt', 'x/one.JPG\nx/two.png\n')
+    labelled = write(tmp_path / 'labelled.txt', 'x/one.JPG 3\n')
+    for path, paths in ((image, [image]), (names, [image, other]), (str(tmp_path / 'x'), [image, other])):
+        images = open_images(path, 'test', need_labels=False)
+        assert images.paths == paths and images.labels is None
+        with pytest.raises(InputError) as caught:
+            open_images(path, 'test')
+        assert '\n' not in str(caught.value) and path in str(caught.value)
+    assert open_images(labelled, 'test', need_labels=False).labels.tolist() == [3]
+    assert read_any_list(names).paths == [image, other]
+    write(tmp_path / 'x/sub/three.jpg', '')
+    with pytest.raises(InputError, match='beside folders of images'):
+        open_images(str(tmp_path / 'x'), 'test', need_labels=False)
+
+
+def test_open_nothing(tmp_path):
+    with pytest.raises(InputError, match='--gallery is missing'):
+        open_images('', 'test', flag='--gallery')
+    with pytest.raises(InputError, match='--dataset_path=nowhere: no such'):
+        open_images('nowhere', 'train')
+    gone = write(tmp_path / 'l.txt', 'gone.jpg 1\n')
+    with pytest.raises(InputError, match='gone.jpg: no such image'):
+        open_images(gone, 'train')
 
 
 def test_grocery_lists(shared_data):
     root = shared_data / 'Grocery'
-    train, query, gallery = load_reid_lists(*[str(root / f'reid_{name}.txt') for name in ('train', 'query', 'gallery')])
-    for images, name in ((train, 'train'), (query, 'query'), (gallery, 'gallery')):
-        lines = (root / f'reid_{name}.txt').read_text().splitlines()
+    files = {flag: str(root / f'reid_{name}.txt') for flag, name in (
+        ('train_list', 'train'), ('query', 'query'), ('gallery', 'gallery'))}
+    parts = open_reid('Market1501', lists=files)
+    for images, file in zip(parts, files.values()):
+        lines = Path(file).read_text().splitlines()
         assert len(images) == len(lines)
         assert images.paths[-1] == str(root / lines[-1].split()[0])
         assert [images.labels[-1], images.cameras[-1]] == [int(word) for word in lines[-1].split()[1:]]
-        check_images(images)
-    assert len(load_sop(str(root), 'train')) == 2781 and len(set(load_sop(str(root), 'train').labels)) == 41
+    assert open_reid('lists', lists=files, training=False)[0] is None
+    assert list(statistics(*open_reid('lists', lists=files, training=False))) == ['query', 'gallery']
+    train = open_images(str(root), 'train')
+    assert len(train) == 2781 and len(set(train.labels)) == 41
     with pytest.raises(InputError, match='camera'):
-        load_reid_lists(*[str(root / 'Ebay_train.txt')] * 3)
+        open_reid('lists', lists=dict.fromkeys(files, str(root / 'Ebay_train.txt')))
+    with pytest.raises(InputError, match='--gallery is missing'):
+        open_reid('lists', lists=dict(files, gallery=None))
 
 
 @pytest.mark.parametrize('name, folder, names', [
     ('DukeMTMC-reID', 'DukeMTMC-reID', ['0005_c2_f0046985.jpg', '0001_c8_f0000001.jpg']),
-    ('market1501', 'market1501', ['0002_c1s1_000451_03.jpg', '0000_c3s2_000001_01.jpg', '-1_c1s1_000401_03.jpg']),
-    ('market1501', '.', ['1501_c6s4_001877_01.jpg'])])
+    ('Market1501', 'market1501', ['0002_c1s1_000451_03.jpg', '0000_c3s2_000001_01.jpg', '-1_c1s1_000401_03.jpg']),
+    ('Market1501', '.', ['1501_c6s4_001877_01.jpg'])])
 def test_reid_folders(tmp_path, name, folder, names):
     for split in ('bounding_box_train', 'query', 'bounding_box_test'):
         for file in names:
             write(tmp_path / folder / split / file, '')
         write(tmp_path / folder / split / 'Thumbs.db', '')
-    train, query, gallery = load_reid(name, str(tmp_path))
+    train, query, gallery = open_reid(name, str(tmp_path))
     expected = sorted(file for file in names if not file.startswith('-1'))
     for images in (train, query, gallery):
         assert [Path(path).name for path in images.paths] == expected
         assert images.labels.tolist() == [int(file[:4]) for file in expected]
         assert images.cameras.tolist() == [int(file[6]) for file in expected]
-    statistics = reid_statistics(train, query, gallery)
-    assert statistics['query'] == (len(expected),) * 3 and set(statistics) == set(EXPECTED[name.lower()])
+    found, dataset = statistics(train, query, gallery), reid_dataset(name)
+    assert found['query'] == (len(expected),) * 3 and set(found) == set(dataset.expected)
+    assert statistics_lines(dataset, found)[1] == (
+        'query   {:6} identities {:6} images {:3} cameras (published: {}, {}, {})'.format(
+            *found['query'], *dataset.expected['query']))
+    assert all(line.endswith('(as published)') for line in statistics_lines(dataset, dataset.expected))
+    assert 'published' not in statistics_lines(reid_dataset('lists'), found)[0]
+    for line in statistics_lines(dataset, dataset.expected):
+        assert ''.join(line.split()[1:7:2]) in ''.join(dataset.__doc__.split())
     write(tmp_path / folder / 'query' / 'holiday.jpg', '')
     with pytest.raises(InputError, match='holiday.jpg'):
-        load_reid(name, str(tmp_path))
+        open_reid(name, str(tmp_path))
 
 
 def test_reid_absent(tmp_path):
+    with pytest.raises(InputError, match='DukeMTMC-reID, Market1501, lists'):
+        open_reid('CUHK03', str(tmp_path))
+    with pytest.raises(InputError, match='--data_path is missing'):
+        open_reid('Market1501')
     with pytest.raises(InputError, match='DukeMTMC-reID/bounding_box_train'):
-        load_reid('dukemtmc-reid', str(tmp_path))
+        open_reid('DukeMTMC-reID', str(tmp_path))
     (tmp_path / 'bounding_box_train').mkdir()
     with pytest.raises(InputError, match='holds no image'):
-        load_reid('dukemtmc-reid', str(tmp_path))
+        open_reid('DukeMTMC-reID', str(tmp_path))
     write(tmp_path / 'bounding_box_train/0001_c1_f1.jpg', '')
     with pytest.raises(InputError, match='query'):
-        load_reid('dukemtmc-reid', str(tmp_path))
+        open_reid('DukeMTMC-reID', str(tmp_path))

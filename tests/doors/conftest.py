@@ -1,8 +1,8 @@
 """Generated data for the doors, made once."""
 import pytest
 
-from src.datasets.dem_sample import make_dem_sample
-from src.datasets.image_sample import make_products
+from src.samples.dem_sample import make_dem_sample
+from src.samples.image_sample import make_products
 
 
 @pytest.fixture(scope='session')

@@ -175,26 +175,9 @@ def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_
         assert differences(launch.output / rank, dem_pair[0] / rank) == others
 
 
-FREEZE = '''
-from src.networks import create_network as create
-from src.systems import image_system
-
-
-def frozen(*args, **options):
-    network = create(*args, **options)
-    for _, cell in network.cells_and_names():
-        if hasattr(cell, 'use_batch_statistics'):
-            cell.use_batch_statistics = False
-    return network
-
-
-image_system.create_network = frozen
-'''
-
-
-def resnet_flags(batch_size):
+def resnet_flags(batch_size, *more):
     return ['--recipe=small', '--image_size=32', f'--batch_size={batch_size}', '--total_iter_num=3', '--num_workers=1',
-            '--save_checkpoint_epochs=1', '--lr=0.01']
+            '--save_checkpoint_epochs=1', '--lr=0.01', '--model=resnet18', '--set=backbone_options.width=8', *more]
 
 
 def test_resnet50(products, tmp_path):
@@ -208,14 +191,13 @@ def test_resnet50(products, tmp_path):
 
 def test_resnet50_with_frozen_batch_norm_is_one_process_with_twice_the_batch(products, tmp_path):
     project = copy_project(tmp_path)
-    door = project / 'train.py'
-    door.write_text(door.read_text().replace('\ndef main', FREEZE + '\n\ndef main'))
-    launch = Launch(project, 'run_distribute_train.sh', products, '-', 'softmax', *resnet_flags(6))
+    frozen = '--set=backbone_options.frozen_batch_norm=True'
+    launch = Launch(project, 'run_distribute_train.sh', products, '-', 'softmax', *resnet_flags(6, frozen))
     code, _, err = launch.end()
     assert code == 0, err
     assert_ranks_equal(launch.output)
-    subprocess.run([sys.executable, door, f'--dataset_path={products}', '--loss_name=softmax', '--device_target=CPU',
-                    f'--save_ckpt={tmp_path / "one"}', '--run_eval=True', *resnet_flags(12)], check=True,
+    subprocess.run([sys.executable, project / 'train.py', f'--dataset_path={products}', '--loss_name=softmax', '--device_target=CPU',
+                    f'--save_ckpt={tmp_path / "one"}', '--run_eval=True', *resnet_flags(12, frozen)], check=True,
                    stdout=subprocess.DEVNULL)
     assert 0 <= json.loads((tmp_path / 'one' / 'result.json').read_text())['recall']['1'] <= 1
     one, _ = parameters(tmp_path / 'one' / 'train.ckpt')

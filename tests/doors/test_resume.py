@@ -96,7 +96,7 @@ def test_refusals(dem, dem_data, tmp_path):
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         return errors
 
-    assert 'lr 1e-05, now it is 0.5' in refused('--resume', '--lr=0.5')
+    assert 'lr_max 1e-05, now it is 0.5' in refused('--resume', '--lr=0.5')
     assert 'batch_size 100, now it is 50' in refused('--resume', '--batch_size=50')
     assert 'total_iter_num 84, now it is 90' in refused('--resume', '--total_iter_num=90')
     assert '--checkpoint=train.ckpt: no training state' in refused(f'--checkpoint={folder}/train.ckpt')

@@ -158,6 +158,123 @@ def ctl(k, margin, center_weight):
     return oracle
 
 
+def baseline(margin):
+    def oracle(inputs, labels, mask, parameters):
+        features, neck = inputs
+        return (softmax(0.1)([neck], labels, mask, {'weight': parameters['classifier.weight']})
+                + batch_hard(margin)([features], labels, mask, {}))
+    return oracle
+
+
+def norm_softmax(temperature):
+    def oracle(inputs, labels, mask, parameters):
+        e, weight = unit(inputs[0]), unit(parameters['weight'])
+        return mean([row_cross_entropy(weight @ x / temperature, np.eye(len(weight))[y]) for x, y in zip(e, labels)])
+    return oracle
+
+
+def log_one_plus(exponents):
+    top = max([0.0, *exponents])
+    return top + math.log(math.exp(-top) + sum(math.exp(x - top) for x in exponents))
+
+
+def proxy_anchor(alpha, delta):
+    def oracle(inputs, labels, mask, parameters):
+        e, proxies = unit(inputs[0]), unit(parameters['proxies'])
+        pull, push = [], []
+        for p, proxy in enumerate(proxies):
+            own = [-alpha * (x @ proxy - delta) for x, y in zip(e, labels) if y == p]
+            if own:
+                pull.append(log_one_plus(own))
+            push.append(log_one_plus([alpha * (x @ proxy + delta) for x, y in zip(e, labels) if y != p]))
+        return mean(pull) + mean(push)
+    return oracle
+
+
+def cosines_by_anchor(inputs, labels):
+    """For each row: cosines to its positives, and to its negatives."""
+    e = unit(inputs[0])
+    for i in range(len(e)):
+        yield ([e[i] @ e[j] for j in range(len(e)) if j != i and labels[j] == labels[i]],
+               [e[i] @ e[j] for j in range(len(e)) if labels[j] != labels[i]])
+
+
+def multi_similarity(alpha, beta, base, eps):
+    def oracle(inputs, labels, mask, parameters):
+        rows = []
+        for positives, negatives in cosines_by_anchor(inputs, labels):
+            if not positives or not negatives:
+                rows.append(0.0)
+                continue
+            hard_positives = [s for s in positives if s < max(negatives) + eps]
+            hard_negatives = [s for s in negatives if s > min(positives) - eps]
+            rows.append(log_one_plus([-alpha * (s - base) for s in hard_positives]) / alpha
+                        + log_one_plus([beta * (s - base) for s in hard_negatives]) / beta)
+        return mean(rows)
+    return oracle
+
+
+def supcon(temperature):
+    def oracle(inputs, labels, mask, parameters):
+        rows = []
+        for positives, negatives in cosines_by_anchor(inputs, labels):
+            if positives:
+                logits = np.array(positives + negatives) / temperature
+                rows.append(mean([row_cross_entropy(logits, np.eye(len(logits))[p]) for p in range(len(positives))]))
+        return mean(rows)
+    return oracle
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def ranks(positives, negatives, temperature):
+    """Of each positive: the rank among all, and among the positives."""
+    for i, s in enumerate(positives):
+        before = sum(sigmoid((other - s) / temperature) for j, other in enumerate(positives) if j != i)
+        yield 1 + before + sum(sigmoid((other - s) / temperature) for other in negatives), 1 + before
+
+
+def smooth_ap(temperature):
+    def oracle(inputs, labels, mask, parameters):
+        return mean([1 - mean([own / rank for rank, own in ranks(positives, negatives, temperature)])
+                     for positives, negatives in cosines_by_anchor(inputs, labels) if positives])
+    return oracle
+
+
+def recall_at_k(temperature, ks):
+    def oracle(inputs, labels, mask, parameters):
+        rows = []
+        for positives, negatives in cosines_by_anchor(inputs, labels):
+            if positives:
+                found = [rank for rank, _ in ranks(positives, negatives, temperature)]
+                rows.append(1 - mean([sum(sigmoid(k - rank) for rank in found) / min(k, len(found)) for k in ks]))
+        return mean(rows)
+    return oracle
+
+
+def contrastive(anchors, anchor_labels, others, other_labels, margin):
+    """others: rows to compare with, each with the number of the anchor it is, or None."""
+    rows = []
+    for i, (a, y) in enumerate(zip(anchors, anchor_labels)):
+        rows.append(sum((1 - a @ b) if z == y else max(0.0, a @ b - margin)
+                        for (number, b), z in zip(others, other_labels) if number != i))
+    return mean(rows)
+
+
+def xbm_first_step(margin, factor=1.0):
+    """The memory holds the batch alone; half the gradient of the pairs is that of the anchors."""
+    def oracle(inputs, labels, mask, parameters):
+        e = unit(inputs[0])
+        return factor * contrastive(e, labels, list(enumerate(e)), labels, margin)
+    return oracle
+
+
+def mse(mapped, features):
+    return mean([(a - b) ** 2 for row, other in zip(mapped, features) for a, b in zip(row, other)])
+
+
 def finite_differences(function, arrays, step=1e-6):
     """Central differences of function(list of float64 arrays) -> float, one array like each of arrays."""
     arrays = [np.array(a, np.float64) for a in arrays]

@@ -1,4 +1,5 @@
 """Files written by the tests, whole and damaged, into networks and back."""
+import json
 import logging
 
 import mindspore as ms
@@ -7,23 +8,21 @@ import pytest
 from safetensors.numpy import save_file
 
 from src.errors import InputError
-from src.networks import create_network
-from src.networks.heads import EmbeddingNetwork, ReidNetwork
-from src.networks.resnet import ResNet
-from src.networks.weights import load_weights, read_weights
-from tests.networks.test_resnet import (
-    BLOCKS,
-    assert_close,
-    images_of,
-    numpy_resnet,
-    random_weights,
-    set_weights,
-    to_mindspore,
+from src.losses.arcmargin import ArcMarginLoss
+from src.losses.softmax import SoftmaxLoss
+from src.networks import create_image_network, create_network
+from src.networks.heads import ImageNetwork, NoHead
+from src.networks.weights import (
+    Weights,
+    classifier_of,
+    conventions,
+    load_classifier,
+    load_weights,
+    quiet_mindspore,
+    read_weights,
 )
-
-ms.set_device('CPU')
-
-SMALL = (1, 1, 1, 1)
+from tests.networks.networks_small import FEATURES, WIDTH, Small, SmallBasic, set_weights, small, small_weights
+from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet, random_weights, to_mindspore
 
 
 def small_dem():
@@ -36,8 +35,14 @@ def dem_values(seed=0):
     return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def save_ckpt(values, path):
-    ms.save_checkpoint([{'name': name, 'data': ms.Tensor(value)} for name, value in values.items()], str(path))
+def published():
+    """Of the small backbone, by the names of MindSpore's model zoo."""
+    return {to_mindspore(name): value for name, value in small_weights().items()}
+
+
+def save_ckpt(values, path, **options):
+    parameters = [{'name': name, 'data': ms.Tensor(value)} for name, value in values.items()]
+    ms.save_checkpoint(parameters, str(path), **options)
     return path
 
 
@@ -71,7 +76,9 @@ def test_checkpoint_with_training_state(prefix, tmp_path):
     network = small_dem()
     report = load_weights(network, str(path))
     assert_holds(network, values)
-    assert report == {'loaded': sorted(values), 'dropped': sorted(state), 'untouched': []}
+    assert (report.loaded, report.dropped, report.untouched) == (sorted(values), sorted(state), [])
+    assert str(report) == ('4 parameters, ignored: beta1_power; global_step; learning_rate; loss.weight; 4 moment1; '
+                           '4 moment2; 4 moments')
 
 
 def test_real_training_checkpoint_of_mindspore(tmp_path):
@@ -83,7 +90,85 @@ def test_real_training_checkpoint_of_mindspore(tmp_path):
     other = small_dem()
     report = load_weights(other, tmp_path / 'a.ckpt')
     assert_holds(other, {p.name: p.asnumpy() for p in network.get_parameters()})
-    assert 'moment1.fc1.weight' in report['dropped']
+    assert 'moment1.fc1.weight' in report.dropped
+
+
+class Combine(ms.nn.Cell):
+    """The published structure of metric_learn: network and head without their names, and quadruplet's index."""
+
+    def __init__(self, classes, index):
+        super().__init__(auto_prefix=False)
+        self.features = ImageNetwork(Small(width=WIDTH), NoHead(FEATURES))
+        self.head = ms.nn.Dense(FEATURES, classes)
+        if index:
+            self.index_var = ms.Parameter(ms.Tensor(np.zeros(4, np.int32)), name='index_var', requires_grad=False)
+
+    def construct(self, images):
+        return self.head(self.features(images))
+
+
+@pytest.mark.parametrize('optimizer', [None, 'momentum', 'adam'])
+def test_published_checkpoints_of_metric_learn(optimizer, tmp_path):
+    network = Combine(5, index=optimizer == 'momentum')
+    set_weights(network, small_weights())
+    cell = network
+    params = network.trainable_params()
+    if optimizer:
+        kind = {'momentum': lambda: ms.nn.Momentum(params, 0.1, 0.9), 'adam': lambda: ms.nn.Adam(params)}[optimizer]
+        manager = ms.nn.FixedLossScaleUpdateCell(1024.0) if optimizer == 'adam' else ms.nn.DynamicLossScaleUpdateCell(
+            1024.0, 2, 1000)
+        cell = ms.nn.TrainOneStepWithLossScaleCell(ms.nn.WithLossCell(network, ms.nn.MSELoss()), kind(), manager)
+    ms.save_checkpoint(cell, str(tmp_path / 'a.ckpt'))
+    held = read_weights(tmp_path / 'a.ckpt').values
+    assert {'conv1.weight', 'weight', 'bias'} <= held.keys() and (optimizer is None or len(held) > 60)
+
+    weights = read_weights(tmp_path / 'a.ckpt')
+    for head in (small(), small('neck'), small('linear', {'embedding_size': 3})):
+        report = load_weights(head, weights, head.new_layers)
+        assert set(published()) == set(report.loaded)
+        assert sorted(report.untouched) == sorted(
+            p.name for p in head.get_parameters() if p.name.startswith(('neck.', 'embedding.')))
+        assert set(report.dropped) == held.keys() - set(published())
+        np.testing.assert_array_equal(head.backbone.conv1.weight.asnumpy(), small_weights()['conv1.weight'])
+    line = str(report)
+    assert 'starting fresh: embedding.bias, embedding.weight' in line
+    assert 'head bias, weight' in line and '\n' not in line
+    if optimizer == 'momentum':
+        assert '; index_var' in line and f'{len(params)} moments' in line and 'learning_rate' in line
+    if optimizer == 'adam':
+        assert f'{len(params)} moment1; {len(params)} moment2' in line
+
+    weight, bias = classifier_of(weights)
+    np.testing.assert_array_equal(weight, network.head.weight.asnumpy())
+    np.testing.assert_array_equal(bias, network.head.bias.asnumpy())
+    loss = SoftmaxLoss(5, FEATURES)
+    assert load_classifier(loss, weights)
+    np.testing.assert_array_equal(loss.weight.asnumpy(), weight)
+    np.testing.assert_array_equal(loss.bias.asnumpy(), bias)
+    loss.update_parameters_name('loss.')
+    assert load_classifier(loss, weights)
+    for other in (SoftmaxLoss(6, FEATURES), SoftmaxLoss(5, 3), SoftmaxLoss(5, FEATURES, has_bias=False),
+                  ArcMarginLoss(5, FEATURES), ms.nn.MSELoss()):
+        before = [p.asnumpy().copy() for p in other.get_parameters()]
+        assert not load_classifier(other, weights)
+        for p, value in zip(other.get_parameters(), before):
+            np.testing.assert_array_equal(p.asnumpy(), value)
+
+
+def test_classifiers():
+    weight, bias = np.arange(6, dtype=np.float32).reshape(3, 2), np.ones(3, np.float32)
+    assert classifier_of(Weights('a.ckpt', published())) is None
+    assert classifier_of(Weights('a.ckpt', {'end_point.weight': weight, 'end_point.bias': bias})) is None
+    own = classifier_of(Weights('a.ckpt', {'loss.weight': weight}))
+    np.testing.assert_array_equal(own[0], weight)
+    assert own[1] is None
+    arc = ArcMarginLoss(3, 2)
+    assert load_classifier(arc, Weights('a.ckpt', {'loss.weight': weight}))
+    np.testing.assert_array_equal(arc.weight.asnumpy(), weight)
+    # Paddle's are (in, out); the first is the embedding where there are two.
+    values = {'fc_0.w_0': np.ones((7, 2), np.float32), 'fc_0.b_0': bias, 'fc_1.w_0': weight.T, 'fc_1.b_0': bias}
+    np.testing.assert_array_equal(classifier_of(Weights('folder', values))[0], weight)
+    assert classifier_of(Weights('folder', {'weight_norm.w_0': weight}))[1] is None
 
 
 @pytest.mark.parametrize('suffix', ['.ckpt', '.safetensors'])
@@ -99,37 +184,40 @@ def test_every_difference_is_named(suffix, tmp_path):
     assert 'unknown to the network, 1: fc3.bias' in failure(small_dem(), path)
     save({**values, 'fc1.weight': np.ones((4, 3), np.float32)})
     assert 'fc1.weight (4, 3) instead of (3, 4)' in failure(small_dem(), path)
-    save({f'x{i}': values['fc1.bias'] for i in range(6)})
+    save({f'x{i:02}': values['fc1.bias'] for i in range(22)})
     message = failure(small_dem(), path)
     assert 'lacks 4: fc1.bias, fc1.weight, fc2.bias, fc2.weight' in message
-    assert '6: x0, x1, x2, x3 and 2 more' in message
+    assert '22: x00, x01, x02, x03, ' in message and 'x19 and 2 more' in message
 
 
-def test_ignored_names_stay_as_they_are(tmp_path):
-    path = save_ckpt({**dem_values(), 'fc2.weight': np.ones((9, 9), np.float32), 'extra.a': np.ones(1, np.float32)},
-                     tmp_path / 'a.ckpt')
+def test_new_layers_stay_where_the_file_has_none_and_are_loaded_where_it_has(tmp_path):
+    values = {**dem_values(), 'extra.a': np.ones(1, np.float32)}
+    old = {name: value for name, value in values.items() if not name.startswith('fc2.')}
+    path = save_ckpt(old, tmp_path / 'a.ckpt')
     network = small_dem()
     before = network.fc2.weight.asnumpy().copy()
-    report = load_weights(network, path, ignore=('fc2.weight', 'extra.'))
+    report = load_weights(network, path, ('fc2.', 'extra.'))
     np.testing.assert_array_equal(network.fc2.weight.asnumpy(), before)
-    np.testing.assert_array_equal(network.fc1.weight.asnumpy(), dem_values()['fc1.weight'])
-    assert report['untouched'] == ['fc2.weight'] and report['dropped'] == ['extra.a', 'fc2.weight']
+    np.testing.assert_array_equal(network.fc1.weight.asnumpy(), values['fc1.weight'])
+    assert (report.untouched, report.dropped) == (['fc2.bias', 'fc2.weight'], ['extra.a'])
+    whole = save_ckpt(values, tmp_path / 'b.ckpt')
+    assert load_weights(network, whole, ('fc2.', 'extra.')).untouched == []
+    np.testing.assert_array_equal(network.fc2.weight.asnumpy(), values['fc2.weight'])
+    assert 'unknown to the network, 1: extra.a' in failure(small_dem(), whole)
+    half = save_ckpt({name: value for name, value in values.items() if name != 'fc2.bias'}, tmp_path / 'c.ckpt')
+    assert 'lacks 1: fc2.bias' in failure(small_dem(), half, new_layers=('fc2.', 'extra.'))
 
 
-@pytest.mark.parametrize('suffix', ['.ckpt', '.safetensors', '.pth'])
+@pytest.mark.parametrize('suffix', ['.ckpt', '.safetensors'])
 def test_damaged_and_missing_files(suffix, tmp_path, capfd):
-    if suffix == '.pth':
-        pytest.importorskip('torch')
-    network = create_network('awa_att')
+    network = small_dem()
+    good = tmp_path / ('good' + suffix)
     if suffix == '.ckpt':
-        ms.save_checkpoint(network, str(tmp_path / 'good.ckpt'))
-    elif suffix == '.safetensors':
-        save_file({p.name: p.asnumpy() for p in network.get_parameters()}, str(tmp_path / 'good.safetensors'))
+        ms.save_checkpoint(network, str(good))
     else:
-        import torch
-        torch.save({p.name: torch.tensor(p.asnumpy()) for p in network.get_parameters()}, tmp_path / 'good.pth')
-    whole = (tmp_path / ('good' + suffix)).read_bytes()
-    load_weights(network, tmp_path / ('good' + suffix))
+        save_file({p.name: p.asnumpy() for p in network.get_parameters()}, str(good))
+    whole = good.read_bytes()
+    load_weights(network, good)
     rng = np.random.default_rng(0)
     damaged = {'empty': b'', 'text': b'hello\n' * 50, 'noise': rng.bytes(3000), 'half': whole[:len(whole) // 2],
                'almost': whole[:-10], 'head': whole[:20]}
@@ -145,72 +233,107 @@ def test_damaged_and_missing_files(suffix, tmp_path, capfd):
     assert logging.root.manager.disable == logging.NOTSET
 
 
+def test_a_checksum_is_compared(tmp_path):
+    path = save_ckpt(dem_values(), tmp_path / 'a.ckpt', crc_check=True)
+    load_weights(small_dem(), path)
+    content = bytearray(path.read_bytes())
+    content[content.index(dem_values()['fc1.weight'].tobytes()) + 2] ^= 1
+    path.write_bytes(content)
+    assert 'damaged' in failure(small_dem(), path)
+
+
+def test_the_callers_logging_level_stays():
+    before = logging.root.manager.disable
+    try:
+        logging.disable(logging.INFO)
+        with pytest.raises(KeyError), quiet_mindspore():
+            assert logging.root.manager.disable == logging.CRITICAL
+            raise KeyError
+        assert logging.root.manager.disable == logging.INFO
+    finally:
+        logging.disable(before)
+
+
 def test_unknown_kind_of_file(tmp_path):
     (tmp_path / 'a.h5').write_bytes(b'x')
-    assert '.ckpt, .safetensors, .pth' in failure(small_dem(), tmp_path / 'a.h5')
+    assert '.ckpt, .safetensors, .pth, .pdparams' in failure(small_dem(), tmp_path / 'a.h5')
 
 
-def test_torchvision_weights_give_torchvisions_output(tmp_path):
-    blocks = BLOCKS['resnet50']
-    weights = random_weights(blocks)
-    contents = {**weights, 'fc.weight': np.ones((1000, 2048), np.float32), 'fc.bias': np.ones(1000, np.float32)}
+@pytest.mark.parametrize('basic', [False, True])
+def test_torchvision_weights_give_torchvisions_output(basic, tmp_path):
+    backbone = SmallBasic if basic else Small
+    weights = random_weights(backbone.blocks, width=WIDTH, basic=basic)
+    contents = {**weights, 'fc.weight': np.ones((1000, FEATURES), np.float32), 'fc.bias': np.ones(1000, np.float32)}
     contents.update({name.replace('running_mean', 'num_batches_tracked'): np.array(3, np.int64)
                      for name in weights if name.endswith('running_mean')})
-    path = tmp_path / 'resnet50.safetensors'
+    path = tmp_path / 'resnet.safetensors'
     save_file(contents, str(path), metadata={'format': 'pt'})
-    network = create_network('resnet50', padding='symmetric', bn_eps=1e-5)
+    body = backbone(width=WIDTH, **conventions('resnet18' if basic else 'resnet50', read_weights(path)))
+    network = ImageNetwork(body, NoHead(body.out_channels))
     report = load_weights(network, path)
-    assert report['dropped'] == ['fc.bias', 'fc.weight'] and len(report['loaded']) == len(weights)
-    images = images_of(64, 96)
-    assert_close(network(ms.Tensor(images)).asnumpy(), numpy_resnet(weights, images, blocks, 'symmetric', 1e-5))
+    assert report.dropped == ['fc.bias', 'fc.weight'] and len(report.loaded) == len(weights)
+    images = images_of(32, 48)
+    expected = numpy_resnet(weights, images, backbone.blocks, 'symmetric', 1e-5)
+    assert_close(network(ms.Tensor(images)).asnumpy(), expected)
+    if not basic:
+        reid = small('neck')
+        assert 'lacks 4: neck.beta, neck.gamma, neck.moving_mean, neck.moving_variance' in failure(reid, path)
+        load_weights(reid, path, ('neck.',))
+        np.testing.assert_array_equal(reid.backbone.conv1.weight.asnumpy(), weights['conv1.weight'])
 
-    reid = create_network('resnet50_reid')
-    assert 'lacks 4: neck.beta, neck.gamma, neck.moving_mean, neck.moving_variance' in failure(reid, path)
-    load_weights(reid, path, ignore=('neck.',))
-    np.testing.assert_array_equal(reid.backbone.conv1.weight.asnumpy(), weights['conv1.weight'])
 
-
-def test_published_backbone_checkpoint_and_zoo_classifier(tmp_path):
-    weights = random_weights(SMALL)
-    published = {to_mindspore(name): value for name, value in weights.items()}
-    path = save_ckpt({**published, 'end_point.weight': np.ones((10, 2048), np.float32)}, tmp_path / 'a.ckpt')
-    network = ResNet(SMALL)
+def test_zoo_checkpoint_and_its_classifier(tmp_path):
+    path = save_ckpt({**published(), 'end_point.weight': np.ones((10, FEATURES), np.float32)}, tmp_path / 'a.ckpt')
+    network = small()
     report = load_weights(network, path)
-    assert report['dropped'] == ['end_point.weight']
-    assert_holds(network, published)
+    assert report.dropped == ['end_point.weight'] and str(report).endswith('ignored: end_point.weight')
+    assert_holds(network, published())
 
 
-@pytest.mark.parametrize('make', [lambda: EmbeddingNetwork(ResNet(SMALL), 8), lambda: ReidNetwork(ResNet(SMALL))])
-def test_head_and_backbone_share_one_checkpoint(make, tmp_path):
-    network = make()
-    set_weights(network, random_weights(SMALL))
+def test_weights_of_a_wrapped_network(tmp_path):
+    """As it is on Ascend."""
+    save_file(small_weights(), str(tmp_path / 'a.safetensors'))
+    network = small()
+    load_weights(ms.amp.auto_mixed_precision(network, 'O2'), tmp_path / 'a.safetensors')
+    np.testing.assert_array_equal(network.backbone.conv1.weight.asnumpy(), small_weights()['conv1.weight'])
+
+
+def test_conventions_go_with_the_weights(tmp_path):
+    symmetric, same = {'padding': 'symmetric', 'bn_eps': 1e-5}, {'padding': 'same', 'bn_eps': 1e-4}
+    for name, of_50 in (('a.ckpt', same), ('a.pth', symmetric), ('a.safetensors', symmetric), ('a.pdparams', symmetric),
+                        ('folder', symmetric)):
+        assert conventions('resnet50', Weights(name, {})) == of_50
+    assert conventions('resnet18', Weights('a.ckpt', {})) == {'padding': 'symmetric', 'bn_eps': 1e-4}
+    with pytest.raises(InputError, match='backbone=vgg'):
+        conventions('vgg', Weights('a.ckpt', {}))
+
+    def saved(**facts):
+        path = save_ckpt(published(), tmp_path / 'own.ckpt', append_dict={'facts': json.dumps(facts)})
+        weights = read_weights(path)
+        assert weights.facts == facts and 'facts' not in weights.values
+        return conventions('resnet50', weights)
+    assert saved(recipe={'backbone_options': {**symmetric, 'width': 8}}) == symmetric
+    assert saved(recipe={'network_options': {'padding': 'same', 'embedding_size': 8}}) == {'padding': 'same'}
+    assert saved(recipe={'backbone_options': same}, found={'conventions': symmetric}) == symmetric
+    assert saved(recipe={'backbone_options': {}}) == {}
+    given = conventions('resnet50', Weights('a.pth', {}))
+    given['padding'] = 'changed'
+    assert conventions('resnet50', Weights('a.pth', {})) == symmetric
+
+
+@pytest.mark.parametrize('head,options', [('linear', {'embedding_size': 8}), ('neck', None), ('embedding', None)])
+def test_head_and_backbone_share_one_checkpoint(head, options, tmp_path):
+    network = small(head, options)
+    set_weights(network, small_weights())
     ms.save_checkpoint(network, str(tmp_path / 'a.ckpt'))
-    other = make()
-    load_weights(other, tmp_path / 'a.ckpt')
+    other = small(head, options)
+    load_weights(other, tmp_path / 'a.ckpt', other.new_layers)
     assert_holds(other, {p.name: p.asnumpy() for p in network.get_parameters()})
-    backbone = ResNet(SMALL)
-    load_weights(backbone, tmp_path / 'a.ckpt', ignore=('embedding.', 'neck.'))
-    images = ms.Tensor(images_of(64, 64))
-    np.testing.assert_array_equal(backbone(images).asnumpy(), network.backbone(images).asnumpy())
-
-
-@pytest.mark.parametrize('kind', ['tensor', 'Parameter'])
-def test_pth_equals_safetensors(tmp_path, kind):
-    torch = pytest.importorskip('torch')
-    values = dem_values()
-    tensors = {name: torch.tensor(value) for name, value in values.items()}
-    if kind == 'Parameter':  # as in resnet50-19c8e357.pth
-        tensors = {name: torch.nn.Parameter(value) for name, value in tensors.items()}
-    torch.save(tensors, tmp_path / 'a.pth', _use_new_zipfile_serialization=kind == 'tensor')
-    network = small_dem()
-    load_weights(network, tmp_path / 'a.pth')
-    assert_holds(network, values)
-
-
-def test_pth_without_torch(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'torch', None)
-    (tmp_path / 'a.pth').write_bytes(b'x')
-    assert 'pip install torch' in failure(small_dem(), tmp_path / 'a.pth')
+    backbone = small()
+    assert 'unknown to the network' in failure(backbone, tmp_path / 'a.ckpt')
+    load_weights(backbone, tmp_path / 'a.ckpt', network.new_layers)
+    images = ms.Tensor(images_of(32, 32))
+    np.testing.assert_array_equal(backbone(images).asnumpy(), network.backbone(images).asnumpy().mean((2, 3)))
 
 
 def test_half_precision_file_becomes_the_networks_type(tmp_path):
@@ -220,4 +343,11 @@ def test_half_precision_file_becomes_the_networks_type(tmp_path):
     load_weights(network, tmp_path / 'a.safetensors')
     assert_holds(network, {name: value.astype(np.float32) for name, value in values.items()})
     assert network.fc1.weight.dtype == ms.float32
-    assert read_weights(tmp_path / 'a.safetensors')['fc1.weight'].dtype == np.float16
+    assert read_weights(tmp_path / 'a.safetensors').values['fc1.weight'].dtype == np.float16
+
+
+@pytest.mark.slow
+def test_weights_of_the_published_size(tmp_path):
+    network = create_image_network('resnet50')
+    ms.save_checkpoint(network, str(tmp_path / 'a.ckpt'))
+    assert len(load_weights(create_image_network('resnet50', 'neck'), tmp_path / 'a.ckpt', ('neck.',)).loaded) == 265

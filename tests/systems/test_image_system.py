@@ -2,85 +2,107 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from easydict import EasyDict
 from PIL import Image
 
-from src.config import COMMON, RECIPES, create_recipe
+from src.config import Recipe, entries_of
+from src.device import Process
 from src.errors import InputError
 from src.networks import create_network
-from src.set_parser import parse_args
-from src.systems import recipe_of
-from src.systems.image_system import MINDSPORE, TORCHVISION, ImageSystem, conventions
+from src.networks.weights import read_weights
+from src.set_parser import make_recipe, parse_args
 from src.systems.metric_learning import MetricLearning
-from src.training.distributed import Place
+from src.systems.trained import load_trained
+
+HERE = Process('CPU', 0, 0, 1)
+SMALL = ['--model=resnet18', '--set=backbone_options.width=8']
 
 
-def test_padding_goes_with_the_weights():
-    trained = {'network_options': {'padding': 'symmetric', 'bn_eps': 1e-4, 'embedding_size': 8}}
-    assert conventions('a.ckpt', trained) == {'padding': 'symmetric', 'bn_eps': 1e-4}
-    assert conventions('a.safetensors', {'network_options': {}}) == {}
-    assert conventions('resnet50-19c8e357.pth', None) == conventions('a.safetensors', None) == TORCHVISION
-    assert conventions('published.ckpt', None) == MINDSPORE
+def recipe(**changes):
+    return Recipe({**entries_of(('SOP', 'softmax', 'published')), 'loss_name': 'softmax', **changes})
 
 
-@pytest.mark.parametrize('name, padding', [('a.safetensors', 'symmetric'), ('a.ckpt', 'same')])
-def test_weights_of_others_are_evaluated_with_their_padding(tmp_path, name, padding):
-    path = tmp_path / name
-    kind = path.suffix[1:]
-    ms.save_checkpoint([{'name': 'x', 'data': ms.Tensor(np.zeros(3, np.float32))}], str(path), format=kind)
-    for door in ('eval', 'export', 'infer'):
-        used = recipe_of(path, parse_args(door, [f'--save_ckpt={path}']))
-        assert used.network_options.padding == padding
+@pytest.fixture(scope='module')
+def published(tmp_path_factory):
+    """A checkpoint of the published structure: backbone, bare head and the optimizer's state."""
+    path = tmp_path_factory.mktemp('weights') / 'softmax.ckpt'
+    network = create_network('resnet18', width=8)
+    extra = {'weight': np.ones((3, 64), np.float32), 'bias': np.arange(3, dtype=np.float32),
+             'moments.conv1.weight': np.zeros(3, np.float32), 'learning_rate': np.zeros(5, np.float32),
+             'index_var': np.zeros(2, np.float32)}
+    ms.save_checkpoint([{'name': p.name, 'data': p} for p in network.get_parameters()]
+                       + [{'name': name, 'data': ms.Tensor(value)} for name, value in extra.items()], str(path))
+    return path
 
 
-@pytest.mark.parametrize('flags, padding', [(['--model=ResNet50'], 'symmetric'), ([], 'same')])
-def test_training_starts_from_a_published_checkpoint_as_evaluation_uses_it(tmp_path, flags, padding):
-    class System(ImageSystem):
-        validations = ('none',)
-        new_layer = 'embedding.'
-
-    path = tmp_path / 'a.ckpt'
-    ms.save_checkpoint(create_network('resnet50'), str(path))
-    recipe = create_recipe(parse_args('train', ['--dataset_path=D', f'--pretrained_model={path}', *flags]))
-    system = System(recipe, Place('CPU', 0, 0, 1), True)
-    system._create_network(True)
-    evaluated = recipe_of(path, parse_args('eval', [f'--pretrained_model={path}', *flags]))
-    for name in ('padding', 'bn_eps'):
-        assert recipe.network_options[name] == evaluated.network_options[name]
-    assert recipe.network_options.padding == padding
+@pytest.mark.parametrize('more, padding', [([], 'same'), (['--recipe=paddle'], 'symmetric')])
+def test_a_ckpt_of_unknown_origin_is_used_as_the_recipe_says(published, more, padding, capsys):
+    trained = load_trained(parse_args('eval', [f'--save_ckpt={published}', *SMALL, *more]))
+    options = {**trained.recipe.backbone_options, **trained.found['conventions']}
+    assert options['padding'] == padding
+    said = capsys.readouterr().out
+    assert 'index_var' in said and said.count('\n') == 1
 
 
-def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(tmp_path, capsys, monkeypatch):
-    for i in range(6):
-        (tmp_path / 'test' / f'class_{i // 2}').mkdir(parents=True, exist_ok=True)
-        Image.new('RGB', (8, 8)).save(tmp_path / 'test' / f'class_{i // 2}' / f'{i}.png')
+def test_weights_of_torchvision_bring_their_padding(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    ms.save_checkpoint(create_network('resnet18', width=8), str(path), format='safetensors')
+    weights = read_weights(path)
+    found = MetricLearning.found_in_weights(recipe(backbone='resnet18'), weights)
+    assert found == {'conventions': {'padding': 'symmetric', 'bn_eps': 1e-5}}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ('train', 'test'):
+        for i in range(6):
+            folder = tmp_path / split / f'class_{i // 2}'
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f'{i}.png')
+    return tmp_path
+
+
+def test_training_starts_from_a_published_checkpoint_and_its_classifier(published, pictures, capsys):
+    used = make_recipe(parse_args('train', [f'--dataset_path={pictures}', f'--pretrained_model={published}', *SMALL,
+                                            '--recipe=small', '--batch_size=2', '--image_size=8']))[0]
+    system = MetricLearning(used, HERE)
+    system.prepare()
+    values = read_weights(published).values
+    mine = {p.name: p.asnumpy() for p in system.network.get_parameters()}
+    assert all((mine[name] == values[name]).all() for name in mine)
+    assert (system.loss.weight.asnumpy() == 1).all() and system.loss.bias.asnumpy().tolist() == [0, 1, 2]
+    said = capsys.readouterr().out
+    assert f'starting from {published}' in said and 'the classifier goes on' in said and 'index_var' in said
+    assert system.found == {'class_num': 3, 'conventions': {}}
+    batches = list(system.batches(0, 1))
+    assert len(batches) == system.steps_per_epoch - 1 and batches[0][0].shape == (2, 3, 8, 8)
+
+
+def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictures, capsys, monkeypatch):
     # Classes 0 and 2 find each other first, one image of class 1 does not.
     embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [-1, 0.3], [-1, 0], [-1, -0.1]], np.float32)
     monkeypatch.setattr(MetricLearning, 'embed', lambda self, images, show_progress=False: embeddings)
-    system = MetricLearning.__new__(MetricLearning)
-    system.recipe = EasyDict(dataset_path=str(tmp_path), subset='half', query=None, gallery=None, recall_k=[5, 1000],
-                             checkpoint='~/x.ckpt')
-    result = system.evaluate()
+    system = MetricLearning(recipe(dataset_path=str(pictures), recall_k=[5, 1000]), HERE)
+    result = system.evaluate('~/x.ckpt')
     assert list(result['recall']) == ['1', '5'] and result['recall']['5'] == 1
-    first = [max((j for j in range(6) if j != i), key=lambda j: embeddings[i] @ embeddings[j] / np.linalg.norm(
+    first = [max((j for j in range(6) if j != i), key=lambda j, i=i: embeddings[i] @ embeddings[j] / np.linalg.norm(
         embeddings[j])) for i in range(6)]
     truth = np.mean([first[i] // 2 == i // 2 for i in range(6)])
     assert 0 < truth < 1 and result['accuracy'] == pytest.approx(truth)
     assert f"result: {{'acc': {truth:.3f}}} ckpt=~/x.ckpt\n" in capsys.readouterr().out
 
 
-def test_errors_of_metric_learning_name_the_flag():
-    recipe = EasyDict(COMMON, **RECIPES['SOP', 'softmax', 'published'])
-    with pytest.raises(InputError, match='--dataset_path is missing'):
-        MetricLearning(EasyDict(recipe, dataset_path=None), Place('CPU', 0, 0, 1))
-    with pytest.raises(InputError, match='--validation=seen_images: choose one of seen_classes'):
-        MetricLearning(create_recipe(parse_args('train', ['--dataset_path=D', '--validation=seen_images'])),
-                       Place('CPU', 0, 0, 1))
-    system = MetricLearning.__new__(MetricLearning)
-    system.place, system.labels = Place('CPU', 0, 0, 1), np.repeat(np.arange(4), 3)
-    system.recipe = EasyDict(recipe, loss_name='npairs', batch_size=9, samples_each_class=3)
-    with pytest.raises(InputError, match='--samples_each_class=3: npairs compares 2 images a class'):
-        system._create_sampler()
-    system.recipe = EasyDict(recipe, query='/no/query.txt', gallery='/no/gallery.txt')
+@pytest.mark.parametrize('changes, message', [
+    ({'dataset_path': None}, '--dataset_path is missing'),
+    ({'validation': 'seen_images'}, '--validation=seen_images: choose one of seen_classes'),
+    ({'class_num': 7}, '--class_num=7: the training list has 3 classes'),
+    ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])
+def test_errors_of_metric_learning_name_the_flag(pictures, changes, message):
+    used = recipe(**{'dataset_path': str(pictures), 'backbone': 'resnet18', **changes})
+    with pytest.raises(InputError, match=message):
+        MetricLearning(used, HERE).prepare()
+
+
+def test_a_missing_query_is_named():
     with pytest.raises(InputError, match='--query=/no/query.txt: no such'):
-        system.evaluate()
+        MetricLearning(recipe(query='/no/query.txt', gallery='/no/gallery.txt'), HERE).evaluate('x')

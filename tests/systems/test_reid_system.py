@@ -10,26 +10,25 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from easydict import EasyDict
 from mindspore import Tensor, nn
 
 from src.accuracy import reid_metrics
-from src.config import COMMON, RECIPES, create_recipe
-from src.datasets.image_sample import make_reid
+from src.config import Recipe, entries_of
+from src.device import Process
 from src.errors import InputError
 from src.losses import create_loss
 from src.networks import create_network
-from src.set_parser import parse_args
-from src.systems.reid import Reid, load_data
-from src.training.checkpoint import read_checkpoint
-from src.training.distributed import Place
-from src.training.fit import schedule
-from src.training.optimizer import create_optimizer
-from src.training.train_step import TrainStep, WithLoss
+from src.samples.image_sample import make_reid
+from src.set_parser import make_recipe, parse_args, use_recipe
+from src.systems.reid import Reid
+from src.training.learning_rate import schedule
+from src.training.states import read_checkpoint
+from src.training.train_step import create_step
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Place('CPU', 0, 0, 1)
-TINY = ['--recipe=small', '--image_size=48,32', '--batch_size=8', '--samples_each_class=2', '--device_target=CPU']
+HERE = Process('CPU', 0, 0, 1)
+TINY = ['--recipe=small', '--image_size=48,32', '--batch_size=8', '--samples_each_class=2', '--device_target=CPU',
+        '--model=resnet18', '--set=backbone_options.width=8']
 
 ms.set_device('CPU')
 
@@ -65,19 +64,19 @@ class TwoWays(nn.Cell):
         return self.dense(x), 2 * self.dense(x)
 
 
-def flags(*more):
-    return create_recipe(parse_args('train', [*TINY, *more]))
+def system(*more):
+    return Reid(make_recipe(parse_args('train', [*TINY, *more]))[0], HERE)
 
 
-def tiny_step(recipe, **options):
+def tiny_step(name='ctl', entries=(), **options):
     network = TwoWays(4)
-    loss = create_loss('ctl', num_classes=3, embedding_size=4, num_instances=2, **options)
-    cell = WithLoss(network, loss, 1)
-    params = network.trainable_params() + loss.trainable_params()
-    optimizer = create_optimizer(recipe, params, np.full(5, 1e-3, np.float32), loss.center_weight)
-    return network, loss, TrainStep(cell, optimizer, recipe.loss_scale)
+    network.new_layers = ()
+    loss = create_loss(name, num_classes=3, embedding_size=4, num_instances=2, **options)
+    recipe = Recipe({**entries_of(('lists', 'ctl', 'small')), 'decay': 'weights', **dict(entries)})
+    return network, loss, create_step(network, loss, 1, recipe, np.full(5, 1e-3, np.float32), HERE)
 
 
+STOP = Tensor(0, ms.int32)
 BATCH = (Tensor(np.random.default_rng(0).standard_normal((6, 3)), ms.float32), Tensor([0, 0, 2, 2, 1, 1], ms.int32),
          Tensor([1, 1, 1, 1, 1, 0], ms.float32))
 
@@ -85,8 +84,8 @@ BATCH = (Tensor(np.random.default_rng(0).standard_normal((6, 3)), ms.float32), T
 @pytest.mark.parametrize('scale, weight, optimizer', [(1.0, 5e-4, 'adam'), (1024.0, 5e-4, 'momentum'),
                                                       (8.0, 0.3, 'adam')])
 def test_centres_move_by_plain_sgd_whatever_weight_scale_and_optimizer(scale, weight, optimizer):
-    recipe = EasyDict(COMMON, optimizer=optimizer, beta1=0.9, weight_decay=0.1, loss_scale=scale)
-    network, loss, step = tiny_step(recipe, center_weight=weight)
+    entries = dict(optimizer=optimizer, weight_decay=0.1, loss_scale=scale)
+    network, loss, step = tiny_step(entries=entries, center_weight=weight)
     images, labels, mask = (x.asnumpy() for x in BATCH)
     centers = loss.center.centers.asnumpy().astype(float)
     for _ in range(3):
@@ -95,15 +94,14 @@ def test_centres_move_by_plain_sgd_whatever_weight_scale_and_optimizer(scale, we
         for image, label, real in zip(images, labels, mask):
             if real:
                 moved[label] += 0.5 * 2 * (w @ image + b - centers[label]) / mask.sum()
-        step(*BATCH)
+        step(STOP, *BATCH)
         np.testing.assert_allclose(loss.center.centers.asnumpy(), moved, rtol=1e-4, atol=1e-5)
         assert np.abs(network.dense.weight.asnumpy() - w).max() > 1e-5
         centers = moved
 
 
 def test_baseline_is_classifier_and_triplet_and_has_no_centres():
-    options = RECIPES['Market1501', 'baseline', 'published']['loss_options']
-    network, loss, _ = tiny_step(EasyDict(COMMON), **options)
+    network, loss, _ = tiny_step('baseline')
     assert [p.name for p in loss.trainable_params()] == ['loss.classifier.weight']
     images, labels, mask = (x.asnumpy() for x in BATCH)
     features = images @ network.dense.weight.asnumpy().T + network.dense.bias.asnumpy()
@@ -120,36 +118,38 @@ def test_baseline_is_classifier_and_triplet_and_has_no_centres():
 
 
 def test_a_run_shorter_than_its_warm_up_is_the_beginning_of_the_whole_one():
-    whole = EasyDict(COMMON, **RECIPES['DukeMTMC-reID', 'ctl', 'published'])
-    lr = schedule(whole, 5)
+    whole = entries_of(('lists', 'ctl', 'published'))
+    lr = schedule(Recipe(whole), 5)
     assert len(lr) == 600
-    np.testing.assert_allclose(lr[[0, 49, 50, 199, 200, 349, 350, 599]],
-                               [7e-6, 3.5e-4, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6], rtol=1e-5)
-    np.testing.assert_array_equal(schedule(EasyDict(whole, epoch_size=2), 5), lr[:10])
+    # The published warm-up has one value an epoch, (epoch + 1) / 10 of the highest.
+    np.testing.assert_allclose(lr[[0, 4, 5, 49, 50, 199, 200, 349, 350, 599]],
+                               [3.5e-5, 3.5e-5, 7e-5, 3.5e-4, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6], rtol=1e-5)
+    np.testing.assert_array_equal(schedule(Recipe({**whole, 'epoch_size': 2}), 5), lr[:10])
 
 
 def test_batches_statistics_and_the_start_from_a_backbone(lists, tmp_path, capfd):
     ms.set_seed(3)
-    backbone = create_network('resnet50', padding='symmetric', bn_eps=1e-5)
+    backbone = create_network('resnet18', width=8, padding='symmetric', bn_eps=1e-5)
     path = tmp_path / 'backbone.safetensors'
     ms.save_checkpoint(backbone, str(path), format='safetensors')
-    system = Reid(flags(*lists, f'--pretrained={path}'), HERE)
+    mine = system(*lists, f'--pretrained={path}')
+    mine.prepare()
     out = capfd.readouterr().out
     trained = re.search(r'train +(\d+) identities +(\d+) images', out)
     images = [line.rsplit(None, 2) for line in Path(lists[0].split('=')[1]).read_text().splitlines()]
     assert [int(x) for x in trained.groups()] == [len({label for _, label, _ in images}), len(images)]
     assert 'published' not in out
-    assert 'starting from' in out and 'the neck starts fresh' in out
-    mine = {p.name: p.asnumpy() for p in system.network.get_parameters()}
+    assert 'starting from' in out and 'starting fresh: ' in out and 'neck' in out
+    values = {p.name: p.asnumpy() for p in mine.network.get_parameters()}
     for p in backbone.get_parameters():
-        np.testing.assert_array_equal(mine[p.name], p.asnumpy())
-    assert not mine['neck.beta'].any() and (mine['neck.gamma'] == 1).all()
-    assert not system.network.neck.beta.requires_grad
+        np.testing.assert_array_equal(values[p.name], p.asnumpy())
+    assert not values['neck.beta'].any() and (values['neck.gamma'] == 1).all()
+    assert 'neck.beta' not in [p.name for p in mine.network.trainable_params()]
 
-    single = len(np.unique(system.labels)) - 1
-    seen, epochs = 0, [list(system.train_dataset(e, 0).create_tuple_iterator(output_numpy=True)) for e in range(4)]
+    single = len(np.unique(mine.labels)) - 1
+    seen, epochs = 0, [[[c.asnumpy() for c in columns] for columns in mine.batches(e, 0)] for e in range(4)]
     for batches in epochs:
-        assert len(batches) == system.steps_per_epoch
+        assert len(batches) == mine.steps_per_epoch
         for image, label, mask in batches:
             assert image.shape == (8, 3, 48, 32) and image.dtype == np.float32
             label, mask = label.reshape(4, 2), mask.reshape(4, 2)
@@ -157,7 +157,7 @@ def test_batches_statistics_and_the_start_from_a_backbone(lists, tmp_path, capfd
             np.testing.assert_array_equal(mask[:, 1] == 0, label[:, 0] == single)
             seen += int((label[:, 0] == single).sum())
     assert seen
-    skipped = list(system.train_dataset(1, 1).create_tuple_iterator(output_numpy=True))
+    skipped = [[c.asnumpy() for c in columns] for columns in mine.batches(1, 1)]
     for given, expected in zip(skipped, epochs[1][1:]):
         for a, b in zip(given, expected):
             np.testing.assert_array_equal(a, b)
@@ -167,28 +167,27 @@ def test_batches_statistics_and_the_start_from_a_backbone(lists, tmp_path, capfd
     (['--dataset=Market1501'], '--data_path is missing'),
     (['--dataset=lists'], '--train_list is missing'),
     (['--dataset=Market1501', '--data_path=.', '--validation=seen_classes'], '--validation=seen_classes'),
-    (['--dataset=Market1501', '--loss_name=npairs'], '--loss_name=npairs: for Market1501 there are ctl, baseline'),
-    (['--dataset=Market1501', '--model=resnet101'], '--model: is for metric learning'),
+    (['--dataset=Market1501', '--recipe=paddle'], '--recipe=paddle: for Market1501 ctl there are published, small'),
     (['--dataset=Market1501', '--embedding_size=3'], '--embedding_size: is for metric learning'),
     (['--dataset=Market1501', '--image_size=3,4,5'], '--image_size'),
 ])
 def test_bad_flags_are_named(given, message):
     with pytest.raises(InputError, match=re.escape(message)) as raised:
-        Reid(flags(*given), HERE)
+        system(*given).prepare()
     assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_query_list_alone_is_not_enough(lists):
     with pytest.raises(InputError, match='--gallery is missing'):
-        Reid(flags(*lists[:2]), HERE)
+        system(*lists[:2]).prepare()
 
 
 def test_lists_go_before_the_data_a_checkpoint_was_trained_on(lists):
-    saved = {**COMMON, **RECIPES['Market1501', 'ctl', 'small']}
-    recipe = create_recipe(parse_args('eval', lists[1:]), saved)
-    train, query, gallery = load_data(recipe, training=False)
-    assert train is None
-    for images, flag in ((query, lists[1]), (gallery, lists[2])):
+    saved = {**entries_of(('lists', 'ctl', 'small')), 'dataset': 'Market1501', 'loss_name': 'ctl'}
+    mine = Reid(use_recipe(parse_args('eval', lists[1:]), saved), HERE)
+    mine._open(False)
+    assert mine.images is None
+    for images, flag in ((mine.query, lists[1]), (mine.gallery, lists[2])):
         lines = [line.rsplit(None, 2) for line in Path(flag.split('=')[1]).read_text().splitlines()]
         assert images.paths == [path for path, _, _ in lines]
         assert images.labels.tolist() == [int(label) for _, label, _ in lines]
@@ -203,8 +202,8 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
         (tmp_path / Path(path).name).write_text(''.join(f'{row} 1\n' for row in rows))
         one_camera.append(f'{flag}={tmp_path / Path(path).name}')
     with pytest.raises(InputError, match='none has a gallery image of its person from another camera'):
-        Reid(flags(*one_camera), HERE)
-    Reid(flags(*one_camera, '--run_eval=False'), HERE)
+        system(*one_camera).prepare()
+    system(*one_camera, '--run_eval=False').prepare()
 
 
 def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path):
@@ -314,4 +313,4 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     model = onnxruntime.InferenceSession(str(project / 'm.onnx'), providers=['CPUExecutionProvider'])
     assert [(put.name, put.shape[1:]) for put in model.get_inputs()] == [('input_0', [3, 48, 32])]
-    assert [(put.name, put.shape[1:]) for put in model.get_outputs()] == [('embedding', [2048])]
+    assert [(put.name, put.shape[1:]) for put in model.get_outputs()] == [('embedding', [64])]

@@ -5,6 +5,7 @@ import pytest
 from mindspore import Tensor, amp, ops
 
 from src.losses import LOSSES, create_loss, loss_class
+from src.networks.heads import ImageNetwork, NoHead
 from src.networks.resnet import ResNet
 from src.training.train_step import FIRST_SCALE
 
@@ -13,12 +14,17 @@ OPTIONS = {'num_classes': CLASSES, 'embedding_size': WIDTH, 'num_instances': 4, 
 IMAGES = [name for name in LOSSES if name not in ('mse', 'prototype_softmax')]
 
 
+class SmallResNet(ResNet):
+    blocks = (1, 1, 1, 1)
+
+
 def gradients(name, scale):
     """Of all weights, divided by `scale` again; scale 1: a network in float32."""
     ms.set_seed(1)
     np.random.seed(1)
     kind = loss_class(name)
-    network, loss = ResNet((1, 1, 1, 1)), create_loss(name, **{need: OPTIONS[need] for need in kind.needs})
+    network = ImageNetwork(SmallResNet(), NoHead(WIDTH))
+    loss = create_loss(name, **{need: OPTIONS[need] for need in kind.needs})
     rng = np.random.default_rng(2)
     for parameter in [*network.trainable_params(), *loss.get_parameters()]:
         if parameter.ndim > 1 and parameter.dtype == ms.float32:

@@ -1,0 +1,193 @@
+"""Open-set search: the similarity from which a nearest neighbour counts as a match, and what that finds and loses.
+
+Event. A query whose class is not in the gallery is searched; its nearest image reaches the threshold: a false match
+(false positive identification). The false-match rate is the share of such queries. It is measured leave-one-class-out: every
+image is a query, against all images of the other classes. The rate of random pairs of classes is far smaller: the
+nearest of many reaches the threshold more often than any one.
+
+Sampling unit. Images of a class resemble each other, two similar classes are false matches of each other, and one
+class may be the false match of many. So queries are no independent samples: classes are, and a false match belongs to two
+of them. The number of queries is divided by the design effect of such dyads (Aronow, Samii, Assenova, "Cluster-robust
+variance estimation for dyadic data", Political Analysis 2015): the sum, over pairs of false matches with a class in common,
+over their number: 1 if no two have, m if they come in groups of m.
+
+Bound. With n effective queries of which x are false matches, and as many of other classes of the same kind to come, each of all
+false matches is as likely among the first as among the second. If there were k more among the second, x or fewer of
+2x + k = N would be among the first with probability P(Bin(N, 1/2) <= x) = I_1/2(k, x + 1) at N = x + k (the incomplete beta
+function; for x = 0, 2^-k). The threshold is the lowest at which k = n times the wanted rate gives at most
+1 - confidence. So the bound holds for the rate seen in another sample of the same size, gallery included, which is more than
+the Clopper-Pearson bound of the rate of the population; 1 % at 95 % takes 433 effective queries (Clopper-Pearson: 299).
+
+Not covered: classes of another kind than those measured; see `searched` for larger galleries.
+"""
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from src.accuracy.arrays import Search, as_embeddings, as_labels, block_rows, groups, slices
+from src.errors import InputError
+
+FEW = 12        # false matches from which the smallest design effect is found
+LOOK_AHEAD = 4  # times as many false matches as accepted are looked at: a rate too high would show their groups
+
+
+class Threshold(NamedTuple):
+    """A similarity and what it was measured on; shares in 0..1, all but similarity of the calibration's queries.
+
+    similarity: cosine; a nearest neighbour below it is `unknown`.
+    false_match_rate, confidence: as wanted. measured: share of false matches seen; bound: what their share
+        is at most, with `confidence`, in another sample of the size. false_matches: their number.
+    queries, classes, effective: images, classes, and queries over the design effect.
+    searched: images in the gallery for which it holds.
+    found: share of the queries with another image of their class whose nearest image is of it and reaches the
+        similarity (detection and identification rate at rank 1); lost: of it and below; the rest is wrong without any
+        threshold.
+    """
+    similarity: float
+    false_match_rate: float
+    confidence: float
+    measured: float
+    bound: float
+    false_matches: int
+    queries: int
+    classes: int
+    effective: float
+    searched: int
+    found: float
+    lost: float
+
+
+class OpenSet:
+    """Every image searched among the others, with and without its own class.
+
+    Attributes:
+        same (N,) float32: similarity to the nearest other image of its class; -inf for the only one of a class.
+        different (N,) float32: similarity to the nearest image of another class.
+        labels, mistaken_for (N,): its class and that of its nearest image of another class.
+        classes: their number. searched: images of other classes in a search, the mean over the images.
+
+    Memory: that of `recall_at_k` with a gallery.
+
+    Args:
+        embeddings: (N, D), any float type, of classes that training never saw; compared by cosine.
+        labels: (N,).
+
+    Raises:
+        InputError: NaN or Inf, lengths that differ, fewer than two classes.
+    """
+
+    def __init__(self, embeddings, labels):
+        embeddings = as_embeddings('embeddings', embeddings)
+        self.labels = as_labels('labels', labels, len(embeddings))
+        members = groups(self.labels)
+        self.classes = len(members)
+        if self.classes < 2:
+            raise InputError('labels: open-set search needs images of at least two classes')
+        self.searched = round(float(np.mean([len(embeddings) - len(members[label]) for label in self.labels.tolist()])))
+        self.same, self.different = np.empty((2, len(embeddings)), np.float32)
+        nearest = np.empty(len(embeddings), np.int64)
+        search = Search(embeddings, embeddings, names=('embeddings', 'embeddings'))
+        for rows in slices(len(embeddings), block_rows(len(embeddings))):
+            scores = search.scores(rows)
+            for i, row in zip(range(rows.start, rows.stop), scores):
+                own = members[self.labels[i].item()]
+                row[i] = -np.inf
+                self.same[i] = row[own].max()
+                row[own] = -np.inf
+            nearest[rows] = scores.argmax(axis=1)
+            self.different[rows] = scores.max(axis=1)
+        self.mistaken_for = self.labels[nearest]
+
+    def threshold(self, false_match_rate, confidence=0.95, searched=None):
+        """The `Threshold` of a wanted false-match rate, see the module.
+
+        Args:
+            false_match_rate: in 0..1, both excluded.
+            confidence: of the bound, likewise.
+            searched: images in the gallery it is meant for, where that is larger than the one measured: the rate is
+                divided by the ratio, as a gallery r times as large has at most r times the false matches.
+
+        Raises:
+            InputError: too few images or classes for that rate, or a value out of range.
+        """
+        for name, value in (('false_match_rate', false_match_rate), ('confidence', confidence)):
+            if not 0 < value < 1:
+                raise InputError(f'{name}: {value} is not between 0 and 1')
+        from scipy.special import betainc
+        count = len(self.labels)
+        ratio = max(1.0, (searched or 0) / self.searched)
+        wanted = false_match_rate / ratio * count
+        order = np.argsort(-self.different, kind='stable')
+        accepted = np.arange(int(wanted) + 1)
+        looked = np.minimum(np.maximum(FEW, LOOK_AHEAD * accepted), count)
+        effects = self._design_effects(order[:looked[-1]])[looked - 1]
+        too_many = betainc(wanted / effects, accepted / effects + 1, 0.5) > 1 - confidence
+        if too_many[0]:
+            needed = np.ceil(-np.log2(1 - confidence) * effects[0] / wanted * count)
+            raise InputError(f'false_match_rate: {false_match_rate:g} with a confidence of {confidence:g} takes about '
+                             f'{needed:.0f} images of classes like these {self.classes} and there are {count}; '
+                             'give more, or choose a higher rate')
+        place = np.argmax(too_many) - 1 if too_many.any() else len(accepted) - 1
+        similarity = np.nextafter(self.different[order[min(place, count - 1)]], np.float32(np.inf))
+        false_matches = int(np.count_nonzero(self.different >= similarity))
+        bound = ratio * effects[place] / count * _further(betainc, false_matches / effects[place], confidence)
+        found, lost = self._found(similarity)
+        return Threshold(float(similarity), float(false_match_rate), float(confidence), false_matches / count,
+                         min(1.0, float(bound)),
+                         false_matches, count, self.classes, float(count / effects[place]),
+                         max(self.searched, searched or 0), found, lost)
+
+    def _found(self, similarity):
+        answerable = np.isfinite(self.same)
+        if not answerable.any():
+            return 0.0, 0.0
+        right = self.same[answerable] > self.different[answerable]
+        reached = self.same[answerable] >= similarity
+        return float(np.mean(right & reached)), float(np.mean(right & ~reached))
+
+    def identification_rate(self, false_match_rate):
+        """(detection and identification rate at rank 1, similarity) where the measured share of false matches is at
+        most `false_match_rate`: the figure of papers, without a bound."""
+        if not 0 <= false_match_rate < 1:
+            raise InputError(f'false_match_rate: {false_match_rate} is not between 0 and 1')
+        place = int(false_match_rate * len(self.labels))
+        similarity = np.nextafter(-np.partition(-self.different, place)[place], np.float32(np.inf))
+        return self._found(similarity)[0], float(similarity)
+
+    def curve(self, points=200):
+        """The detection curve: (similarities, false-match rates, found), each (P,) float, by rising rate, at most `points`.
+        """
+        ordered = -np.sort(-self.different)
+        places = np.unique(np.geomspace(1, len(ordered), points).astype(int)) - 1
+        return ordered[places], (places + 1) / len(ordered), np.array([self._found(s)[0] for s in ordered[places]])
+
+    def _design_effects(self, order):
+        """(len(order),) design effect of the first, the first two, ... false matches, never falling."""
+        per_class, per_dyad = Counter(), Counter()
+        in_common, effects = 0, []
+        for number, (one, other) in enumerate(zip(self.labels[order].tolist(), self.mistaken_for[order].tolist()), 1):
+            dyad = frozenset((one, other))
+            # ordered pairs of false matches with a class in common; those with both in common count once
+            in_common += 1 + 2 * (per_class[one] + per_class[other] - per_dyad[dyad])
+            per_class[one] += 1
+            per_class[other] += 1
+            per_dyad[dyad] += 1
+            effects.append(in_common / number)
+        return np.maximum.accumulate(effects)
+
+
+def _further(betainc, seen, confidence):
+    """The k at which P(Bin(seen + k, 1/2) <= seen) = I_1/2(k, seen + 1) falls to 1 - confidence, by bisection."""
+    low, high = 0.0, 1.0
+    while betainc(high, seen + 1, 0.5) > 1 - confidence:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if betainc(middle, seen + 1, 0.5) > 1 - confidence else (low, middle)
+    return high
+
+
+def find_threshold(embeddings, labels, false_match_rate, confidence=0.95, searched=None):
+    """`OpenSet(embeddings, labels).threshold(...)`."""
+    return OpenSet(embeddings, labels).threshold(false_match_rate, confidence, searched)

@@ -1,0 +1,411 @@
+"""Images on disk -> batches for the network.
+
+What is random (where to crop, whether to flip) is drawn in numpy from (seed, position of the image in the epoch), not by
+MindSpore's random operators: those take their seed from a global when the iterator is made, and give other
+pictures with another number of workers. So an epoch is the same to the last bit whatever the number of
+workers and however often it is read, and skipping steps reads nothing.
+"""
+import contextlib
+import glob
+import io
+import math
+import os
+from multiprocessing import cpu_count
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import mindspore.dataset as ds
+import mindspore.dataset.vision as vision
+import numpy as np
+from PIL import Image
+
+from src.datasets.image_list import ImageList
+from src.errors import InputError
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+# The same for pixels of 0..255, to broadcast over (B, 3, H, W).
+PIXEL_MEAN = np.array([255 * value for value in MEAN], np.float32).reshape(3, 1, 1)
+PIXEL_STD = np.array([255 * value for value in STD], np.float32).reshape(3, 1, 1)
+# erased pixels: the mean colour, 0 after normalisation up to rounding
+MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BICUBIC}
+PAD = 10
+# batches made ahead of the network; MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224
+PREFETCH = 4
+Size = Union[int, Sequence[int]]
+
+
+def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, mask: Optional[np.ndarray] = None, *,
+                  transform: str = 'random_resized_crop', image_size: Size = 224, seed: int = 0, flip: float = 0.5,
+                  augmentation: Optional[Dict[str, Dict[str, Any]]] = None, interpolation: str = 'bilinear',
+                  bgr: bool = False, as_uint8: bool = False, num_workers: int = 2, skip: int = 0, rank: int = 0,
+                  size: int = 1) -> ds.Dataset:
+    """One epoch of training batches as a mindspore.dataset.
+
+    Args:
+        images: what the indices point into.
+        labels: (N,) ids 0..C-1.
+        indices, mask: int (steps, B) and float32 (steps, B) or None, from a sampler.
+        transform: a name of TRAIN_TRANSFORMS.
+        image_size: S or (H, W).
+        seed: of this epoch; the caller derives it from the run's seed and the epoch.
+        flip: probability of a horizontal flip.
+        augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of image_size.
+        interpolation: 'bilinear' or 'bicubic', of crops and resizing.
+        bgr: channels in the order blue, green, red, still through the RGB statistics.
+        as_uint8: leave pixels as they are, for a device that normalises (see `normalise`): a quarter of the bytes.
+        num_workers: clamped to the machine's cores.
+        skip: leave out this many first batches, 0 <= skip < steps; the rest is what the whole epoch would have given.
+        rank, size: of the sampler; the chance of an image hangs on its position in the epoch of all ranks, so that they
+            augment as one process with size times the batch does.
+
+    Returns:
+        Columns image, float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation, or uint8;
+        label int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError from the
+        iterator; take batches from it within `reading`.
+
+    Raises:
+        InputError: an unknown transform, augmentation or interpolation.
+        ValueError: skip out of range.
+    """
+    steps, batch_size = np.shape(indices)
+    if not 0 <= skip < steps:
+        raise ValueError(f'cannot skip {skip} of {steps} batches')
+    build = _known('train_transform', transform, TRAIN_TRANSFORMS)
+    before, cut, after = build(_height_width(image_size), flip, _resizing(interpolation))
+    augment = _augmenting(augmentation or {}, seed)
+    workers = clamp_workers(num_workers)
+    columns = ['image', 'label'] + ([] if mask is None else ['mask'])
+    positions = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
+
+    def cut_one(image, position):
+        image = cut(image, np.random.default_rng((seed, int(position))))
+        return image if after else augment(image, position)
+
+    rows = [np.asarray(column).reshape(-1)[skip * batch_size:] for column in (
+        indices, np.asarray(labels, np.int32)[np.asarray(indices)],
+        *([] if mask is None else [np.asarray(mask, np.float32)]), positions)]
+    # what comes first needs no step of its own
+    source = _Source(images.paths, *rows, prepare=None if before else cut_one)
+    dataset = _generate(source, columns + ['position'], workers)
+    if before:
+        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one)
+    if after:
+        dataset = dataset.map(after, 'image', num_parallel_workers=workers)
+        if augmentation:
+            dataset = _map_in_python(dataset, augment)
+    dataset = dataset.map(_to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
+    return _batch(dataset.project(columns), batch_size)
+
+
+def eval_dataset(images: ImageList, *, batch_size: int, transform: str = 'resize', image_size: Size = 224,
+                 interpolation: str = 'bilinear', bgr: bool = False, as_uint8: bool = False,
+                 num_workers: int = 2) -> ds.Dataset:
+    """Every image of the list exactly once, in its order, without augmentation; the last batch may be short.
+
+    transform: a name of EVAL_TRANSFORMS. Other arguments, errors and the column image (B, 3, H, W) as for
+    train_dataset.
+    """
+    build = _known('eval_transform', transform, EVAL_TRANSFORMS)
+    resize = build(_height_width(image_size), _resizing(interpolation))
+    workers = clamp_workers(num_workers)
+    dataset = _generate(_Source(images.paths, np.arange(len(images))), ['image'], workers)
+    dataset = dataset.map(resize + _to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
+    return _batch(dataset, batch_size)
+
+
+def normalise(images):
+    """Pixels (B, 3, H, W) of 0..255, a float32 array or Tensor, -> what the datasets give without as_uint8."""
+    mean, deviation = (type(images)(statistic) if not isinstance(images, np.ndarray) else statistic
+                       for statistic in (PIXEL_MEAN, PIXEL_STD))
+    return (images - mean) / deviation
+
+
+def clamp_workers(num_workers: int) -> int:
+    """At least one, at most the machine's cores, above which MindSpore raises."""
+    return max(1, min(num_workers, cpu_count()))
+
+
+class reading:  # named like the block that it opens
+    """Around next(iterator) of a dataset of `images`: its RuntimeError becomes an InputError when an image is to blame.
+
+    Around nothing else: an error of the network or the device must stay what it is. One may serve many blocks.
+
+    MindSpore says that an image cannot be read but not which; the images are then read again one by one (some
+    hundreds a second) until the first that cannot. A RuntimeError of another cause passes unchanged.
+    """
+
+    def __init__(self, images: ImageList):
+        self.images = images
+        self.before = _decoder_dumps()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None or not issubclass(kind, RuntimeError):
+            return
+        broken = find_broken_image(self.images)
+        for dump in _decoder_dumps() - self.before:
+            with contextlib.suppress(OSError):  # another rank may have been here first
+                os.remove(dump)
+        if broken is not None:
+            raise InputError(broken) from error
+
+
+def find_broken_image(images: ImageList) -> Optional[str]:
+    """One line that names the first image that is missing or cannot be decoded, or None when all can."""
+    for path in images.paths:
+        if not os.path.isfile(path):
+            return f'{path}: no such image; restore it or remove it from the list'
+    for path in images.paths:
+        try:
+            decode(np.fromfile(path, np.uint8))
+        except OSError as error:
+            return f'{path}: cannot be read: {error.strerror}'
+        except RuntimeError:
+            return f'{path}: is no image that can be decoded; repair it or remove it from the list'
+    return None
+
+
+def _decoder_dumps():
+    """The copies of what it could not decode that MindSpore leaves in the working folder."""
+    return set(glob.glob('abnormal_image.*') + glob.glob('unsupported_image.*'))
+
+
+class _Source:
+    """Pictures of `paths` by index, each with its row of the columns, of which the last is its position in the epoch.
+
+    prepare: None or function(picture, position) -> picture.
+    """
+
+    def __init__(self, paths, indices, *columns, prepare=None):
+        self.paths, self.indices, self.columns, self.prepare = paths, indices, columns, prepare
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, row):
+        picture = decode(np.fromfile(self.paths[self.indices[row]], np.uint8))
+        if self.prepare:
+            picture = self.prepare(picture, self.columns[-1][row])
+        return (picture, *(column[row] for column in self.columns))
+
+
+def decode(content: np.ndarray) -> np.ndarray:
+    """The bytes (n,) uint8 of an image file -> pixels (h, w, 3) uint8, RGB.
+
+    Colour JPEG, by the faster libjpeg-turbo of simplejpeg where that is installed, or of PIL: equal to MindSpore's to
+    the last bit, in a half or two thirds of its time. All else, and what these refuse, is MindSpore's own decoder's.
+
+    Raises:
+        RuntimeError: no image that can be decoded.
+    """
+    if simplejpeg is not None and simplejpeg.is_jpeg(content):
+        with contextlib.suppress(ValueError):
+            if simplejpeg.decode_jpeg_header(content)[2] == 'YCbCr':
+                return simplejpeg.decode_jpeg(content)
+    with contextlib.suppress(OSError, SyntaxError, Image.DecompressionBombError):
+        picture = Image.open(io.BytesIO(content.tobytes()), formats=['JPEG'])
+        if picture.mode == 'RGB':
+            return np.asarray(picture)
+    return vision.Decode()(content)
+
+
+def _random_resized_crop(size, flip, resize):
+    """A random box of 0.08..1 of the area and aspect ratio 3/4..4/3, resized to H x W, flipped."""
+    def cut(image, rng):
+        return _flip(_crop(image, *random_box(*image.shape[:2], rng)), flip, rng)
+    return [], cut, [resize(size)]
+
+
+def _resize_crop(size, flip, resize):
+    """Resized to 1.125 times H x W (72 for 64), a random H x W crop of it, flipped."""
+    larger = tuple(round(1.125 * side) for side in size)
+
+    def cut(image, rng):
+        return _flip(_random_crop(image, size, rng), flip, rng)
+    return [resize(larger)], cut, []
+
+
+def _resize_flip(size, flip, resize):
+    """Resized to H x W, flipped."""
+    return [resize(size)], lambda image, rng: _flip(image, flip, rng), []
+
+
+def _reid(size, flip, resize):
+    """Resized to H x W, flipped, padded by 10 black pixels, a random H x W crop, a box erased with probability 0.5."""
+    def cut(image, rng):
+        image = np.pad(_flip(image, flip, rng), ((PAD, PAD), (PAD, PAD), (0, 0)))
+        image = _random_crop(image, size, rng)
+        return _erase(image, rng) if rng.random() < 0.5 else image
+    return [resize(size)], cut, []
+
+
+def _resize(size, resize):
+    return [resize(size)]
+
+
+def _center_crop(size, resize):
+    """The short side resized to the longer of H and W, then the H x W centre."""
+    return [resize(max(size)), vision.CenterCrop(size)]
+
+
+def _affine(rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
+    """Turned by up to `rotation` degrees either way, enlarged by a factor in `scale`, shifted by up to `shift` of the
+    sides, all uniform, in one bilinear step. fill: what comes in from outside, the 'border' pixels' mean colour or
+    'mean', that of ImageNet.
+    """
+    if fill not in ('border', 'mean'):
+        raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
+
+    def augment(picture, rng):
+        turn, grow, right, down = rng.random(4).tolist()
+        angle = math.radians(rotation * (2 * turn - 1))
+        zoom = scale[0] + (scale[1] - scale[0]) * grow
+        width, height = picture.size
+        # PIL asks where in the picture a pixel of the result comes from.
+        cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
+        x, y = width * (0.5 + shift * (2 * right - 1)), height * (0.5 + shift * (2 * down - 1))
+        back = (cos, sin, width / 2 - cos * x - sin * y, -sin, cos, height / 2 + sin * x - cos * y)
+        colour = MEAN_COLOUR if fill == 'mean' else _border_colour(np.asarray(picture))
+        return picture.transform(picture.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR,
+                                 fillcolor=tuple(colour.astype(int).tolist()))
+    return augment
+
+
+def _colour(brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0, grey=0.0):
+    """Brightness, contrast, saturation and each channel (tint) times a factor uniform in 1 - strength .. 1 + strength;
+    grey with probability `grey`. Together one linear map of the colours, rounded and clipped once.
+    """
+    strengths = np.array([brightness, contrast, saturation, tint, tint, tint])
+
+    def augment(picture, rng):
+        bright, against, vivid, *tints = np.maximum(1 + strengths * rng.uniform(-1, 1, 6), 0)
+        blend = np.diag(tints) @ (vivid * np.eye(3) + (1 - vivid) * LUMINANCE)
+        if rng.random() < grey:
+            blend = np.broadcast_to(LUMINANCE @ blend, (3, 3))
+        # contrast is about the mean luminance of the picture
+        middle = LUMINANCE @ picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+        offset = bright * (1 - against) * middle * blend.sum(axis=1)
+        return picture.convert('RGB', tuple(np.column_stack([bright * against * blend, offset]).reshape(-1).tolist()))
+    return augment
+
+
+Transform = Tuple[List[Any], Callable[..., np.ndarray], List[Any]]
+# name -> function(size, flip, resize) -> (operators before, function(image uint8 (h, w, 3), rng), operators after);
+# resize(size) makes the operator
+TRAIN_TRANSFORMS: Dict[str, Callable[..., Transform]] = {
+    'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
+# name -> function(size, resize) -> operators
+EVAL_TRANSFORMS: Dict[str, Callable[..., List[Any]]] = {'resize': _resize, 'center_crop': _center_crop}
+# name -> function(**options) -> function(picture of PIL, rng) -> picture of the same size
+AUGMENTATIONS: Dict[str, Callable[..., Callable]] = {'affine': _affine, 'colour': _colour}
+
+
+def random_box(height, width, rng, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
+    """(top, left, height, width) of a random box: share of the area uniform in `scale`, width / height log-uniform
+    in `ratio`; after ten that do not fit, the largest centred box whose ratio is allowed (Szegedy et al., CVPR 2015).
+    """
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1])))
+        box_width, box_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            return (int(rng.integers(height - box_height + 1)), int(rng.integers(width - box_width + 1)),
+                    box_height, box_width)
+    box_height = min(height, max(1, round(width / ratio[0])))
+    box_width = min(width, max(1, round(height * ratio[1])))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def _crop(image, top, left, height, width):
+    return np.ascontiguousarray(image[top:top + height, left:left + width])
+
+
+def _random_crop(image, size, rng):
+    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(image.shape, size))
+    return _crop(image, top, left, *size)
+
+
+def _flip(image, probability, rng):
+    return np.ascontiguousarray(image[:, ::-1]) if rng.random() < probability else image
+
+
+def _erase(image, rng):
+    """Paint a box of 0.02..0.4 of the area, ratio 0.3..1/0.3, in the mean colour (Zhong et al., arXiv 1708.04896)."""
+    top, left, height, width = random_box(*image.shape[:2], rng, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
+    image = image.copy()
+    image[top:top + height, left:left + width] = MEAN_COLOUR
+    return image
+
+
+def _border_colour(image):
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).mean(axis=0)
+
+
+def _augmenting(augmentation, seed):
+    """function(image uint8 (H, W, 3), position) that applies the augmentations."""
+    chain = []
+    for name, options in augmentation.items():
+        build = _known('augmentation', name, AUGMENTATIONS)
+        try:
+            chain.append(build(**options))
+        except TypeError as error:
+            raise InputError(f'augmentation {name}: {error}') from None
+
+    def augment(image, position):
+        if not chain:
+            return image
+        # not the crop's generator: an augmentation more leaves the crops as they are
+        rng = np.random.default_rng((seed, int(position), 1))
+        picture = Image.fromarray(image)
+        for step in chain:
+            picture = step(picture, rng)
+        return np.array(picture)
+    return augment
+
+
+def _generate(source, columns, workers):
+    # threads: decoding leaves Python's lock, and processes would be started anew for each epoch
+    return ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=workers,
+                               python_multiprocessing=False)
+
+
+def _map_in_python(dataset, function):
+    # one worker: this is Python, more of them would only wait for each other
+    return dataset.map(lambda image, position: (function(image, position), position), ['image', 'position'],
+                       ['image', 'position'], num_parallel_workers=1)
+
+
+def _batch(dataset, batch_size):
+    # MindSpore has this for the whole process only, and reads it when the iterator is made
+    ds.config.set_prefetch_size(PREFETCH)
+    return dataset.batch(batch_size, num_parallel_workers=1)
+
+
+def _resizing(interpolation):
+    chosen = _known('interpolation', interpolation, INTERPOLATIONS)
+    return lambda size: vision.Resize(size, chosen)
+
+
+def _to_network(bgr, as_uint8):
+    swap = [vision.ConvertColor(vision.ConvertMode.COLOR_RGB2BGR)] if bgr else []
+    scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
+    return swap + ([] if as_uint8 else [vision.Normalize(*scaled)]) + [vision.HWC2CHW()]
+
+
+def _height_width(image_size):
+    return (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
+
+
+def _known(what, name, table):
+    if name not in table:
+        raise InputError(f'{what} {name!r}: unknown; choose from {", ".join(table)}')
+    return table[name]

@@ -1,0 +1,119 @@
+"""The device this process computes on, and the process among the others."""
+import os
+from functools import lru_cache
+from glob import glob
+from typing import NamedTuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from mindspore.communication import get_group_size, get_rank, init
+
+from src.errors import InputError
+
+
+class Process(NamedTuple):
+    """This process: device target and id, rank among the processes and their number."""
+    target: str
+    device_id: int
+    rank: int
+    size: int
+
+
+DEVICE_FILES = {'Ascend': '/dev/davinci[0-9]*', 'GPU': '/dev/nvidia[0-9]*', 'CPU': '/'}
+
+
+def default_target(use_gpu=None):
+    """'Ascend' where the driver shows a device, else with use_gpu 'GPU' where there is one, else 'CPU'."""
+    wanted = ['Ascend'] + (['GPU'] if use_gpu else [])
+    # Without a card CANN simulates one, to compile graphs alone.
+    simulated = ['Ascend'] if os.environ.get('MS_SIMULATION_LEVEL') else []
+    return next((target for target in wanted if glob(DEVICE_FILES[target])), (simulated + ['CPU'])[0])
+
+
+def set_up(device_target=None, device_id=None, distribute=False, device_num=None, use_gpu=None):
+    """Choose the device, compile graphs, and join the other processes of a distributed run.
+
+    A distributed run is started by a launcher of scripts/ or by msrun, which set RANK_ID, RANK_SIZE and DEVICE_ID for
+    every process, and RANK_TABLE_FILE or the address of msrun's scheduler.
+
+    Args:
+        device_target (str or None): 'Ascend', 'GPU' or 'CPU'; None for default_target().
+        device_id (int or None): None for DEVICE_ID of the environment, else 0.
+        distribute (bool): whether this is one process of several.
+        device_num (int or None): the number of processes expected.
+        use_gpu (bool or None): PaddleCV's flag: a GPU goes before the CPU where device_target is None.
+
+    Returns:
+        Process.
+
+    Raises:
+        InputError: the device is not on this machine, or a distributed run was not started by a launcher or not joined.
+    """
+    target = device_target or default_target(use_gpu)
+    if device_target is None:
+        print(f'device: {target} (no --device_target given{"" if target == "Ascend" else ", no Ascend found here"})')
+    if device_id is None:
+        text = os.environ.get('DEVICE_ID', '0')
+        if not text.isdigit():
+            raise InputError(f'DEVICE_ID={text} in the environment: must be a whole number')
+        device_id = int(text)
+    if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):
+        raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        ms.set_device(target, *(() if target == 'CPU' else (device_id,)))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f'--device_target={target} --device_id={device_id}: {one_line(error)}') from error
+    if not distribute:
+        return Process(target, device_id, 0, 1)
+    if 'RANK_ID' not in os.environ and 'MS_ROLE' not in os.environ:
+        raise InputError('--distribute=True: start the processes with scripts/run_distribute*_train*.sh or msrun')
+    try:
+        # Here the scheduler that msrun starts beside the ranks waits for their end, and then exits.
+        init()
+    except RuntimeError as error:
+        raise InputError('--distribute=True: the other processes could not be joined: '
+                         f'{one_line(error)}') from error
+    # Else a step of ResNet50 holds 159 AllReduce instead of one.
+    ms.set_auto_parallel_context(comm_fusion={'allreduce': {'mode': 'auto', 'config': None}})
+    process = Process(target, device_id, get_rank(), get_group_size())
+    if device_num not in (None, process.size):
+        raise InputError(f'--device_num={device_num}: the launcher started {process.size} processes')
+    return process
+
+
+def one_line(error):
+    """The text of an error of MindSpore in one line: whole, because CANN tells the cause in later lines."""
+    return ' | '.join(line.strip() for line in str(error).splitlines() if line.strip(' -'))
+
+
+class _Gather(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.all_gather = ops.AllGather()
+
+    def construct(self, values):
+        return self.all_gather(values)
+
+
+@lru_cache(maxsize=1)
+def _gather_cell():
+    # Every new cell is compiled anew, which takes longer than a training step.
+    return _Gather()
+
+
+def gather(values, process):
+    """The same-sized int arrays of all processes.
+
+    Args:
+        values (int array (N,)): this process's.
+        process (Process): of set_up.
+
+    Returns:
+        int array (process.size, N), row r from rank r.
+    """
+    values = np.asarray(values, np.int32)
+    if process.size == 1:
+        return values[None]
+    return _gather_cell()(Tensor(values)).asnumpy().reshape(process.size, -1)

@@ -1,0 +1,69 @@
+"""Images to embeddings with a trained network."""
+import sys
+import time
+
+import numpy as np
+
+from src.datasets.image_batches import eval_dataset, reading
+from src.exported import Engine
+
+
+def embed_batches(network, images, batch_size, show_progress=False, **options):
+    """The embeddings of all images, batch by batch, each image once and in order.
+
+    Args:
+        network (callable): images (batch_size, 3, H, W) float32 array -> array (batch_size, D), as Engine.
+        images (ImageList): what to embed.
+        batch_size (int): the network sees batches of this size alone: the last one is filled up and cut again.
+        show_progress (bool): whether to write images done, rate and time left to standard error.
+        options: image_size, transform, bgr, interpolation, num_workers of eval_dataset.
+
+    Yields:
+        float32 arrays (n, D), n <= batch_size.
+
+    Raises:
+        InputError: naming an image that is missing or broken.
+    """
+    began = shown = time.perf_counter()
+    done = 0
+    dataset = eval_dataset(images, batch_size=batch_size, **options)
+    iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
+    while done < len(images):
+        with reading(images):
+            batch, *_ = next(iterator)
+        count = len(batch)
+        # One shape, one graph: another for the last short batch would be compiled anew.
+        filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
+        yield network(filled)[:count].astype(np.float32, copy=False)
+        done += count
+        now = time.perf_counter()
+        if show_progress and (now - shown > 5 or done == len(images)):
+            shown = now
+            rate = done / (now - began)
+            print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
+                  f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
+
+
+def embed(network, images, batch_size, show_progress=False, *, engine=None, target='CPU', **options):
+    """The embeddings of all images as one float32 array (N, D).
+
+    The network is put into evaluation and then back into the mode it was in.
+
+    Args:
+        network (Cell): images (batch_size, 3, H, W) float32 -> (batch_size, D).
+        engine, target: of Engine.
+        others: of embed_batches.
+    """
+    training = network.training
+    network.set_train(False)
+    try:
+        run = Engine(network, engine=engine, target=target, count=len(images))
+        embeddings, start = None, 0
+        for rows in embed_batches(run, images, batch_size, show_progress, **options):
+            if embeddings is None:
+                embeddings = np.empty((len(images), rows.shape[1]), np.float32)
+            embeddings[start:start + len(rows)] = rows
+            start += len(rows)
+        return embeddings
+    finally:
+        network.set_train(training)

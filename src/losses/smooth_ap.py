@@ -1,0 +1,43 @@
+"""Smooth-AP: the average precision of a batch with a gradient."""
+import mindspore as ms
+from mindspore import Tensor, ops
+
+from src.losses.loss import Loss
+from src.losses.pairs import masked_mean
+from src.losses.ranks import soft_ranks
+
+
+class SmoothAPLoss(Loss):
+    """1 - mean average precision of every row as query among the others, with a sigmoid for each comparison.
+
+    AP_q = mean over positives i of (1 + sum_{positives j != i} G(s_j - s_i)) / (1 + sum_{j != i} G(s_j - s_i)),
+    G(d) = sigmoid(d / t), s the cosine to q; q itself is neither i nor j; loss = 1 - mean_q AP_q.
+
+    Source: Brown et al., "Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval" (ECCV 2020, arXiv
+    2007.12163).
+
+    Args:
+        num_instances (int): K, images of a class in a batch; of a class with more, K - 1 positives of each query count.
+        temperature (float): t, in cosine.
+
+    Inputs:
+        embeddings (N, D) float, cast to float32; labels (N,) int.
+
+    Outputs:
+        scalar float32. A query without a positive is left out of the mean; 0 with zero gradient when all are.
+
+    Batch: P classes x K images, in any order. Memory: arrays of N * N * (K - 1) floats, see soft_ranks.
+    """
+
+    needs = ('num_instances',)
+
+    def __init__(self, num_instances: int = 4, temperature: float = 0.01):
+        super().__init__()
+        self.num_instances = num_instances
+        self.temperature = temperature
+
+    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        among_all, among_positives, is_positive = soft_ranks(embeddings, labels, self.num_instances, self.temperature)
+        missing = ops.where(is_positive, 1.0 - among_positives / among_all, 0.0).sum(axis=1)
+        count = ops.cast(is_positive, ms.float32).sum(axis=1)
+        return masked_mean(missing / ops.maximum(count, 1.0), count > 0)

@@ -1,0 +1,1 @@
+"""Data that the project draws itself, for quick starts and tests."""

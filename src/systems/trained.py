@@ -1,0 +1,85 @@
+"""From a checkpoint to its recipe and its network: the one way that evaluation, export and inference take."""
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from mindspore import nn
+
+from src.config import Recipe
+from src.errors import InputError
+from src.networks.weights import Weights, load_weights, read_weights
+from src.set_parser import Command, make_recipe, use_recipe
+from src.systems import create_system, system_class
+from src.systems.system import System
+from src.training.states import find_checkpoint
+
+
+class Trained(NamedTuple):
+    """A trained network, the recipe to use it by, what was found when it was trained, and its file."""
+    network: nn.Cell
+    recipe: Recipe
+    found: Dict[str, Any]
+    path: str
+
+    @property
+    def name(self) -> str:
+        """A name for files of this network."""
+        return self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}'
+
+    @property
+    def facts(self) -> Dict[str, Any]:
+        """What somebody who has the exported network alone must know to use it."""
+        recipe = self.recipe
+        names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation')
+        return {name: recipe[name] for name in names if name in recipe}
+
+    def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
+        """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given."""
+        size = self.recipe.get('image_size')
+        trained_height, trained_width = size if isinstance(size, list) else (size, size)
+        return system_class(self.recipe.system).input_shapes(
+            self.network, (height or trained_height, width or trained_width))
+
+
+def recipe_of(weights: Weights, command: Command) -> Recipe:
+    """The recipe to use weights by: the one they were trained by, else, in published ones, what the flags say.
+
+    Raises:
+        InputError: see make_recipe and use_recipe.
+    """
+    saved = weights.facts.get('recipe')
+    if saved:
+        return use_recipe(command, saved)
+    return make_recipe(command, 'paddle' if weights.source == 'paddle' else None)[0]
+
+
+def load_trained(command: Command, weights: Optional[Weights] = None) -> Trained:
+    """The trained network of the checkpoint that --save_ckpt names, without any data.
+
+    Raises:
+        InputError: no such checkpoint, or one of another network.
+    """
+    weights = weights or read_weights(find_checkpoint(command.options.save_ckpt))
+    recipe = recipe_of(weights, command)
+    system = system_class(recipe.system)
+    found = weights.facts.get('found')
+    if found is None:
+        found = system.found_in_weights(recipe, weights)
+    network = system.build_network(recipe, found)
+    report = load_weights(network, weights)
+    if report.dropped and not weights.facts:
+        print(f'{weights.path}: {report}')
+    network.set_train(False)
+    return Trained(network, recipe, found, str(weights.path))
+
+
+def load_system(command: Command, process) -> System:
+    """The system of a checkpoint with its trained network, for evaluation. Raises InputError as load_trained."""
+    trained = load_trained(command)
+    system = create_system(trained.recipe, process)
+    system.found, system.network = trained.found, trained.network
+    return system
+
+
+def no_images(recipe: Recipe, path: str) -> None:
+    """Raise InputError where a network takes no images."""
+    if recipe.system == 'zero_shot':
+        raise InputError(f'{path}: a network of class semantics (DEM), which has no images; use eval.py')

@@ -1,0 +1,142 @@
+"""Open-set thresholds: measures against loops, the bound over random splits of classes."""
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from src.accuracy import OpenSet, find_threshold
+from src.accuracy import thresholds as thresholds_module
+from src.errors import InputError
+
+
+def clustered(seed, classes, sizes=(3, 9), groups=None, width=8):
+    """Classes of unequal size and spread, in groups of similar ones: (embeddings, labels)."""
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((classes, width))
+    if groups:
+        centers = rng.standard_normal((groups, width))[rng.integers(0, groups, classes)] + 0.5 * centers
+    labels = np.repeat(np.arange(classes), rng.integers(*sizes, classes))
+    spread = 0.4 * rng.lognormal(0, 0.5, (classes, 1))
+    return centers[labels] + spread[labels] * rng.standard_normal((len(labels), width)), labels
+
+
+def naive(x, labels):
+    """(same, different, mistaken_for) of every image, by loops."""
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    rows = []
+    for i in range(len(x)):
+        own = [unit[i] @ unit[j] for j in range(len(x)) if j != i and labels[j] == labels[i]]
+        other = max((unit[i] @ unit[j], labels[j]) for j in range(len(x)) if labels[j] != labels[i])
+        rows.append((max(own, default=-np.inf), *other))
+    return [np.array(column) for column in zip(*rows)]
+
+
+@pytest.mark.parametrize('small_blocks', [False, True])
+def test_open_set_equals_loops(small_blocks, monkeypatch):
+    if small_blocks:
+        monkeypatch.setattr(thresholds_module, 'block_rows', lambda *_: 7)
+    x, labels = clustered(0, 12, (1, 7))
+    x, labels = x[::-1], labels[::-1] * 10
+    found = OpenSet(x, labels)
+    same, different, mistaken_for = naive(x, labels)
+    np.testing.assert_allclose(found.same, same, atol=1e-6)
+    np.testing.assert_allclose(found.different, different, atol=1e-6)
+    assert found.mistaken_for.tolist() == mistaken_for.tolist() and found.classes == 12
+    assert found.searched == round(np.mean([np.sum(labels != label) for label in labels]))
+
+
+def test_rates_equal_loops():
+    x, labels = clustered(1, 150)
+    same, different, _ = naive(x, labels)
+    threshold = find_threshold(x, labels, 0.1)
+    false = sum(s >= threshold.similarity for s in different)
+    assert threshold.false_matches == false and threshold.measured == false / len(x)
+    assert threshold.found == np.mean((same > different) & (same >= threshold.similarity))
+    assert threshold.lost == np.mean((same > different) & (same < threshold.similarity))
+    assert threshold.measured <= threshold.bound <= 0.1 + 1e-9
+    assert (threshold.queries, threshold.classes) == (len(x), 150) and threshold.effective < len(x)
+    assert json.loads(json.dumps(threshold._asdict()))['similarity'] == threshold.similarity
+
+    rate, similarity = OpenSet(x, labels).identification_rate(0.1)
+    assert np.mean(different >= similarity) <= 0.1 < np.mean(different >= similarity - 1e-5) + 2 / len(x)
+    assert rate == np.mean((same > different) & (same >= similarity)) > threshold.found
+    similarities, rates, found = OpenSet(x, labels).curve()
+    for s, r, f in list(zip(similarities, rates, found))[::25]:
+        assert r == np.mean(different >= s - 1e-7) and f == np.mean((same > different) & (same >= s - 1e-7))
+    assert np.all(np.diff(rates) > 0) and np.all(np.diff(found) >= 0) and rates[-1] == 1
+
+
+def test_design_effect_is_that_of_all_pairs():
+    x, labels = clustered(2, 20, groups=4)
+    measured = OpenSet(x, labels)
+    order = np.argsort(-measured.different, kind='stable')[:25]
+    expected, most = [], 0
+    for count in range(1, 26):
+        dyads = [{measured.labels[i], measured.mistaken_for[i]} for i in order[:count]]
+        most = max(most, sum(bool(one & other) for one in dyads for other in dyads) / count)
+        expected.append(most)
+    assert measured._design_effects(order).tolist() == pytest.approx(expected)
+
+
+def test_bound_is_the_binomials():
+    from scipy.special import betainc
+    for seen, k in ((0, 5), (3, 9), (12, 20)):
+        assert betainc(k, seen + 1, 0.5) == pytest.approx(binom.cdf(seen, seen + k, 0.5))
+        assert thresholds_module._further(betainc, seen, 1 - binom.cdf(seen, seen + k, 0.5)) == pytest.approx(k)
+
+
+def test_independent_queries_take_433_for_one_in_a_hundred():
+    # far apart, one image a class, all dyads apart: the effect is that of mutual nearest neighbours, at most 2
+    x, labels = clustered(3, 1200, (1, 2), width=64)
+    assert find_threshold(x, labels, 0.01).effective >= 433
+    with pytest.raises(InputError, match='takes about .* images'):
+        find_threshold(x[:200], labels[:200], 0.01)
+    # of one image a class none can be found
+    assert find_threshold(x, labels, 0.01).found == 0
+
+
+@pytest.mark.parametrize('rate, arguments', [(0.05, (320, (3, 9))), (0.1, (200, (3, 9), 50)), (0.03, (500, (1, 4)))])
+def test_bound_holds_over_random_splits_of_classes(rate, arguments):
+    # of 200 splits at most 5 % may show a higher rate in the other half, which is searched among itself
+    x, labels = clustered(4, *arguments)
+    rng = np.random.default_rng(0)
+    exceeded = refused = 0
+    for _ in range(200):
+        half = np.isin(labels, rng.permutation(arguments[0])[:arguments[0] // 2])
+        try:
+            threshold = find_threshold(x[half], labels[half], rate)
+        except InputError:
+            refused += 1
+        else:
+            exceeded += np.mean(OpenSet(x[~half], labels[~half]).different >= threshold.similarity) > rate
+    assert exceeded <= 10 and refused <= 20
+
+
+def test_larger_gallery_is_stricter():
+    x, labels = clustered(5, 400)
+    measured = OpenSet(x, labels)
+    one, two = measured.threshold(0.1), measured.threshold(0.1, searched=2 * measured.searched)
+    assert two.similarity > one.similarity and two.searched == 2 * measured.searched and two.bound <= 0.1
+    assert measured.threshold(0.1, searched=10) == one
+    assert measured.threshold(0.1, confidence=0.99).similarity >= one.similarity
+
+
+def test_equal_similarities_are_all_refused_or_all_accepted():
+    x, labels = np.tile(np.eye(2), (300, 1)), np.repeat(np.arange(300), 2)
+    # every image has an equal one in another class
+    with pytest.raises(InputError, match='false_match_rate'):
+        find_threshold(x, labels, 0.01)
+    rate, similarity = OpenSet(x, labels).identification_rate(0.01)
+    assert rate == 0 and similarity > 1
+
+
+@pytest.mark.parametrize('arguments, word', [
+    (dict(false_match_rate=0), 'false_match_rate'), (dict(false_match_rate=1), 'false_match_rate'),
+    (dict(confidence=1), 'confidence'), (dict(labels=[1, 1, 1, 1]), 'two classes'), (dict(labels=[1]), 'labels'),
+    (dict(embeddings=[[1, np.nan]] * 4), 'row 0'), (dict(), 'takes about')])
+def test_bad_input(arguments, word):
+    good = dict(embeddings=np.ones((4, 2)), labels=[1, 1, 2, 2], false_match_rate=0.1)
+    with pytest.raises(InputError, match=word) as caught:
+        find_threshold(**{**good, **arguments})
+    assert '\n' not in str(caught.value)

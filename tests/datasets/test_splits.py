@@ -1,0 +1,43 @@
+"""The one hold-out, against the three ways in which it was written before."""
+import numpy as np
+import pytest
+
+from src.datasets.splits import held_out
+from src.errors import InputError
+
+
+def random_labels(rng):
+    counts = rng.integers(1, 7, rng.integers(2, 30))
+    return rng.permutation(np.repeat(np.arange(len(counts)) * 5 - 7, counts))
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_the_choice_of_earlier_versions(seed):
+    """Trainings of earlier versions can be measured on what they held out."""
+    rng = np.random.default_rng(seed)
+    labels, fraction = random_labels(rng), rng.uniform(0.05, 0.6)
+    classes = np.unique(labels)
+    size = int(round(fraction * len(classes)))
+    metric = np.random.default_rng(seed).permutation(classes)[:max(1, size)]
+    np.testing.assert_array_equal(held_out(labels, fraction, seed), np.isin(labels, metric))
+    if size:
+        zero_shot = classes[np.sort(np.random.default_rng(seed).permutation(len(classes))[:size])]
+        np.testing.assert_array_equal(held_out(labels, fraction, seed), np.isin(labels, zero_shot))
+    size = int(round(fraction * len(labels)))
+    if size:
+        expected = np.zeros(len(labels), bool)
+        expected[np.random.default_rng(seed).permutation(len(labels))[:size]] = True
+        np.testing.assert_array_equal(held_out(labels, fraction, seed, by='images'), expected)
+
+
+def test_at_least_one_is_held_out():
+    assert held_out([1, 1, 2, 2, 3], 0.01, 0).sum() in (1, 2)
+    assert held_out([1, 1, 2, 2, 3], 0.01, 0, by='images').sum() == 1
+
+
+@pytest.mark.parametrize('by', ['classes', 'images'])
+@pytest.mark.parametrize('fraction', [0.0, 1.0, -1, 2, 0.9])
+def test_both_parts_must_have_something(by, fraction):
+    with pytest.raises(InputError, match='--validation_fraction') as caught:
+        held_out([4, 4, 9][:2 if by == 'images' else 3], fraction, 0, by=by)
+    assert '\n' not in str(caught.value)

@@ -1,0 +1,174 @@
+"""Exported models and the engine, on small networks, against the network called directly."""
+import json
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from src import exported
+from src.errors import InputError
+from src.exported import Engine, export_network, network_identity, open_exported, read_facts, sidecar
+from src.networks.heads import Neck
+
+SIDE = 8
+
+
+class Small(nn.Cell):
+    """With BatchNorm, whose export is the delicate one."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        ms.set_seed(seed)
+        self.conv = nn.Conv2d(3, 4, 3, weight_init='normal')
+        self.norm = nn.BatchNorm2d(4)
+        self.neck = Neck(4)
+
+    def construct(self, images):
+        return self.neck(ops.mean(self.norm(self.conv(images)), (2, 3)) * 3)
+
+
+def images(count, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, 3, SIDE, SIDE)).astype(np.float32)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def network():
+    return Small().set_train(False)
+
+
+@pytest.mark.parametrize('file_format, batch', [('MINDIR', 2), ('MINDIR', 0), ('ONNX', 2), ('ONNX', 0)])
+def test_exported_model_with_its_facts(network, tmp_path, capsys, file_format, batch):
+    if file_format == 'ONNX':
+        pytest.importorskip('onnxruntime')
+    facts = {'recipe': 'small', 'image_size': SIDE, 'bgr': True, 'threshold': {'similarity': 0.5}}
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), file_format=file_format,
+                          batch_size=batch, facts=facts)
+    assert path == str(tmp_path / 'a') + {'MINDIR': '.mindir', 'ONNX': '.onnx'}[file_format]
+    assert f'exported {path}: batch {batch or "of any size"}, largest difference' in capsys.readouterr().out
+    model = open_exported(path)
+    assert model.image_shape == (batch, SIDE, SIDE)
+    assert {name: model.facts[name] for name in facts} == facts
+    assert model.facts['model'] == network_identity(network)
+    for count in ([batch] if batch else [1, 5]):
+        np.testing.assert_allclose(model.run(images(count)), network(Tensor(images(count))).asnumpy(), rtol=1e-5,
+                                   atol=1e-6)
+    Path(sidecar(path)).unlink()
+    assert open_exported(path).facts == {}
+
+
+def test_facts_of_another_model_are_refused_by_name(network, tmp_path):
+    one, two = (export_network(net, [(3, SIDE, SIDE)], file_name=str(tmp_path / name))
+                for name, net in (('one', network), ('two', Small(1).set_train(False))))
+    Path(sidecar(one)).write_bytes(Path(sidecar(two)).read_bytes())
+    with pytest.raises(InputError, match='one.mindir.json: describes another model'):
+        open_exported(one)
+    for bad in (b'{"checksum"', b'[]', b'\xff'):
+        Path(sidecar(one)).write_bytes(bad)
+        with pytest.raises(InputError, match='one.mindir.json: damaged'):
+            read_facts(one)
+
+
+def test_cut_short_or_absent_models(network, tmp_path):
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+    Path(path).write_bytes(Path(path).read_bytes()[:-200])
+    with pytest.raises(InputError, match='a.mindir.json: describes another model'):
+        open_exported(path)
+    Path(sidecar(path)).unlink()
+    with pytest.raises(InputError, match='a.mindir: damaged'):
+        open_exported(path)
+    with pytest.raises(InputError, match='absent.onnx: no such'):
+        open_exported(str(tmp_path / 'absent.onnx'))
+    with pytest.raises(InputError, match='not an exported model'):
+        open_exported(str(tmp_path / 'a.ckpt'))
+
+
+def test_a_model_of_something_else_than_images(tmp_path):
+    path = export_network(nn.Dense(4, 3), [(4,)], file_name=str(tmp_path / 'dense'))
+    with pytest.raises(InputError, match='not images'):
+        open_exported(path).image_shape
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(file_format='AIR'), 'writes AIR on Ascend only'),
+    (dict(file_format='AIR', batch_size=0, target='Ascend'), '--batch_size=0: AIR'),
+])
+def test_air_that_cannot_be_written(network, tmp_path, options, words):
+    with pytest.raises(InputError, match=words):
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_gives_something_else_is_not_kept(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(exported, '_open_mindir', lambda path: (lambda x: np.ones((len(x), 4), np.float32), None))
+    with pytest.raises(InputError, match='differs from the network'):
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+    assert not list(tmp_path.iterdir())
+
+
+def test_identity_is_that_of_the_weights(network):
+    assert network_identity(network) == network_identity(Small())
+    assert network_identity(network) != network_identity(Small(1))
+
+
+@pytest.mark.parametrize('mode', [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
+def test_engine_gives_what_the_network_gives(network, capsys, mode):
+    pytest.importorskip('onnxruntime')
+    ms.set_context(mode=mode)
+    try:
+        engine = Engine(network)
+        for seed in range(3):
+            np.testing.assert_allclose(engine(images(4, seed)), network(Tensor(images(4, seed))).asnumpy(), rtol=1e-5,
+                                       atol=1e-6)
+        assert ms.get_context('mode') == mode
+    finally:
+        ms.set_context(mode=ms.GRAPH_MODE)
+    line, = capsys.readouterr().out.splitlines()
+    assert line.startswith('engine: onnxruntime, equal to mindspore to ') and engine.name == 'onnxruntime'
+
+
+@pytest.mark.parametrize('name, options', [('few images', dict(count=10)), ('asked for', dict(engine='mindspore')),
+                                           ('Ascend', dict(target='Ascend'))])
+def test_engine_stays_with_mindspore(network, capsys, name, options):
+    engine = Engine(network, **options)
+    np.testing.assert_array_equal(engine(images(2)), network(Tensor(images(2))).asnumpy())
+    assert engine.name == 'mindspore' and capsys.readouterr().out == ''
+
+
+def test_engine_falls_back_and_says_so(network, capsys, monkeypatch):
+    pytest.importorskip('onnxruntime')
+    monkeypatch.setattr(exported, '_open_onnx', lambda path: (lambda x: np.full((len(x), 4), np.nan), None))
+    engine = Engine(network)
+    for seed in range(2):
+        np.testing.assert_array_equal(engine(images(2, seed)), network(Tensor(images(2, seed))).asnumpy())
+    assert capsys.readouterr().out == 'engine: mindspore; onnxruntime gives another result, by nan\n'
+
+    def fail(*_):
+        raise RuntimeError('no such operator\nC++ call stack')
+    monkeypatch.setattr(exported, '_write', fail)
+    engine = Engine(network, engine='onnxruntime')
+    np.testing.assert_array_equal(engine(images(2)), network(Tensor(images(2))).asnumpy())
+    assert capsys.readouterr().out == 'engine: mindspore; no ONNX of this network: no such operator\n'
+
+
+def test_engines_that_cannot_be(network, monkeypatch):
+    with pytest.raises(InputError, match='--engine=torch: choose one of mindspore, onnxruntime'):
+        Engine(network, engine='torch')
+    with pytest.raises(InputError, match='runs on a CPU, this is Ascend'):
+        Engine(network, engine='onnxruntime', target='Ascend')
+    monkeypatch.setattr(exported.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(InputError, match='pip install onnxruntime'):
+        Engine(network, engine='onnxruntime')
+    assert Engine(network).name == 'mindspore'
+
+
+def test_the_file_beside_is_json_for_other_programs(network, tmp_path):
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a.mindir'))
+    assert sorted(json.loads((tmp_path / 'a.mindir.json').read_text())) == ['checksum', 'model']
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['a.mindir', 'a.mindir.json'] and path
