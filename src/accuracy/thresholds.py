@@ -158,8 +158,9 @@ class OpenSet:
         """The detection curve: (similarities, false-match rates, found), each (P,) float, by rising rate, at most `points`.
         """
         ordered = -np.sort(-self.different)
-        places = np.unique(np.geomspace(1, len(ordered), points).astype(int)) - 1
-        return ordered[places], (places + 1) / len(ordered), np.array([self._found(s)[0] for s in ordered[places]])
+        similarities = np.unique(ordered[np.geomspace(1, len(ordered), points).astype(int) - 1])[::-1]
+        rates = np.searchsorted(-ordered, -similarities, side='right') / len(ordered)
+        return similarities, rates, np.array([self._found(one)[0] for one in similarities])
 
     def _design_effects(self, order):
         """(len(order),) design effect of the first, the first two, ... false matches, never falling."""
