@@ -6,8 +6,8 @@
 
 The limit is one product of the whole matrix of similarities; as it is symmetric, half of it is enough. Times are the
 processor's, so that other work on the machine changes the ratios little. The peer is what one writes in PyTorch: whole
-blocks of the product and topk. The published way keeps the whole distance matrix and sorts every row of it: it is measured at
---published_images, and ours there as well.
+blocks of the product and topk. The published way keeps the whole distance matrix and sorts every row of it: it is
+measured at --published_images, and ours there as well.
 """
 import argparse
 import resource

@@ -81,8 +81,8 @@ def main():
         scores = search.scores(rows)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     stored = sum(part.nbytes for m in (search.rows, search.columns) for part in (m.data, m.indices, m.indptr))
-    print(f'ours: {seconds:.1f} s, of the processor {cpu:.1f} s ({built:.1f} s neighbours and V); peak {peak():.2f} GB; '
-          f'V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both ways; the dense way holds '
+    print(f'ours: {seconds:.1f} s, of the processor {cpu:.1f} s ({built:.1f} s neighbours and V); '
+          f'peak {peak():.2f} GB; V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both ways; the dense way holds '
           f'{2 * 4e-9 * len(x) ** 2:.1f} GB and its sort {8e-9 * len(x) ** 2:.1f} GB')
     start = time.process_time()
     for one, other in ((x, x), (queries, gallery)):
