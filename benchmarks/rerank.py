@@ -82,8 +82,8 @@ def main():
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     stored = sum(part.nbytes for m in (search.rows, search.columns) for part in (m.data, m.indices, m.indptr))
     print(f'ours: {seconds:.1f} s, of the processor {cpu:.1f} s ({built:.1f} s neighbours and V); '
-          f'peak {peak():.2f} GB; V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both ways; the dense way holds '
-          f'{2 * 4e-9 * len(x) ** 2:.1f} GB and its sort {8e-9 * len(x) ** 2:.1f} GB')
+          f'peak {peak():.2f} GB; V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both '
+          f'ways; the dense way holds {2 * 4e-9 * len(x) ** 2:.1f} GB and its sort {8e-9 * len(x) ** 2:.1f} GB')
     start = time.process_time()
     for one, other in ((x, x), (queries, gallery)):
         for rows in slices(len(one), 1024):

@@ -8,9 +8,9 @@ the nearest of many reaches the threshold more often than any one.
 Sampling unit. Images of a class resemble each other, two similar classes are false matches of each other, and one
 class may be the false match of many. So queries are no independent samples: classes are, and a false match belongs to
 two of them. The number of queries is divided by the design effect of such dyads (Aronow, Samii, Assenova,
-"Cluster-robust variance estimation for dyadic data", Political Analysis 2015): ordered pairs of false matches, each with
-itself included, that have a class in common, over the number of false matches: 1 if no two have, m if they come in
-groups of m.
+"Cluster-robust variance estimation for dyadic data", Political Analysis 2015): ordered pairs of false matches that
+have a class in common, each with itself among them, over the number of false matches: 1 if no two have, m if they come
+in groups of m.
 
 Bound. Let n effective queries have x false matches, and as many queries of other classes of the same kind have k. Each
 of the x + k is as likely among the first as among the second, so that x or fewer are among the first with probability
@@ -157,7 +157,7 @@ class OpenSet:
         return self._found(similarity)[0], float(similarity)
 
     def curve(self, points=200):
-        """The detection curve: (similarities, false-match rates, found), each (P,), at most `points`, by rising rate."""
+        """The detection curve: (similarities, false-match rates, found), each (P,), at most `points`, by rate."""
         ordered = -np.sort(-self.different)
         similarities = np.unique(ordered[np.geomspace(1, len(ordered), points).astype(int) - 1])[::-1]
         rates = np.searchsorted(-ordered, -similarities, side='right') / len(ordered)
