@@ -193,7 +193,7 @@ class Checkout:
         done = subprocess.run([shutil.which(shell), '-c', before + command], cwd=self.root / cwd, text=True,
                               capture_output=True, env=dict(self.env, MASTER_PORT=str(port)), timeout=240)
         assert done.returncode == 0, f'{command}\n{done.stdout}\n{done.stderr}'
-        assert step.word in done.stdout, f'{command}\n{done.stdout}'
+        assert step.word in done.stdout + done.stderr, f'{command}\n{done.stdout}'
         assert not step.leaves or (self.root / step.leaves).is_file(), command
 
 
