@@ -109,13 +109,14 @@ class Update(nn.Cell):
             squares = 0.0
             for gradient in gradients:
                 gradient = ops.cast(gradient, mstype.float32)
-                squares += _sum(gradient * gradient)
+                squares = squares + _sum(gradient * gradient)
             norm = ops.sqrt(squares) * factor
             total = total + norm
             factor = factor * ops.minimum(self.clip_norm / ops.maximum(norm, 1e-30), 1.0)
         elif not self.ask_device:
             for gradient in gradients:
-                total += _sum(ops.cast(gradient, mstype.float32)) * factor
+                # Not `+=`, which would change the loss in place.
+                total = total + _sum(ops.cast(gradient, mstype.float32)) * factor
         finite = ops.isfinite(total)
         if self.ask_device:
             finite = ops.logical_and(finite, amp.all_finite(gradients))
