@@ -6,7 +6,7 @@ test_seen_loc, test_unseen_loc, train_loc, val_loc. Index arrays are often uint8
 """
 import os
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 import h5py
 import numpy as np
