@@ -124,6 +124,28 @@ def neighbours_picture(query_paths, neighbour_paths, right, path, scores=None):
     _save(figure, path)
 
 
+def seen_unseen_picture(unseen, seen, chosen, path):
+    """Draw seen over unseen accuracy for all calibrations, and the chosen point.
+
+    Args:
+        unseen, seen: (K,) 0..1, see src.accuracy.gzsl.Curve.
+        chosen: (unseen, seen) at the gamma that was chosen.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    figure = Figure(figsize=(6, 5), dpi=110, layout='constrained')
+    axis = figure.add_subplot()
+    axis.plot(100 * np.asarray(unseen), 100 * np.asarray(seen), color=QUERY)
+    u, s = 100 * chosen[0], 100 * chosen[1]
+    harmonic = 2 * u * s / (u + s) if u + s else 0.0
+    axis.plot([u], [s], 'o', color=WRONG, label=f'chosen on val classes: u {u:.1f}, s {s:.1f}, H {harmonic:.1f}')
+    axis.set(xlabel='accuracy of unseen classes, %', ylabel='accuracy of seen classes, %', xlim=(0, None), ylim=(0, None))
+    axis.legend(loc='lower left')
+    _save(figure, path)
+
+
 def _draw_loss(axis, at, values):
     """The recorded losses, and their running mean over a twentieth of the run once they are many."""
     window = len(values) // 20

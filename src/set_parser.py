@@ -223,6 +223,10 @@ FLAGS = [
     ROW(('--loss_name',), (TRAIN,), TRAINING, 'with --recipe chooses the recipe', choices=tuple(LOSSES)),
 
     ROW(('--train_mode',), DOORS, ZERO_SHOT, "the class semantics; default: att", choices=('att', 'word', 'fusion')),
+    ROW(('--features',), (TRAIN, EVAL), ZERO_SHOT, 'GBU: file of the features and labels; default: res101.mat',
+        sets='features'),
+    ROW(('--splits',), (TRAIN, EVAL), ZERO_SHOT, 'GBU: file of the semantics and splits; default: att_splits.mat',
+        sets='splits'),
 
     ROW(('--model',), DOORS, METRIC, 'the backbone', str.lower, 'backbone', choices=tuple(BACKBONES)),
     ROW(('--class_num',), (TRAIN,), METRIC, 'checked against the training list', positive, 'class_num'),

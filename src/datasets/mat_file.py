@@ -1,4 +1,4 @@
-"""One numeric variable of a MATLAB file, of version 5 (and older) or 7.3."""
+"""One variable of a MATLAB file, of version 5 (and older) or 7.3: numbers, or names in cells."""
 import os
 
 import h5py
@@ -65,3 +65,30 @@ def read_mat(path, variable):
     if not np.isfinite(array).all():
         raise InputError(f'{path}: {variable} has NaN or infinite values')
     return array
+
+
+def read_names(path, variable):
+    """The strings of a cell array, or None where the file has no such variable or it holds something else.
+
+    Returns:
+        list of str or None.
+
+    Raises:
+        InputError: missing, truncated or foreign file.
+    """
+    path = str(path)
+    if not os.path.isfile(path):
+        raise InputError(f'{path}: no such file; it must hold the variable {variable}')
+    try:
+        if not h5py.is_hdf5(path):
+            cells = scipy.io.loadmat(path, appendmat=False, variable_names=[variable]).get(variable)
+            if cells is None or cells.dtype.kind not in 'OU':
+                return None
+            return [str(np.asarray(cell).reshape(-1)[0]) if np.size(cell) else '' for cell in cells.reshape(-1)]
+        with h5py.File(path, 'r') as contents:
+            if variable not in contents or contents[variable].dtype.kind != 'O':
+                return None
+            return [''.join(map(chr, np.asarray(contents[cell]).reshape(-1))) for cell in contents[variable][()].reshape(-1)]
+    except Exception as error:
+        raise InputError(f'{path}: cannot read {variable}, the file is truncated, damaged or not a MATLAB file; '
+                         f'copy or download it again ({" ".join(str(error).split())})') from error

@@ -19,12 +19,14 @@ class Scale(NamedTuple):
     """One kind of rows in another scale: optional signed square root, minus a mean, onto some directions, over a factor.
 
     root: whether the signed root is taken first. mean: (D,) or None for none. directions: (D, K) with orthonormal columns
-    or None for all. factor: a number to divide by, or None: rows get unit length.
+    or None for all. factor: a number to divide by, or None: rows get
+    the given length.
     """
     root: bool = False
     mean: Optional[np.ndarray] = None
     directions: Optional[np.ndarray] = None
     factor: Optional[float] = 1.0
+    length: float = 1.0
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Rows (N, D) float in this scale: (N, K or D) float32."""
@@ -35,7 +37,8 @@ class Scale(NamedTuple):
         if self.directions is not None:
             rows = rows @ self.directions
         if self.factor is None:
-            return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            return (rows if self.length == 1 else rows * self.length).astype(np.float32)
         return (rows / self.factor).astype(np.float32) if self.factor != 1.0 else rows.astype(np.float32, copy=False)
 
 
@@ -80,6 +83,7 @@ FEATURE_SCALING = {
 }
 SEMANTICS_SCALING = {
     'none': lambda rows: Scale(),
+    'unit': lambda rows: Scale(factor=None, length=float(np.sqrt(rows.shape[1]))),
     'centred': lambda rows: _fit_semantics(rows, False),
     'root_centred': lambda rows: _fit_semantics(rows, True),
 }
@@ -101,22 +105,27 @@ class Scaling(NamedTuple):
                        train_semantics=tuple(scale(rows) for scale, rows in zip(self.semantics, data.train_semantics)))
 
 
-def fit_scaling(data: ZeroShotData, features: str = 'none', semantics: str = 'none') -> Scaling:
+def fit_scaling(data: ZeroShotData, features: str = 'none', semantics: str = 'none',
+                fitted: Optional[Dict[str, Scale]] = None) -> Scaling:
     """The scaling of a recipe with the statistics of the training data.
 
     Features: 'centred', minus the mean of the training images, then unit length; 'principal', between the two, projected
     on at most PRINCIPAL directions of the largest variance; 'root_...' takes signed square roots first. Semantics:
     'centred', minus the mean over the seen classes, divided by the root mean square of all that is left of them;
-    'root_centred' takes signed square roots first. 'none' changes nothing.
+    'root_centred' takes signed square roots first; 'unit', length sqrt(A). 'none' changes nothing.
 
     Args:
         data: after any split.
         features, semantics: keys of FEATURE_SCALING and SEMANTICS_SCALING.
+        fitted: scales of features that were fitted to the same data before; what is not there is added.
 
     Raises:
         InputError: no scaling of that name.
     """
-    return Scaling(_of(FEATURE_SCALING, features, 'feature_scaling')(data.train_features),
+    fitted = {} if fitted is None else fitted
+    if features not in fitted:
+        fitted[features] = _of(FEATURE_SCALING, features, 'feature_scaling')(data.train_features)
+    return Scaling(fitted[features],
                    tuple(_of(SEMANTICS_SCALING, semantics, 'semantics_scaling')(rows) for rows in data.seen_prototypes))
 
 

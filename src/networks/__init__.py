@@ -16,11 +16,15 @@ NETWORKS = {
     'awa_att': 'demnet.attribute_network',
     'awa_word': 'demnet.word_network',
     'awa_fusion': 'demnet.FusionNetwork',
+    'semantic': 'demnet.attribute_network',
+    'class_normalised': 'class_normalised.ClassNormalisedNetwork',
 }
 OPTIONS = {
     'cub_att': dict(attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012)),
     'cub_word': dict(word_dim=1000, sigmas=(0.0005,)),
     'cub_fusion': dict(attribute_dim=312, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),
+    'semantic': dict(attribute_dim=312, hidden_dim=700, sigmas=(0.01, 0.001)),
+    'class_normalised': dict(attribute_dim=312),
     'awa_att': dict(attribute_dim=85, hidden_dim=700, sigmas=(0.0005, 0.0005)),
     'awa_word': dict(word_dim=1000, sigmas=(0.0005,)),
     'awa_fusion': dict(attribute_dim=85, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),

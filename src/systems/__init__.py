@@ -3,6 +3,7 @@ from src import registry
 
 SYSTEMS = {
     'zero_shot': 'zero_shot.ZeroShot',
+    'generalised': 'generalised.Generalised',
     'metric_learning': 'metric_learning.MetricLearning',
     'reid': 'reid.Reid',
 }

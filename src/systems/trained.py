@@ -81,5 +81,5 @@ def load_system(command: Command, process) -> System:
 
 def no_images(recipe: Recipe, path: str) -> None:
     """Raise InputError where a network takes no images."""
-    if recipe.system == 'zero_shot':
+    if recipe.system in ('zero_shot', 'generalised'):
         raise InputError(f'{path}: a network of class semantics (DEM), which has no images; use eval.py')

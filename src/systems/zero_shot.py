@@ -1,10 +1,12 @@
 """DEM: class semantics mapped into the space of visual features (arXiv 1611.05088)."""
+from typing import Dict, Optional
+
 import numpy as np
 from mindspore import Tensor
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.datasets import dem
-from src.datasets.scaling import fit_scaling
+from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
 from src.datasets.zero_shot_data import hold_out
 from src.errors import InputError
@@ -23,6 +25,9 @@ class ZeroShot(System):
 
     found: network_options, the widths of the data.
     """
+
+    # Scales of features that were fitted to the same data before, by name.
+    fitted: Optional[Dict[str, Scale]] = None
 
     @classmethod
     def build_network(cls, recipe, found):
@@ -58,7 +63,7 @@ class ZeroShot(System):
     def _train_on(self, data):
         """Set what training needs, from data before scaling."""
         recipe = self.recipe
-        self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling)
+        self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, self.fitted)
         self.train = self.scaling.train(data)
         names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
         self.found = {'network_options': {

@@ -115,7 +115,7 @@ class Update(nn.Cell):
             factor = factor * ops.minimum(self.clip_norm / ops.maximum(norm, 1e-30), 1.0)
         elif not self.ask_device:
             for gradient in gradients:
-                # Never in place: before the first addition this is the loss itself.
+                # Not `+=`, which would change the loss in place.
                 total = total + _sum(ops.cast(gradient, mstype.float32)) * factor
         finite = ops.isfinite(total)
         if self.ask_device:

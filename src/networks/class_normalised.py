@@ -1,0 +1,38 @@
+"""Class semantics to prototypes through class normalisation (Skorokhodov, Elhoseiny, arXiv 2006.11328)."""
+from mindspore import mint, nn
+from mindspore.common.initializer import Uniform
+
+
+class ClassNormalisedNetwork(nn.Cell):
+    """Dense, ReLU, Dense, CS, ReLU, CS, Dense: every unit standardised over the classes of the forward pass.
+
+    CS subtracts the mean and divides by the deviation, without learnt scale; at test by running statistics. The last
+    layer starts so that a prototype's variance does not grow with the widths: uniform in +-sqrt(3 / (hidden * visual))
+    (the paper's section 3.3), which holds behind CS alone.
+
+    Args:
+        attribute_dim, hidden_dim, visual_dim (int): widths.
+        output_relu (bool): whether ReLU follows the last layer, as published for features that are not negative.
+
+    Inputs: semantics (C, attribute_dim) float32 of several classes; optionally keep (C, hidden_dim), which the last hidden
+    layer is multiplied by: dropout. Outputs: (C, visual_dim) float32.
+    """
+
+    def __init__(self, attribute_dim, hidden_dim=1024, visual_dim=1024, output_relu=True):
+        super().__init__()
+        self.fc1 = nn.Dense(attribute_dim, hidden_dim)
+        self.fc2 = nn.Dense(hidden_dim, hidden_dim)
+        bound = (3 / (hidden_dim * visual_dim)) ** 0.5
+        self.fc3 = nn.Dense(hidden_dim, visual_dim, weight_init=Uniform(bound), bias_init='zeros')
+        self.cs1 = nn.BatchNorm1d(hidden_dim, affine=False)
+        self.cs2 = nn.BatchNorm1d(hidden_dim, affine=False)
+        self.output_relu = output_relu
+        self.input_widths = (attribute_dim,)
+
+    def construct(self, semantics, keep=None):
+        x = self.fc2(mint.nn.functional.relu(self.fc1(semantics)))
+        x = self.cs2(mint.nn.functional.relu(self.cs1(x)))
+        if keep is not None:
+            x = x * keep
+        x = self.fc3(x)
+        return mint.nn.functional.relu(x) if self.output_relu else x

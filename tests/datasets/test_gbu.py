@@ -1,0 +1,140 @@
+"""The benchmark's files in every storage they come in, their contradictions, and own data written as them."""
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from src.datasets.gbu import open_gbu
+from src.datasets.own_classes import main, read_classes, write_benchmark
+from src.errors import InputError
+
+CLASSES, EACH, WIDTH, NUMBERS = 9, 6, 5, 4
+
+
+def arrays(images=CLASSES * EACH):
+    """Classes 6 to 8 are unseen, 4 and 5 val; of each seen class the first image is of the seen test."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(images) % CLASSES
+    seen = labels < 6
+    test = np.arange(images) < CLASSES
+    names = np.empty((CLASSES, 1), object)
+    names[:, 0] = [f'class {chr(97 + i)}' for i in range(CLASSES)]
+
+    def places(mask):
+        return (np.flatnonzero(mask) + 1).astype(np.uint8)[:, None]
+    return {'features': rng.random((WIDTH, images)), 'labels': (labels + 1).astype(np.uint8)[:, None]}, {
+        'att': rng.random((NUMBERS, CLASSES)), 'allclasses_names': names, 'trainval_loc': places(seen & ~test),
+        'test_seen_loc': places(seen & test), 'test_unseen_loc': places(~seen).astype(np.uint16),
+        'train_loc': places(labels < 4), 'val_loc': places(seen & (labels >= 4))}
+
+
+def write(folder, files, v73=False):
+    for name, contents in zip(('res101.mat', 'att_splits.mat'), files):
+        if not v73:
+            scipy.io.savemat(folder / name, contents)
+            continue
+        with h5py.File(folder / name, 'w', userblock_size=512) as file:
+            for key, array in contents.items():
+                if array.dtype.kind != 'O':
+                    file[key] = array.T
+                    continue
+                cells = np.empty(array.T.shape, h5py.ref_dtype)
+                for i, text in enumerate(array.ravel()):
+                    file[f'#refs#/{i}'] = np.array([[ord(c)] for c in text], np.uint16)
+                    cells[0, i] = file[f'#refs#/{i}'].ref
+                file[key] = cells
+
+
+@pytest.mark.parametrize('v73', [False, True])
+@pytest.mark.parametrize('images', [CLASSES * EACH, WIDTH * 11])
+def test_both_versions(tmp_path, v73, images):
+    files = arrays(images)
+    write(tmp_path, files, v73)
+    bench = open_gbu(tmp_path)
+    np.testing.assert_array_equal(bench.features, files[0]['features'].T.astype(np.float32))
+    np.testing.assert_array_equal(bench.semantics, files[1]['att'].T.astype(np.float32))
+    assert bench.names[:2] == ['class a', 'class b']
+    assert bench.labels.dtype == bench.trainval.dtype == np.int64
+    np.testing.assert_array_equal(bench.test_unseen, np.flatnonzero(np.arange(images) % CLASSES >= 6))
+    data = bench.final()
+    np.testing.assert_array_equal(data.test.class_ids, [6, 7, 8])
+    np.testing.assert_array_equal(data.train_semantics[0], bench.semantics[data.train_labels])
+    chosen = bench.choosing(3)
+    np.testing.assert_array_equal(chosen.test.class_ids, [4, 5])
+    together = np.concatenate([chosen.train_features, chosen.seen_test.features, chosen.test.features])
+    # Nothing but trainval is looked at to choose, though train_loc lists images of the seen test.
+    assert sorted(map(tuple, together)) == sorted(map(tuple, bench.features[bench.trainval]))
+    assert set(chosen.seen_test.labels) == {0, 1, 2, 3}
+
+
+def test_square_matrices_are_turned_as_their_version_says(tmp_path):
+    files = arrays()
+    square = np.random.default_rng(1).random((CLASSES, CLASSES))
+    for v73 in (False, True):
+        folder = tmp_path / str(v73)
+        folder.mkdir()
+        write(folder, (files[0], {**files[1], 'att': square}), v73)
+        np.testing.assert_array_equal(open_gbu(folder).semantics, square.T.astype(np.float32))
+
+
+def test_without_names_and_val_classes(tmp_path):
+    files = arrays()
+    write(tmp_path, (files[0], {k: v for k, v in files[1].items() if k not in ('allclasses_names', 'val_loc')}))
+    bench = open_gbu(tmp_path)
+    assert bench.names[0] == 'class 1' and bench.val_classes is None
+    assert len(bench.choosing(0).test.class_ids) == 2
+    assert '9 classes, 3 unseen, 4 numbers a class' in bench.statistics()
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda f, s: f.update(labels=f['labels'] + 1), 'labels must hold whole numbers from 1 to 9'),
+    (lambda f, s: s.update(trainval_loc=s['trainval_loc'].astype(float) * 100), 'trainval_loc must hold'),
+    (lambda f, s: s.update(test_seen_loc=s['trainval_loc']), 'is in trainval_loc and in test_seen_loc'),
+    (lambda f, s: s.update(test_unseen_loc=s['test_seen_loc'] + 54 - 54), 'is in test_seen_loc and in test_unseen_loc'),
+    (lambda f, s: s.pop('trainval_loc'), 'no variable trainval_loc'),
+    (lambda f, s: f.update(features=f['features'][:, :-1]), 'one of two sides must be 54')])
+def test_contradictions(tmp_path, change, words):
+    files = arrays()
+    change(*files)
+    write(tmp_path, files)
+    with pytest.raises(InputError, match=words):
+        open_gbu(tmp_path)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(InputError, match='res101.mat: no such file'):
+        open_gbu(tmp_path)
+
+
+def test_real_cub_is_as_published(shared_data):
+    split = scipy.io.loadmat(shared_data / 'GBU' / 'CUB' / 'att_splits.mat')
+    assert [split[name].size for name in ('trainval_loc', 'test_seen_loc', 'test_unseen_loc')] == [7057, 1764, 2967]
+
+
+def test_own_data_is_written_and_read_again(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    names = ['ant', 'bee', 'cat', 'dog', 'eel']
+    paths = [f'pictures/{name}/{i}.png' for name in names for i in range(5)]
+    embeddings = rng.random((25, 3)).astype(np.float32)
+    np.savez(tmp_path / 'e.npz', embeddings=embeddings, paths=np.array(paths))
+    (tmp_path / 'classes.csv').write_text('name,size,legs\n' + ''.join(f'{n},{i},{i + 1}\n' for i, n in enumerate(names)))
+    (tmp_path / 'unseen.txt').write_text('bee\neel\n')
+    main([str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')])
+    assert '3 seen and 2 unseen classes, 12 images to train on, 3 and 10 to test' in capsys.readouterr().out
+    bench = open_gbu(tmp_path / 'out')
+    assert bench.names == names
+    np.testing.assert_array_equal(bench.features, embeddings)
+    np.testing.assert_array_equal(bench.labels, np.repeat(np.arange(5), 5))
+    np.testing.assert_allclose(np.linalg.norm(bench.semantics, axis=1), 1, rtol=1e-6)
+    assert len(bench.val_classes) == 1
+    (tmp_path / 'unseen.txt').write_text('fox\n')
+    with pytest.raises(InputError, match='class fox is not in'):
+        write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')))
+
+
+@pytest.mark.parametrize('text, words', [('a,1\nb,1,2\n', 'class b'), ('a,1\na,2\n', 'comes twice'), ('a,1\nb,x\n', 'class b'),
+                                         ('a,nan\n', 'finite'), ('', 'no class')])
+def test_bad_classes(tmp_path, text, words):
+    (tmp_path / 'c.csv').write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_classes(str(tmp_path / 'c.csv'))
