@@ -31,7 +31,8 @@ def dem_flags(data, steps):
 def resnet_flags(data, loss, steps):
     """Few pictures of 32 x 32 in batches of 12."""
     return [f'--dataset_path={data}', '--recipe=small', f'--loss_name={loss}', '--device_target=CPU', '--image_size=32',
-            '--model=resnet18', '--set=backbone_options.width=8', '--batch_size=12', f'--total_iter_num={steps}', '--save_iter_step=1', '--interval_step=1']
+            '--model=resnet18', '--set=backbone_options.width=8', '--batch_size=12',
+            f'--total_iter_num={steps}', '--save_iter_step=1', '--interval_step=1']
 
 
 class Training:

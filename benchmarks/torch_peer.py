@@ -141,7 +141,9 @@ def split(args):
     classes = np.random.default_rng(100 + args.split).permutation(np.unique(labels))
     held = np.isin(labels, classes[:round(len(classes) * args.held_out)])
     query, gallery = (held, None) if cameras is None else (held & (cameras == 2), held & (cameras == 1))
-    pick = lambda rows: (pictures[rows], labels[rows])
+
+    def pick(rows):
+        return pictures[rows], labels[rows]
     return pick(~held), pick(query), None if gallery is None else pick(gallery)
 
 

@@ -157,7 +157,7 @@ def open_gbu(data_path, features: str = 'res101.mat', splits: str = 'att_splits.
         val = val if 0 < len(val) < len(np.unique(labels[parts['trainval_loc']])) else None
     bench = Benchmark(_rows(image_path, 'features', count, 'labels'), labels, semantics,
                       names or [f'class {i + 1}' for i in range(classes)],
-                      *parts.values(), val, os.path.basename(os.path.abspath(folder)))
+                      *parts.values(), val, os.path.basename(os.path.abspath(folder)))  # type: ignore[call-arg]
     check(bench, split_path)
     return bench
 

@@ -31,7 +31,8 @@ def read_classes(path: str) -> Tuple[List[str], np.ndarray]:
             rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'{path}: cannot be read: {error}') from error
-    names, numbers = [], []
+    names: list = []
+    numbers: list = []
     for i, row in enumerate(rows):
         try:
             values = [float(cell) for cell in row[1:]]

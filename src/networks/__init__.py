@@ -3,7 +3,7 @@
 A network of images is a backbone and a head: create_image_network. Modules are imported when they are asked for.
 """
 import inspect
-from typing import Any
+from typing import Any, Dict
 
 from src.errors import InputError
 from src.registry import load
@@ -19,7 +19,7 @@ NETWORKS = {
     'semantic': 'demnet.attribute_network',
     'class_normalised': 'class_normalised.ClassNormalisedNetwork',
 }
-OPTIONS = {
+OPTIONS: Dict[str, Dict[str, Any]] = {
     'cub_att': dict(attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012)),
     'cub_word': dict(word_dim=1000, sigmas=(0.0005,)),
     'cub_fusion': dict(attribute_dim=312, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),
@@ -88,7 +88,7 @@ def create_network(name: str, **options):
         return create_image_network(name, backbone_options=options)
     if name not in NETWORKS:
         raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
-    return _create(network_class(name), f'network {name}', **{**OPTIONS[name], **options})
+    return _create(network_class(name), f'network {name}', **{**dict(OPTIONS[name]), **options})
 
 
 def create_image_network(backbone: str, head: str = 'none', *, backbone_options=None, head_options=None):

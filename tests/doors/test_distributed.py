@@ -124,7 +124,7 @@ def test_two_processes_are_one_with_twice_the_batch(dem_pair, dem_data, tmp_path
     assert_ranks_equal(output)
     # The published learning rate is five times as high on several devices.
     Training(['--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU', '--total_iter_num=20', '--lr=5e-5',
-              '--batch_size=100'], tmp_path / 'one').end()
+              '--batch_size=100', '--validation=seen_images'], tmp_path / 'one').end()
     one, _ = parameters(tmp_path / 'one' / 'train.ckpt')
     two, _ = parameters(output / '0' / 'train.ckpt')
     assert one.keys() == two.keys()
@@ -196,8 +196,9 @@ def test_resnet50_with_frozen_batch_norm_is_one_process_with_twice_the_batch(pro
     code, _, err = launch.end()
     assert code == 0, err
     assert_ranks_equal(launch.output)
-    subprocess.run([sys.executable, project / 'train.py', f'--dataset_path={products}', '--loss_name=softmax', '--device_target=CPU',
-                    f'--save_ckpt={tmp_path / "one"}', '--run_eval=True', *resnet_flags(12, frozen)], check=True,
+    subprocess.run([sys.executable, project / 'train.py', f'--dataset_path={products}', '--loss_name=softmax',
+                    '--device_target=CPU', f'--save_ckpt={tmp_path / "one"}', '--run_eval=True',
+                    *resnet_flags(12, frozen)], check=True,
                    stdout=subprocess.DEVNULL)
     assert 0 <= json.loads((tmp_path / 'one' / 'result.json').read_text())['recall']['1'] <= 1
     one, _ = parameters(tmp_path / 'one' / 'train.ckpt')
