@@ -10,7 +10,7 @@ from mindspore import Tensor, nn, ops
 from src import exported
 from src.errors import InputError
 from src.exported import Engine, export_network, network_identity, open_exported, read_facts, sidecar
-from src.networks.heads import Neck
+from src.networks.heads import BatchNormNeck
 
 SIDE = 8
 
