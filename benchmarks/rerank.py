@@ -2,10 +2,11 @@
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/rerank.py                                        # DukeMTMC-reID's sizes
     OPENBLAS_NUM_THREADS=1 python benchmarks/rerank.py --queries=0 --gallery=60000 --width=512  # all against all
-    python benchmarks/rerank.py --queries=200 --gallery=1500 --dense        # and equal to the dense way, in numpy
+    python benchmarks/rerank.py --queries=200 --gallery=1500 --dense  # and equal to the dense way, in numpy
 
-Embeddings are random, with --spread around the centres of --persons; --queries=0 is leave-one-out. The limit is the product
-of everything with everything, and of the queries with the gallery. The dense way holds float32 distances and V of everything.
+Embeddings are random, with --spread around the centres of --persons; --queries=0 is leave-one-out. The limit is the
+product of everything with everything, and of the queries with the gallery. The dense way holds float32 distances and V
+of everything.
 """
 import argparse
 import resource
@@ -80,9 +81,9 @@ def main():
         scores = search.scores(rows)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     stored = sum(part.nbytes for m in (search.rows, search.columns) for part in (m.data, m.indices, m.indptr))
-    print(f'ours: {seconds:.1f} s, of the processor {cpu:.1f} s ({built:.1f} s neighbours and V); peak {peak():.2f} GB; V '
-          f'{search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both ways; the dense way holds '
-          f'{2 * 4e-9 * len(x) ** 2:.1f} GB and its sort {8e-9 * len(x) ** 2:.1f} GB')
+    print(f'ours: {seconds:.1f} s, of the processor {cpu:.1f} s ({built:.1f} s neighbours and V); '
+          f'peak {peak():.2f} GB; V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both '
+          f'ways; the dense way holds {2 * 4e-9 * len(x) ** 2:.1f} GB and its sort {8e-9 * len(x) ** 2:.1f} GB')
     start = time.process_time()
     for one, other in ((x, x), (queries, gallery)):
         for rows in slices(len(one), 1024):

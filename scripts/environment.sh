@@ -31,4 +31,16 @@ prepare_environment() {
         "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$1"
         touch "$stamp"
     fi
+    check_ascend
+}
+
+# On a machine with an Ascend device says in one line what MindSpore will miss there; others it leaves alone.
+check_ascend() {
+    set -- "${DEVICE_FILES:-/dev/davinci}"[0-9]*
+    [ -e "$1" ] || return 0
+    if [ -z "${ASCEND_HOME_PATH:-}${ASCEND_TOOLKIT_HOME:-}" ]; then
+        echo "$0: there is an Ascend device, but CANN is not set up: source its set_env.sh first" >&2
+    elif ! "$PYTHON" -c 'import te, hccl' 2>/dev/null; then
+        echo "$0: CANN's Python packages te and hccl are not in $venv: install the wheels of CANN's lib64 folder there" >&2
+    fi
 }

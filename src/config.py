@@ -113,6 +113,17 @@ _SMALL_RAW_PAIR = dict(_SMALL_PAIR, lr_max=1e-4)
 # PaddleCV's 80 and 0.15 are for 11,318 classes.
 _SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 
+# From scratch on small pictures of many classes with few images each, as Stanford Online Products has them. Chosen with
+# benchmarks on held-out classes of the training list of drawings (docs/RESULTS.md).
+_MANY = dict(
+    _SMALL, backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 48},
+    loss_options={'temperature': 0.1}, batch_size=128, samples_each_class=4, small_classes='repeat',
+    optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3, epoch_size=60,
+    train_transform='resize',
+    augmentation={'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shift': 0.07},
+                  'colour': {'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05}},
+)
+
 # CTL: 16 identities x 4 images, 256 x 128, from ImageNet weights (--pretrained), as published for DukeMTMC-reID.
 _REID = dict(
     _IMAGES, system='reid', data_path=None, train_list=None, picture=None, head='neck',
@@ -175,6 +186,7 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'quadruplet', 'small'): dict(_SMALL_PAIR, loss_options={'margin': 0.1}, batch_size=24),
     ('SOP', 'eml', 'small'): _SMALL_RAW_PAIR,
     ('SOP', 'npairs', 'small'): dict(_SMALL_RAW_PAIR, loss_options={'reg_lambda': 0.01}),
+    ('SOP', 'supcon', 'many_classes'): _MANY,
     # Re-identification; `lists` are three of `path label camera`. The baseline is what CTL is compared with.
     ('lists', 'ctl', 'published'): dict(_REID, loss_options={'margin': 0.5}),
     ('lists', 'baseline', 'published'): dict(_REID, loss_options={'margin': 0.5}),
@@ -194,6 +206,7 @@ PURPOSES = {
     'ranked': 'DEM trained to rank the seen classes by the cosine that classifies',
     'paddle': "PaddleCV's: the full set, two stages, counted in iterations",
     'small': 'from scratch on small pictures on a CPU, few classes of many images',
+    'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
 }
 ZERO_SHOT_DATASETS = tuple(dict.fromkeys(dataset for (dataset, *_), recipe in RECIPES.items()
                                          if recipe['system'] in ('zero_shot', 'generalised')))
@@ -202,8 +215,6 @@ SYSTEM_WORDS = {'zero_shot': 'zero-shot learning', 'generalised': 'generalised z
                 'metric_learning': 'metric learning', 'reid': 're-identification'}
 # What the network of a checkpoint is.
 FIXED = ('train_mode', 'backbone', 'head', 'network')
-# Options of the entry `augmentation`, see src.datasets.image_batches.
-_AUGMENTATION: Dict[str, Any] = {}
 
 
 class Recipe(dict):
@@ -364,7 +375,7 @@ def _options_of(name, entries):
         from src.networks import head_class
         constructor = head_class(entries['head'])
     else:
-        return dict(_AUGMENTATION)
+        return {}
     parameters = inspect.signature(constructor).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 

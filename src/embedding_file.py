@@ -41,6 +41,7 @@ SUFFIXES = ('.npy', '.npz')
 BLOCK_BYTES = 32 * 2 ** 20
 PATHS_AT_ONCE = 4096
 PIECES, PIECE_BYTES = 16, 4096
+ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -440,10 +441,14 @@ class EmbeddingFile:
         if self.path.endswith('.npz'):
             return np.concatenate([block[numbers[slice(*np.searchsorted(numbers, (start, start + len(block))))] - start]
                                    for start, block in self.blocks()])
+        block = np.empty((len(numbers), self.width), np.float32)
         with self._open():
-            # Mapped for this call alone: the pages that were read do not stay in the process.
-            rows = np.memmap(self.path, self.dtype, 'r', self.offset, (self.rows, self.width))
-            block = rows[self.kept[numbers]].astype(np.float32, copy=False)
+            for start in range(0, len(numbers), ROWS_MAPPED):
+                # Mapped anew: the pages around those that were read count as memory until then.
+                rows = np.memmap(self.path, self.dtype, 'r', self.offset, (self.rows, self.width))
+                some = slice(start, start + ROWS_MAPPED)
+                block[some] = rows[self.kept[numbers[some]]]
+                del rows
         self._check_finite(block, numbers)
         return block
 

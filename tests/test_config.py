@@ -79,9 +79,9 @@ def test_every_start_says_which_recipe_and_why():
         'recipe published of SOP softmax: the first for SOP softmax')
     assert make_recipe(command('train --dataset=CUB --recipe=ranked'))[1] == (
         'recipe ranked of CUB att: as --recipe says')
-    used, why = make_recipe(command('train --dataset_path=D --loss_name=supcon --recipe=small'))
-    assert (used.loss_name, used.loss_options, used.recipe) == ('supcon', {}, 'small') and 'as --recipe says' in why
-    assert 'kind pair' in make_recipe(command('train --dataset_path=D --loss_name=supcon'))[1]
+    used, why = make_recipe(command('train --dataset_path=D --loss_name=multi_similarity --recipe=small'))
+    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
+    assert 'kind pair' in make_recipe(command('train --dataset_path=D --loss_name=multi_similarity'))[1]
 
 
 def test_the_first_recipe_of_a_loss_is_the_default():

@@ -146,7 +146,7 @@ def ranks(row, wanted):
 
 
 class Search:
-    """Scores of queries against a gallery, a block of queries at a time; higher = nearer, equal gallery rows tie exactly.
+    """Scores of queries against a gallery, by blocks of queries; higher = nearer, equal gallery rows tie exactly.
 
     Args:
         queries: (Q, D); of another type than the gallery's it is converted block by block.

@@ -1,22 +1,23 @@
 """Open-set search: the similarity from which a nearest neighbour counts as a match, and what that finds and loses.
 
 Event. A query whose class is not in the gallery is searched; its nearest image reaches the threshold: a false match
-(false positive identification). The false-match rate is the share of such queries. It is measured leave-one-class-out: every
-image is a query, against all images of the other classes. The rate of random pairs of classes is far smaller: the
-nearest of many reaches the threshold more often than any one.
+(false positive identification). The false-match rate is the share of such queries. It is measured leave-one-class-out:
+every image is a query, against all images of the other classes. The rate of random pairs of classes is far smaller:
+the nearest of many reaches the threshold more often than any one.
 
 Sampling unit. Images of a class resemble each other, two similar classes are false matches of each other, and one
-class may be the false match of many. So queries are no independent samples: classes are, and a false match belongs to two
-of them. The number of queries is divided by the design effect of such dyads (Aronow, Samii, Assenova, "Cluster-robust
-variance estimation for dyadic data", Political Analysis 2015): the sum, over pairs of false matches with a class in common,
-over their number: 1 if no two have, m if they come in groups of m.
+class may be the false match of many. So queries are no independent samples: classes are, and a false match belongs to
+two of them. The number of queries is divided by the design effect of such dyads (Aronow, Samii, Assenova,
+"Cluster-robust variance estimation for dyadic data", Political Analysis 2015): ordered pairs of false matches that
+have a class in common, each with itself among them, over the number of false matches: 1 if no two have, m if they come
+in groups of m.
 
-Bound. With n effective queries of which x are false matches, and as many of other classes of the same kind to come, each of all
-false matches is as likely among the first as among the second. If there were k more among the second, x or fewer of
-2x + k = N would be among the first with probability P(Bin(N, 1/2) <= x) = I_1/2(k, x + 1) at N = x + k (the incomplete beta
-function; for x = 0, 2^-k). The threshold is the lowest at which k = n times the wanted rate gives at most
-1 - confidence. So the bound holds for the rate seen in another sample of the same size, gallery included, which is more than
-the Clopper-Pearson bound of the rate of the population; 1 % at 95 % takes 433 effective queries (Clopper-Pearson: 299).
+Bound. Let n effective queries have x false matches, and as many queries of other classes of the same kind have k. Each
+of the x + k is as likely among the first as among the second, so that x or fewer are among the first with probability
+P(Bin(x + k, 1/2) <= x) = I_1/2(k, x + 1) (the incomplete beta function; for x = 0, 2^-k). The threshold is the lowest
+at which k = n times the wanted rate gives at most 1 - confidence. So the bound holds for the rate seen in another
+sample of the same size, gallery included, which is more than the Clopper-Pearson bound of the rate of the population;
+1 % at 95 % takes 433 effective queries (Clopper-Pearson: 299).
 
 Not covered: classes of another kind than those measured; see `searched` for larger galleries.
 """
@@ -156,11 +157,11 @@ class OpenSet:
         return self._found(similarity)[0], float(similarity)
 
     def curve(self, points=200):
-        """The detection curve: (similarities, false-match rates, found), each (P,) float, by rising rate, at most `points`.
-        """
+        """The detection curve: (similarities, false-match rates, found), each (P,), at most `points`, by rate."""
         ordered = -np.sort(-self.different)
-        places = np.unique(np.geomspace(1, len(ordered), points).astype(int)) - 1
-        return ordered[places], (places + 1) / len(ordered), np.array([self._found(s)[0] for s in ordered[places]])
+        similarities = np.unique(ordered[np.geomspace(1, len(ordered), points).astype(int) - 1])[::-1]
+        rates = np.searchsorted(-ordered, -similarities, side='right') / len(ordered)
+        return similarities, rates, np.array([self._found(one)[0] for one in similarities])
 
     def _design_effects(self, order):
         """(len(order),) design effect of the first, the first two, ... false matches, never falling."""

@@ -207,8 +207,8 @@ def decode(content: np.ndarray) -> np.ndarray:
     Raises:
         RuntimeError: no image that can be decoded.
     """
-    if simplejpeg is not None and simplejpeg.is_jpeg(content):
-        with contextlib.suppress(ValueError):
+    if simplejpeg is not None:
+        with contextlib.suppress(ValueError):  # no JPEG, or damaged
             if simplejpeg.decode_jpeg_header(content)[2] == 'YCbCr':
                 return simplejpeg.decode_jpeg(content)
     with contextlib.suppress(OSError, SyntaxError, Image.DecompressionBombError):

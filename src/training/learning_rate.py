@@ -121,7 +121,8 @@ def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 
     """The learning rate of every step of a recipe: float32 (steps,).
 
     A recipe counts in iterations (total_iter_num) or in epochs (epoch_size). Its warm-up has a value for every step,
-    or, with warmup 'epoch', one for every epoch, (epoch + 1) / warmup_epochs of lr_max, as CTL's.
+    or, with warmup 'epoch', one for every epoch, (epoch + 1) / warmup_epochs of lr_max, as CTL's. Of epochs those that
+    were trained elsewhere (pretrain_epoch_size) are left out: the others keep the rates of the whole schedule.
 
     Raises:
         InputError: warmup is neither 'step' nor 'epoch'.
@@ -129,10 +130,11 @@ def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 
     if recipe['warmup'] not in ('step', 'epoch'):
         raise InputError(f"warmup={recipe['warmup']}: choose 'step' or 'epoch'")
     total = recipe['total_iter_num'] or recipe['epoch_size'] * steps_per_epoch
+    done = 0 if recipe['total_iter_num'] else recipe['pretrain_epoch_size'] * steps_per_epoch
     factor = recipe['distributed_lr_factor'] if device_num > 1 else 1
     milestones = [m * steps_per_epoch for m in recipe['lr_epochs']] or recipe['lr_steps'] or (0.4, 0.8)
     warmup = recipe['warmup_epochs'] * steps_per_epoch
     # A short run of a long recipe ends in the warm-up.
     return get_lr(recipe['lr_mode'], max(total, warmup), recipe['lr_max'] * factor, recipe['lr_init'] * factor,
                   recipe['lr_end'] * factor, warmup, milestones,
-                  warmup_stairs=steps_per_epoch if recipe['warmup'] == 'epoch' else 1)[:total]
+                  warmup_stairs=steps_per_epoch if recipe['warmup'] == 'epoch' else 1)[done:total]

@@ -25,9 +25,9 @@ def naive(x, labels):
     """(same, different, mistaken_for) of every image, by loops."""
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     rows = []
-    for i in range(len(x)):
-        own = [unit[i] @ unit[j] for j in range(len(x)) if j != i and labels[j] == labels[i]]
-        other = max((unit[i] @ unit[j], labels[j]) for j in range(len(x)) if labels[j] != labels[i])
+    for i, row in enumerate((unit @ unit.T).tolist()):
+        own = [row[j] for j in range(len(x)) if j != i and labels[j] == labels[i]]
+        other = max((row[j], labels[j]) for j in range(len(x)) if labels[j] != labels[i])
         rows.append((max(own, default=-np.inf), *other))
     return [np.array(column) for column in zip(*rows)]
 
@@ -58,12 +58,15 @@ def test_rates_equal_loops():
     assert (threshold.queries, threshold.classes) == (len(x), 150) and threshold.effective < len(x)
     assert json.loads(json.dumps(threshold._asdict()))['similarity'] == threshold.similarity
 
-    rate, similarity = OpenSet(x, labels).identification_rate(0.1)
-    assert np.mean(different >= similarity) <= 0.1 < np.mean(different >= similarity - 1e-5) + 2 / len(x)
+    measured = OpenSet(x, labels)
+    same, different = measured.same, measured.different
+    rate, similarity = measured.identification_rate(0.1)
+    # no lower similarity would do: the highest below it is that of a further false match
+    assert np.mean(different >= similarity) <= 0.1 < np.mean(different >= different[different < similarity].max())
     assert rate == np.mean((same > different) & (same >= similarity)) > threshold.found
-    similarities, rates, found = OpenSet(x, labels).curve()
-    for s, r, f in list(zip(similarities, rates, found))[::25]:
-        assert r == np.mean(different >= s - 1e-7) and f == np.mean((same > different) & (same >= s - 1e-7))
+    similarities, rates, found = measured.curve()
+    for s, r, f in zip(similarities, rates, found):
+        assert r == np.mean(different >= s) and f == np.mean((same > different) & (same >= s))
     assert np.all(np.diff(rates) > 0) and np.all(np.diff(found) >= 0) and rates[-1] == 1
 
 
@@ -96,7 +99,9 @@ def test_independent_queries_take_433_for_one_in_a_hundred():
     assert find_threshold(x, labels, 0.01).found == 0
 
 
-@pytest.mark.parametrize('rate, arguments', [(0.05, (320, (3, 9))), (0.1, (200, (3, 9), 50)), (0.03, (500, (1, 4)))])
+@pytest.mark.parametrize('rate, arguments', [
+    (0.05, (400, (1, 4))), pytest.param(0.05, (320, (3, 9)), marks=pytest.mark.slow),
+    pytest.param(0.1, (200, (3, 9), 50), marks=pytest.mark.slow)])
 def test_bound_holds_over_random_splits_of_classes(rate, arguments):
     # of 200 splits at most 5 % may show a higher rate in the other half, which is searched among itself
     x, labels = clustered(4, *arguments)

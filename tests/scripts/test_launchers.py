@@ -197,7 +197,7 @@ def test_eight_devices(project, shell, start):
     for rank, note in ranks.items():
         device = str(7 - int(rank)) if start == 'table' else rank
         assert note['args'] == [
-            f'{project.root}/train.py', '--epoch_size=120', '--validation=none', '--dataset=CUB', '--train_mode=att',
+            f'{project.root}/train.py', '--epoch_size=120', '--dataset=CUB', '--train_mode=att',
             f'--data_path={project.data}', f'--save_ckpt={output}', '--distribute=True', '--device_num=8',
             f'--checkpoint={project.root.parent}/./start.ckpt', f'--device_id={device}']
         env = note['env']

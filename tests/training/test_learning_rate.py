@@ -75,7 +75,8 @@ def test_one_cycle_equals_pytorch():
 
 
 RECIPE = dict(lr_mode='steps', lr_max=0.1, lr_init=0.0, lr_end=0.0, lr_epochs=[], lr_steps=[], warmup='step',
-              warmup_epochs=0, distributed_lr_factor=1, epoch_size=4, total_iter_num=0)
+              warmup_epochs=0, distributed_lr_factor=1, epoch_size=4, total_iter_num=0,
+              pretrain_epoch_size=0)
 
 
 def test_schedule_of_a_recipe():
@@ -92,6 +93,15 @@ def test_schedule_of_a_recipe():
     np.testing.assert_allclose(short, [0.1 / 3, 0.2 / 3], rtol=1e-6)
     with pytest.raises(InputError, match="'step' or 'epoch'"):
         schedule({**RECIPE, 'warmup': 'day'}, 3)
+
+
+def test_epochs_trained_elsewhere_are_left_out():
+    whole = schedule({**RECIPE, 'epoch_size': 30, 'lr_mode': 'cosine', 'warmup_epochs': 2}, 46)
+    rest = schedule({**RECIPE, 'epoch_size': 30, 'lr_mode': 'cosine', 'warmup_epochs': 2, 'pretrain_epoch_size': 12}, 46)
+    assert len(rest) == (30 - 12) * 46
+    np.testing.assert_array_equal(rest, whole[12 * 46:])
+    # Iterations go before epochs.
+    assert len(schedule({**RECIPE, 'total_iter_num': 7, 'pretrain_epoch_size': 3}, 3)) == 7
 
 
 def test_the_published_schedules():

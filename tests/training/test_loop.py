@@ -85,13 +85,16 @@ def test_what_a_training_prints_writes_and_returns(tmp_path, capsys):
     assert [line.split(',')[0] for line in out.splitlines() if 'loss is' in line] == [
         'epoch: 1 step: 2', 'epoch: 1 step: 4', 'epoch: 2 step: 1', 'epoch: 2 step: 3', 'epoch: 2 step: 5',
         'epoch: 3 step: 2', 'epoch: 3 step: 4']
+    rows = np.random.default_rng((0, 0)).standard_normal((4, 1)).astype(np.float32)
+    first = fit(Numbers(recipe(total_iter_num=1)), recipe(total_iter_num=1), ALONE, tmp_path / 'first')
+    assert first['loss'] == pytest.approx(((2 * rows + 1) ** 2).mean(), rel=1e-5)
     assert out.count('validation accuracy') == 3 and 'trained 15 steps on CPU' in out
     assert [row['step'] for row in result['history']] == [5, 10, 15] and result['steps'] == 15
     assert result['history'][0]['loss'] > result['history'][2]['loss']
     assert result['checkpoint'] == str(tmp_path / 'train.ckpt') and result['found'] == {'known': 1}
     assert json.loads((tmp_path / 'result.json').read_text()) == result
     assert {p.name for p in tmp_path.iterdir()} == {'train-2_5.ckpt', 'train-3_5.ckpt', 'train.ckpt', 'best.ckpt',
-                                                    'result.json', 'curves.png'}
+                                                    'result.json', 'curves.png', 'first'}
 
 
 def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_path, capsys):
