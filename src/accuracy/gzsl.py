@@ -101,7 +101,8 @@ def seen_unseen_curve(scores: np.ndarray, labels: np.ndarray, class_ids: np.ndar
     unseen_accuracy = np.append(0.0, np.cumsum(gained(~own, unseen_right)))
     # From the end, so that nothing is left where no image is given to a seen class any more.
     seen_accuracy = np.append(np.cumsum(gained(own, seen_right)[::-1])[::-1], 0.0)
-    return Curve(np.append(-np.inf, gamma), unseen_accuracy, seen_accuracy)
+    # A sum of shares may end a little above 1.
+    return Curve(np.append(-np.inf, gamma), np.minimum(unseen_accuracy, 1.0), np.minimum(seen_accuracy, 1.0))
 
 
 def generalised_accuracy(curve: Curve, gamma: float) -> Dict[str, float]:
