@@ -1,4 +1,5 @@
 """Embeddings of images from a checkpoint or an exported model, and the nearest neighbours in a file of them."""
+import os
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from src.embedding_file import SUFFIXES, EmbeddingFile, check_output, write_embe
 from src.errors import InputError
 from src.exported import READABLE as EXPORTED
 from src.exported import Engine, open_exported
+from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.pictures import check_picture, neighbours_picture
 from src.search import search
 from src.set_parser import Command, make_recipe
@@ -47,12 +49,18 @@ def load_embedder(command: Command) -> Embedder:
     """
     options = command.options
     path = str(find_checkpoint(options.save_ckpt))
+    if not os.path.exists(path):
+        raise InputError(f'{path}: no such checkpoint or exported model')
+    if os.path.isfile(path) and not path.endswith(SUFFIXES_OF_WEIGHTS + EXPORTED):
+        raise InputError(f'{path}: neither a checkpoint ({", ".join(SUFFIXES_OF_WEIGHTS)}) nor an exported model '
+                         f'({", ".join(EXPORTED)})')
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     if path.endswith(EXPORTED):
         exported = open_exported(path)
         # What the file beside it says of the images goes before the defaults; flags go before both.
         told = [Change('', {name: value}) for name, value in exported.facts.items() if name in TOLD]
         recipe = make_recipe(command._replace(changes=told + command.changes))[0]
+        no_images(recipe, path)
         run, (batch, *fixed) = exported.run, exported.image_shape
         asked = recipe.image_size if any('image_size' in change.flag for change in command.changes) else fixed
         if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:

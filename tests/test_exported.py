@@ -23,7 +23,7 @@ class Small(nn.Cell):
         ms.set_seed(seed)
         self.conv = nn.Conv2d(3, 4, 3, weight_init='normal')
         self.norm = nn.BatchNorm2d(4)
-        self.neck = Neck(4)
+        self.neck = BatchNormNeck(4)
 
     def construct(self, images):
         return self.neck(ops.mean(self.norm(self.conv(images)), (2, 3)) * 3)
