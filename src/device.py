@@ -61,6 +61,8 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):
         raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
     ms.set_context(mode=ms.GRAPH_MODE)
+    # CTL's optimizer goes over 163 parameters in one graph: more calls within calls than the 1000 allowed by default.
+    ms.set_recursion_limit(10000)
     try:
         ms.set_device(target, *(() if target == 'CPU' else (device_id,)))
     except (RuntimeError, ValueError) as error:
