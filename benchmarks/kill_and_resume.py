@@ -136,7 +136,7 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         home = Path(home)
         for words in (['dem_sample', home / 'dem'], ['image_sample', 'products', home / 'products']):
-            subprocess.run([sys.executable, '-m', f'src.datasets.{words[0]}', *words[1:]], cwd=ROOT, check=True)
+            subprocess.run([sys.executable, '-m', f'src.samples.{words[0]}', *words[1:]], cwd=ROOT, check=True)
         for name, flags in (('DEM CUB att', dem_flags(home / 'dem', 20 * args.kills)),
                             ('ResNet50 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
                             ('ResNet50 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+from mindspore import ops
 
 from src.errors import InputError
 from src.files import replacing
@@ -64,7 +65,8 @@ def flush_subnormals(cell):
         if values.dtype.kind == 'f':
             small = np.abs(values) < np.finfo(values.dtype).tiny
             if values[small].tobytes().strip(b'\0'):
-                parameter.set_data(ms.Tensor(np.where(small, values.dtype.type(0), values)))
+                # Not set_data: the compiled step then went on with the tensor it knew, and later states held this one.
+                ops.assign(parameter, ms.Tensor(np.where(small, values.dtype.type(0), values)))
 
 
 class TrainingStates:

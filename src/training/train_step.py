@@ -270,7 +270,7 @@ class ReplayStep(nn.Cell):
         before = [p.asnumpy().copy() for p in self.statistics]
         outputs = [self.network(*chunk) for chunk in chunks]
         for parameter, value in zip(self.statistics, before):
-            parameter.set_data(Tensor(value))
+            ops.assign(parameter, Tensor(value))
         return [output if isinstance(output, tuple) else (output,) for output in outputs]
 
     def __call__(self, stop, *columns):

@@ -66,7 +66,6 @@ def test_dem_stopped_by_a_signal(dem, tmp_path, number):
     assert differences(whole, folder) == []
 
 
-@pytest.mark.slow
 def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path):
     flags, whole, _ = dem
     folder = tmp_path / 'out'
@@ -83,7 +82,6 @@ def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path):
         assert differences(whole, folder) == [] and not list(folder.glob('.*'))
 
 
-@pytest.mark.slow
 def test_refusals(dem, dem_data, tmp_path):
     flags, whole, _ = dem
     folder = tmp_path / 'out'
