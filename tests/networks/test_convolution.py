@@ -45,8 +45,8 @@ def gradients(cell, x, factor):
 
 
 @pytest.mark.parametrize('padding', ['symmetric', 'same'])
-@pytest.mark.parametrize('size, kernel, stride', [((2, 2), 3, 1), ((2, 1), 3, 1), ((1, 1), 3, 1), ((4, 3), 3, 2), ((3, 4), 1, 2),
-                                                  ((2, 2), 1, 1), ((3, 3), 3, 1), ((2, 2), 7, 2)])
+@pytest.mark.parametrize('size, kernel, stride', [((2, 2), 3, 1), ((2, 1), 3, 1), ((1, 1), 3, 1), ((4, 3), 3, 2),
+                                                  ((3, 4), 1, 2), ((2, 2), 1, 1), ((3, 3), 3, 1), ((2, 2), 7, 2)])
 def test_small_maps_are_convolved_as_large_ones(padding, size, kernel, stride):
     rng = np.random.default_rng(0)
     cell = Convolution(3, 5, kernel, stride, padding, Normal(0.5))
