@@ -163,12 +163,23 @@ def _write(network, shapes, batch_size, path, file_format):
     if file_format == 'ONNX':
         names = [f'input_{i}' for i in range(len(shapes))]
         axes = {} if batch_size else {name: {0: 'batch'} for name in [*names, 'embedding']}
-        ms.onnx.export(network, *traced, file_name=str(path), input_names=names, output_names=['embedding'],
+        ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
                        dynamic_axes=axes)
         return
     if batch_size == 0:
         traced = [Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes]
     ms.export(network, *traced, file_name=str(path), file_format=file_format)
+
+
+class _Once(nn.Cell):
+    """A network as a cell of its own: MindSpore's ONNX export spoils the graph it keeps of the cell, for a second export."""
+
+    def __init__(self, network):
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, *inputs):
+        return self.network(*inputs)
 
 
 def _difference(given, expected):

@@ -172,3 +172,14 @@ def test_the_file_beside_is_json_for_other_programs(network, tmp_path):
     path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a.mindir'))
     assert sorted(json.loads((tmp_path / 'a.mindir.json').read_text())) == ['checksum', 'model']
     assert sorted(file.name for file in tmp_path.iterdir()) == ['a.mindir', 'a.mindir.json'] and path
+
+
+def test_every_engine_of_a_network_that_trains_on_finds_onnxruntime(network):
+    """A second export of one cell failed, so that all validations but the first of a training ran through MindSpore."""
+    pytest.importorskip('onnxruntime')
+    for weight in (0.5, 2.0):
+        ops.assign(network.norm.gamma, Tensor(np.full(4, weight, np.float32)))
+        engine = Engine(network, engine='onnxruntime')
+        engine(images(5))
+        assert engine.name == 'onnxruntime'
+        np.testing.assert_allclose(engine(images(5, 1)), network(Tensor(images(5, 1))).asnumpy(), rtol=1e-5, atol=1e-6)
