@@ -87,7 +87,7 @@ class ImageSystem(System):
         recipe, process = self.recipe, self.process
         indices, mask = self.sampler.epoch(epoch)
         dataset = train_dataset(self.images, self.labels, indices, mask, seed=recipe.seed * 1_000_003 + epoch, skip=skip,
-                                rank=process.rank, size=process.size, transform=recipe.train_transform,
+                                rank=process.rank, size=process.size, transform=recipe.train_transform, as_uint8=True,
                                 **{name: recipe[name] for name in self.train_options})
         iterator = dataset.create_tuple_iterator(num_epochs=1, do_copy=False)
         while True:
