@@ -5,6 +5,7 @@ import inspect
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from src.errors import InputError
+from src.networks import BACKBONES
 
 # Where PaddleCV has its data, whose commands name no folder.
 SOP_FOLDER = 'data/Stanford_Online_Products'
@@ -339,7 +340,11 @@ def create_recipe(base: Dict[str, Any], changes: Sequence[Change], saved: bool =
 def _set(entries, path, value, change):
     name, _, option = path.partition('.')
     if not option:
-        entries[name] = value if change.checked else _typed(value, entries[name], change.flag)
+        value = value if change.checked else _typed(value, entries[name], change.flag)
+        # Backbones of one file have the same options; another's would refuse them.
+        if name == 'backbone' and _file_of(value) != _file_of(entries[name]):
+            entries['backbone_options'] = {}
+        entries[name] = value
         return
     if not isinstance(entries[name], dict):
         raise InputError(f'{change.flag}: {name} has no options')
@@ -353,6 +358,10 @@ def _set(entries, path, value, change):
     else:
         default = entries[name][option]
     entries[name][option] = value if change.checked else _typed(value, default, change.flag)
+
+
+def _file_of(backbone):
+    return BACKBONES.get(backbone, backbone).partition('.')[0]
 
 
 def _owner(name, entries):
