@@ -53,6 +53,10 @@ class ImageSystem(System):
         """Set images and labels (0..C-1) to train on, and held_out where the recipe holds classes out."""
         raise NotImplementedError
 
+    def test_images(self):
+        """The images that evaluation embeds: lists of images, the queries before their gallery if there is one."""
+        raise NotImplementedError
+
     def prepare(self, found=None):
         recipe, process = self.recipe, self.process
         if recipe.validation not in self.validations:
