@@ -48,25 +48,25 @@ class MetricLearning(ImageSystem):
         held = self.held_out
         return recall_across_cameras(self.embed(held), held.labels, held.cameras)
 
+    def test_images(self):
+        recipe = self.recipe
+        if bool(recipe.query) != bool(recipe.gallery):
+            raise InputError('--query and --gallery: give both or neither')
+        if recipe.query:
+            return [open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
+                    for name in ('query', 'gallery')]
+        return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
+
     def evaluate(self, checkpoint):
         """Recall@K: of every test image among the others, or of query images in a gallery; printed as published.
 
         Recall@1 is the accuracy; a K beyond the number of images compared with is left out.
         """
-        recipe = self.recipe
-        if bool(recipe.query) != bool(recipe.gallery):
-            raise InputError('--query and --gallery: give both or neither')
-        if recipe.query:
-            query, gallery = (open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
-                              for name in ('query', 'gallery'))
-            counts = {'queries': len(query), 'gallery': len(gallery)}
-            compared = len(gallery)
-        else:
-            query, gallery = open_images(recipe.dataset_path, 'test', subset=recipe.subset), None
-            counts = {'queries': len(query)}
-            compared = len(query) - 1
-        ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
-        more = (self.embed(gallery, True), gallery.labels) if gallery else ()
+        query, *galleries = self.test_images()
+        compared = len(galleries[0]) if galleries else len(query) - 1
+        counts = dict(zip(('queries', 'gallery'), map(len, [query, *galleries])))
+        ks = sorted({1, *(k for k in self.recipe.recall_k if k <= compared)})
+        more = [part for gallery in galleries for part in (self.embed(gallery, True), gallery.labels)]
         recall = recall_at_k(self.embed(query, True), query.labels, ks, *more)
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {recall[1]:.3f}}} ckpt={checkpoint}")

@@ -50,9 +50,14 @@ class Reid(ImageSystem):
         self._open(True)
         self.labels = remap_labels(self.images.labels)
 
+    def test_images(self):
+        if not hasattr(self, 'query'):
+            self._open(False)
+        return [self.query, self.gallery]
+
     def _embed_test(self, show_progress=False):
         """What the measures take: embeddings, ids and cameras of the queries, and of the gallery."""
-        return tuple(part for images in (self.query, self.gallery)
+        return tuple(part for images in self.test_images()
                      for part in (self.embed(images, show_progress), images.labels, images.cameras))
 
     def validate(self):
@@ -62,8 +67,6 @@ class Reid(ImageSystem):
     def evaluate(self, checkpoint):
         """mAP and CMC of the queries, among images and among centroids; draws the ranked lists where asked to."""
         check_picture(self.recipe.picture)
-        if not hasattr(self, 'query'):
-            self._open(False)
         embedded = self._embed_test(True)
         query, query_ids, query_cams, *gallery = embedded
         sizes = {'instance': len(self.gallery), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}

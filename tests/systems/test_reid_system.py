@@ -151,7 +151,7 @@ def test_batches_statistics_and_the_start_from_a_backbone(lists, tmp_path, capfd
     for batches in epochs:
         assert len(batches) == mine.steps_per_epoch
         for image, label, mask in batches:
-            assert image.shape == (8, 3, 48, 32) and image.dtype == np.float32
+            assert image.shape == (8, 3, 48, 32) and image.dtype == np.uint8
             label, mask = label.reshape(4, 2), mask.reshape(4, 2)
             assert (label[:, 0] == label[:, 1]).all() and (mask[:, 0] == 1).all()
             np.testing.assert_array_equal(mask[:, 1] == 0, label[:, 0] == single)
