@@ -72,12 +72,15 @@ _GBU_NORMALISED = dict(
     weight_decay=1e-4, total_iter_num=0, epoch_size=50, lr_epochs=[25])
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
+# What evaluation of images is asked for beside its figures. A checkpoint may be older than an entry.
+EVALUATION: Dict[str, Any] = dict(picture=None, rerank=False, mirror=False, false_match_rate=0.0)
+
 # What the systems of images share. backbone_options: what weights that it starts from bring goes before them.
 _IMAGES: Dict[str, Any] = dict(
     backbone='resnet50', backbone_options={}, head='none', head_options={}, loss_options={}, pretrained=None,
     num_workers=8, query=None, gallery=None, interpolation='bilinear',
     # Batches are those the loss needs unless a sampler is named; small_classes: None for the sampler's own way.
-    sampler=None, small_classes=None, last_batch='drop',
+    sampler=None, small_classes=None, last_batch='drop', **EVALUATION,
 )
 # ResNet50 on Stanford Online Products, as the published metric_learn trains it: the half set on 8 devices.
 _METRIC = dict(
@@ -133,7 +136,7 @@ _FEW_PAIR = dict(_MANY, loss_options={}, lr_max=5e-4, epoch_size=4)
 
 # CTL: 16 identities x 4 images, 256 x 128, from ImageNet weights (--pretrained), as published for DukeMTMC-reID.
 _REID = dict(
-    _IMAGES, system='reid', data_path=None, train_list=None, picture=None, head='neck',
+    _IMAGES, system='reid', data_path=None, train_list=None, head='neck',
     backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'last_stride': 1, 'stem_relu': False},
     samples_each_class=4,
     image_size=[256, 128], train_transform='reid', flip=0.5, batch_size=64, test_batch_size=128, run_eval=True,

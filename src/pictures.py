@@ -184,6 +184,43 @@ def comparison_picture(values, differences, measure, path):
     _save(figure, path)
 
 
+def threshold_picture(measured, similarity, false_match_rate, path):
+    """Draw the similarities to the nearest image of the same and of another class, the threshold, and what it finds.
+
+    Args:
+        measured: src.accuracy.OpenSet of images that the threshold was not chosen on.
+        similarity: the threshold.
+        false_match_rate: as wanted, 0..1.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    figure = Figure(figsize=(11, 4.4), dpi=110, layout='constrained')
+    shares, curve = figure.subplots(1, 2)
+    same, different = measured.same[np.isfinite(measured.same)], measured.different
+    edges = np.histogram_bin_edges(np.concatenate([same, different, [similarity]]), 60)
+    for values, colour, label in ((same, RIGHT, 'nearest of the same class'), (different, WRONG, 'nearest of another class')):
+        shares.hist(values, edges, weights=np.full(len(values), 100 / max(1, len(values))), color=colour, alpha=0.55,
+                    label=label)
+    shares.axvline(similarity, color=QUERY, linewidth=1.5, label=f'threshold {similarity:.3f}')
+    shares.set(xlabel='cosine similarity', ylabel='% of the images')
+    rates, found = measured.curve()[1:]
+    rate, now = measured.at(similarity)[:2]
+    curve.plot(100 * rates, 100 * found, color=QUERY)
+    curve.axvline(100 * false_match_rate, color='#999999', linestyle='--', linewidth=1,
+                  label=f'wanted: at most {100 * false_match_rate:g} % false matches')
+    # On a logarithmic axis nothing has no place: half of one false match.
+    curve.plot([100 * max(rate, 0.5 / len(different))], [100 * now], 'o', color=WRONG,
+               label=f'threshold: {100 * rate:.2f} % false matches, {100 * now:.1f} % found')
+    curve.set(xlabel='false matches, %', ylabel='found, %', xscale='log', ylim=(0, 102))
+    for axis in (shares, curve):
+        axis.grid(color='#dddddd', linewidth=0.7)
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
 def _draw_loss(axis, at, values):
     """The recorded losses, and their running mean over a twentieth of the run once they are many."""
     window = len(values) // 20
