@@ -4,6 +4,7 @@ import sys
 from typing import Callable, NamedTuple, Optional
 
 import numpy as np
+from mindspore import Tensor
 
 from src.accuracy import Rerank
 from src.config import Change
@@ -22,8 +23,9 @@ from src.embedding_file import (
 from src.errors import InputError
 from src.exported import MIRRORED, Engine, network_identity, open_exported
 from src.exported import READABLE as EXPORTED
+from src.naming import CLASSES, NamedClasses, best_classes
 from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
-from src.pictures import check_picture, neighbours_picture
+from src.pictures import check_picture, named_picture, neighbours_picture
 from src.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.set_parser import Command, make_recipe
 from src.systems.images import for_device
@@ -207,3 +209,62 @@ def _threshold(path, model, gallery):
         print(f'{path}: is for galleries of up to {values["searched"]} images; among the {gallery.count} of {gallery.path} '
               'more of the unknown may be answered', file=sys.stderr)
     return values['similarity']
+
+
+def open_classes(command: Command) -> NamedClasses:
+    """The classes of --classes, with those of --add_classes.
+
+    Raises:
+        InputError: no such files, files that do not belong together, or see NamedClasses.added.
+    """
+    path, more = str(find_checkpoint(command.options.classes)), command.options.add_classes
+    exported = path.endswith(EXPORTED)
+    classes = NamedClasses.load(f'{path}.{CLASSES}' if exported else os.path.join(os.path.dirname(path), CLASSES))
+    if not more and not exported:
+        return classes
+    if exported:
+        network = open_exported(path)
+        run, (batch, *widths), model = network.run, network.shapes[0], network.facts.get('model')
+    else:
+        trained = load_trained(command._replace(options=type(command.options)(
+            {**command.options, 'save_ckpt': path, 'dataset': None, 'train_mode': None}), changes=[]))
+        batch, widths, model = 0, trained.network.input_widths, network_identity(trained.network)
+
+        def run(rows):
+            return trained.network(Tensor(rows)).asnumpy()
+    if model != classes.model:
+        raise InputError(f'--classes={path}: the file of classes beside it is of another network; run eval.py or export.py '
+                         'again')
+    return classes.added(more, run, widths[0], batch) if more else classes
+
+
+def name_images(command: Command):
+    """The --top_k best classes of --classes for each image of --dataset_path, or of the embedding file --query.
+
+    With --picture the first PICTURE_ROWS images are drawn beside their names, green and red where the image's folder is
+    named as a class.
+
+    Returns:
+        list of (path, [(class, calibrated score, whether unseen), the best first]).
+
+    Raises:
+        InputError: a bad flag or file, or embeddings of another width than the classes were learnt on.
+    """
+    options = command.options
+    check_picture(options.picture)
+    set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+    classes = open_classes(command)
+    if options.query and options.query.endswith(SUFFIXES):
+        file = EmbeddingFile(options.query)
+        images, features = file.images, np.concatenate([block for _, block in file.blocks()])
+    else:
+        embedder = load_embedder(command)
+        images = open_images(options.query or options.dataset_path, 'test', subset=embedder.subset,
+                             flag='--query' if options.query else '--dataset_path', need_labels=False)
+        features = np.concatenate(list(embedder.embed(images)))
+    named = best_classes(classes, features, options.top_k)
+    if options.picture:
+        own = [os.path.basename(os.path.dirname(path)) for path in images.paths[:PICTURE_ROWS]]
+        right = [name == best[0][0] for name, best in zip(own, named)] if set(own) <= set(classes.names) else None
+        named_picture(images.paths[:PICTURE_ROWS], named[:PICTURE_ROWS], right, options.picture)
+    return list(zip(images.paths, named))

@@ -221,6 +221,39 @@ def threshold_picture(measured, similarity, false_match_rate, path):
     _save(figure, path)
 
 
+def named_picture(paths, named, right, path):
+    """Draw pictures in a grid, each with its best classes and their scores beside it.
+
+    Args:
+        paths: picture files, at least one.
+        named: for each a list of (class, score, whether unseen), the best first; three are written.
+        right: for each whether the best is right, or None when the truth is unknown.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: a picture file is missing or not a picture, or `path` cannot be written.
+    """
+    columns = min(4, len(paths))
+    rows = -(-len(paths) // columns)
+    figure = Figure(figsize=(3.6 * columns, 1.5 * rows), dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 2.4 * columns), ylim=(rows, 0), aspect='equal')
+    axes.axis('off')
+    for number, (file, best) in enumerate(zip(paths, named)):
+        picture = _picture(file)
+        x, y = 2.4 * (number % columns) + 0.05, number // columns + 0.05
+        longest = max(picture.width, picture.height)
+        w, h = 0.9 * picture.width / longest, 0.9 * picture.height / longest
+        colour = QUERY if right is None else RIGHT if right[number] else WRONG
+        axes.imshow(np.asarray(picture), extent=(x, x + w, y + h, y), interpolation='bilinear')
+        axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=2))
+        for line, (name, score, unseen) in enumerate(best[:3]):
+            axes.text(x + 1, y + 0.2 + 0.28 * line, f'{name[:22]}{" (unseen)" if unseen else ""}\n{score:.3f}', va='center',
+                      fontsize=7, color=colour if line == 0 else QUERY, weight='bold' if line == 0 else 'normal')
+    axes.set(xlim=(0, 2.4 * columns), ylim=(rows, 0))
+    _save(figure, path)
+
+
 def _draw_loss(axis, at, values):
     """The recorded losses, and their running mean over a twentieth of the run once they are many."""
     window = len(values) // 20

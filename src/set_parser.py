@@ -283,6 +283,10 @@ FLAGS = [
     ROW(('--top_k',), (INFER,), INFERENCE, 'neighbours of each query; default: 10', positive, default=10),
     ROW(('--picture',), (INFER,), INFERENCE, 'draw the neighbours of the first 20 queries: .png, .pdf or .svg'),
 
+    ROW(('--classes',), (INFER,), INFERENCE, 'name the images of --dataset_path, or those of --query, an embedding file: the '
+        'folder of a training of GBU, or its exported network'),
+    ROW(('--add_classes',), (INFER,), INFERENCE, 'CSV of further unseen classes for --classes: name, numbers'),
+
     ROW(('--batch_size',), (EXPORT,), EXPORTING, '0 for any; default: 1', natural, default=1),
     ROW(('--file_format',), (EXPORT,), EXPORTING, 'default: MINDIR', choices=('MINDIR', 'ONNX', 'AIR'), default='MINDIR',
         idle=(TRAIN, EVAL)),
@@ -456,8 +460,8 @@ def _guess_dataset(command):
     if 'data_path' not in given and given & ({'dataset_path', 'images', 'loss_name', 'model', 'query', 'recipe'}
                                              | ({'save_ckpt'} if command.door != TRAIN else set())):
         return 'SOP'
-    raise InputError('which system? Give --dataset (AwA, CUB, DukeMTMC-reID, Market1501), --train_list or '
-                     '--dataset_path, the folder of images')
+    raise InputError('which system? Give --dataset (AwA, CUB, GBU, DukeMTMC-reID, Market1501), --train_list '
+                     'or --dataset_path, the folder of images')
 
 
 def use_recipe(command: Command, saved: Dict[str, Any]) -> Recipe:
