@@ -155,6 +155,13 @@ def test_every_command_is_run_or_has_a_reason():
         assert any(re.fullmatch(pattern, command) for command in COMMANDS), pattern
 
 
+def free_port():
+    """A port that no one listens at, as text."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return str(free.getsockname()[1])
+
+
 class Checkout:
     """A copy of what users have, with data and checkpoints below HOME, and `python` the one of the tests."""
 
@@ -187,11 +194,8 @@ class Checkout:
         command = f'{filled(of_pages(step), step.put, self.places)} {step.more}'
         # `sh` and `bash` of the page are the shell under test.
         command = re.sub(r'^(sh|bash) ', f'{shell} ', command)
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
         done = subprocess.run([shutil.which(shell), '-c', before + command], cwd=self.root / cwd, text=True,
-                              capture_output=True, env=dict(self.env, MASTER_PORT=str(port)), timeout=240)
+                              capture_output=True, env=dict(self.env, MASTER_PORT=free_port()), timeout=900)
         assert done.returncode == 0, f'{command}\n{done.stdout}\n{done.stderr}'
         assert step.word in done.stdout + done.stderr, f'{command}\n{done.stdout}'
         assert not step.leaves or (self.root / step.leaves).is_file(), command
@@ -262,12 +266,9 @@ def test_launchers_under_each_shell(tmp_path, shell, step):
     if '_eval_' in step.command:
         put['[SAVE_CKPT]'] = checkpoint
     command = re.sub(r'^(sh|bash) ', f'{shell} ', filled(of_pages(step), {**put, **places}, {}))
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     cwd = project.root if './test' in command else project.root / 'scripts'
     done = subprocess.run([shutil.which(shell), '-c', f'{command} {step.more}'], cwd=cwd, text=True, timeout=60,
-                          capture_output=True, env=dict(project.env, DEVICE_NUM='2', MASTER_PORT=str(port)))
+                          capture_output=True, env=dict(project.env, DEVICE_NUM='2', MASTER_PORT=free_port()))
     assert done.returncode == 0, done.stderr
     notes = [note for note in project.notes() if note['env'].get('MS_ROLE') != 'MS_SCHED']
     assert len(notes) == (2 if 'distribute' in command or '8p' in command else 1)
