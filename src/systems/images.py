@@ -107,4 +107,4 @@ class ImageSystem(System):
         """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
         recipe = self.recipe
         return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers, target=self.process.target, **options)
+                     num_workers=recipe.num_workers, mirror=recipe.mirror, target=self.process.target, **options)

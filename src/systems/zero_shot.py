@@ -68,11 +68,15 @@ class ZeroShot(System):
         names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
         self.found = {'network_options': {
             **{name: rows.shape[1] for name, rows in zip(names, self.train.train_semantics)},
-            'visual_dim': self.train.train_features.shape[1]}}
+            'visual_dim': self.train.train_features.shape[1], **self._more_options()}}
         self.network = self.build_network(recipe, self.found)
         self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
         self.network_columns = len(names) + (recipe.dropout is not None)
         self.steps_per_epoch = steps_per_epoch(len(self.train.train_labels), recipe.batch_size, self.process.size)
+
+    def _more_options(self):
+        """What else the network must be told of the data."""
+        return {}
 
     def batches(self, epoch, skip):
         """(semantics..., feature), or for prototype_softmax (semantics of all classes..., dropout of the hidden layer if
@@ -81,7 +85,7 @@ class ZeroShot(System):
         which = Epoch(recipe.seed, epoch, self.process.rank, self.process.size, skip)
         if loss_class(recipe.loss_name).batch == 'prototypes':
             batches = prototype_batches(self.train, recipe.batch_size, which, recipe.dropout,
-                                        recipe.network_options.get('hidden_dim', 0))
+                                        recipe.network_options.get('hidden_dim', 0) * recipe.network_options.get('members', 1))
         else:
             batches = image_batches(self.train, recipe.batch_size, which)
         for columns in batches:

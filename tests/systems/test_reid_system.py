@@ -274,7 +274,7 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
     # With two cameras each queried person and camera has one centroid: the person's images of the other camera.
     centroids = {name[:7] for name in query if any(g[:4] == name[:4] and g[6] != name[6] for g in gallery)}
     for kind, size in (('instance', len(gallery)), ('centroid', len(centroids))):
-        assert re.search(rf'{kind}: mAP = [\d.]+, CMC@1 = .*CMC@50 = .*'
+        assert re.search(rf'{kind}: mAP = [\d.]+, mINP = [\d.]+, CMC@1 = .*CMC@50 = .*'
                          rf'{len(query)} queries, \d+ skipped, gallery of {size}', out)
         assert result[kind]['gallery'] == size and 0 < result[kind]['mAP'] <= 1
 
