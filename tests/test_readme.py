@@ -15,7 +15,7 @@ from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, free_por
 ENGLISH, CHINESE = (ROOT / name for name in ('README.md', 'README_CN.md'))
 PAGES = [ENGLISH, CHINESE, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # Programs of others that the pages name, a file to be written, and the flag that every parser has.
-OTHERS = {'hccl_tools.py', 'set_env.sh', 'src/losses/mine.py', '--help'}
+OTHERS = {'hccl_tools.py', 'set_env.sh', 'mindspore/run_check/_check_version.py', 'src/losses/mine.py', '--help'}
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```', re.M | re.S)
 
 
