@@ -7,14 +7,20 @@ def main(argv=None):
     command = parse_args('export', argv)
     # MindSpore takes a second to import: not before there is something to compute.
     from src.device import set_up
-    from src.exported import export_network
+    from src.exported import export_network, network_identity
+    from src.naming import export_classes
     from src.systems.trained import load_trained
     options = command.options
-    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+    # MINDIR and ONNX are the same whatever device writes them, and compared to 1e-5 on a CPU alone.
+    target = options.device_target if options.file_format == 'AIR' else 'CPU'
+    process = set_up(target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(command)
-    return export_network(trained.network, trained.input_shapes(options.height, options.width),
+    path = export_network(trained.network, trained.input_shapes(options.height, options.width),
                           file_name=options.file_name or trained.name, file_format=options.file_format,
                           batch_size=options.batch_size, target=process.target, facts=trained.facts)
+    if trained.recipe.system == 'generalised':
+        export_classes(trained.path, network_identity(trained.network), path)
+    return path
 
 
 if __name__ == '__main__':

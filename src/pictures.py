@@ -184,6 +184,76 @@ def comparison_picture(values, differences, measure, path):
     _save(figure, path)
 
 
+def threshold_picture(measured, similarity, false_match_rate, path):
+    """Draw the similarities to the nearest image of the same and of another class, the threshold, and what it finds.
+
+    Args:
+        measured: src.accuracy.OpenSet of images that the threshold was not chosen on.
+        similarity: the threshold.
+        false_match_rate: as wanted, 0..1.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    figure = Figure(figsize=(11, 4.4), dpi=110, layout='constrained')
+    shares, curve = figure.subplots(1, 2)
+    same, different = measured.same[np.isfinite(measured.same)], measured.different
+    edges = np.histogram_bin_edges(np.concatenate([same, different, [similarity]]), 60)
+    for values, colour, label in ((same, RIGHT, 'nearest of the same class'), (different, WRONG, 'nearest of another class')):
+        shares.hist(values, edges, weights=np.full(len(values), 100 / max(1, len(values))), color=colour, alpha=0.55,
+                    label=label)
+    shares.axvline(similarity, color=QUERY, linewidth=1.5, label=f'threshold {similarity:.3f}')
+    shares.set(xlabel='cosine similarity', ylabel='% of the images')
+    rates, found = measured.curve()[1:]
+    rate, now = measured.at(similarity)[:2]
+    curve.plot(100 * rates, 100 * found, color=QUERY)
+    curve.axvline(100 * false_match_rate, color='#999999', linestyle='--', linewidth=1,
+                  label=f'wanted: at most {100 * false_match_rate:g} % false matches')
+    # On a logarithmic axis nothing has no place: half of one false match.
+    curve.plot([100 * max(rate, 0.5 / len(different))], [100 * now], 'o', color=WRONG,
+               label=f'threshold: {100 * rate:.2f} % false matches, {100 * now:.1f} % found')
+    curve.set(xlabel='false matches, %', ylabel='found, %', xscale='log', ylim=(0, 102))
+    for axis in (shares, curve):
+        axis.grid(color='#dddddd', linewidth=0.7)
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def named_picture(paths, named, right, path):
+    """Draw pictures in a grid, each with its best classes and their scores beside it.
+
+    Args:
+        paths: picture files, at least one.
+        named: for each a list of (class, score, whether unseen), the best first; three are written.
+        right: for each whether the best is right, or None when the truth is unknown.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: a picture file is missing or not a picture, or `path` cannot be written.
+    """
+    columns = min(4, len(paths))
+    rows = -(-len(paths) // columns)
+    figure = Figure(figsize=(3.6 * columns, 1.5 * rows), dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 2.4 * columns), ylim=(rows, 0), aspect='equal')
+    axes.axis('off')
+    for number, (file, best) in enumerate(zip(paths, named)):
+        picture = _picture(file)
+        x, y = 2.4 * (number % columns) + 0.05, number // columns + 0.05
+        longest = max(picture.width, picture.height)
+        w, h = 0.9 * picture.width / longest, 0.9 * picture.height / longest
+        colour = QUERY if right is None else RIGHT if right[number] else WRONG
+        axes.imshow(np.asarray(picture), extent=(x, x + w, y + h, y), interpolation='bilinear')
+        axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=2))
+        for line, (name, score, unseen) in enumerate(best[:3]):
+            axes.text(x + 1, y + 0.2 + 0.28 * line, f'{name[:22]}{" (unseen)" if unseen else ""}\n{score:.3f}', va='center',
+                      fontsize=7, color=colour if line == 0 else QUERY, weight='bold' if line == 0 else 'normal')
+    axes.set(xlim=(0, 2.4 * columns), ylim=(rows, 0))
+    _save(figure, path)
+
+
 def _draw_loss(axis, at, values):
     """The recorded losses, and their running mean over a twentieth of the run once they are many."""
     window = len(values) // 20

@@ -22,7 +22,7 @@ class PrototypeSoftmaxLoss(Loss):
 
     Inputs:
         prototypes (C, D) float: semantics of the C seen classes, mapped; features (N, D) float; labels (N,) int in
-        0..C-1, rows of prototypes. All are cast to float32.
+        0..C-1, rows of prototypes. All are cast to float32. Prototypes (M, C, D) of M networks: the mean of their losses.
 
     Outputs:
         scalar float32.
@@ -37,7 +37,10 @@ class PrototypeSoftmaxLoss(Loss):
         self.label_smoothing = label_smoothing
 
     def construct(self, prototypes: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-        prototypes = normalize(ops.cast(prototypes, ms.float32))
+        classes = prototypes.shape[-2]
+        prototypes = normalize(ops.cast(prototypes, ms.float32).reshape(-1, prototypes.shape[-1]))
         features = normalize(ops.cast(features, ms.float32))
-        logits = self.scale * ops.matmul(features, prototypes.T)
+        logits = (self.scale * ops.matmul(features, prototypes.T)).reshape(-1, classes)
+        # The logits of an image to all networks follow one another.
+        labels = labels.reshape(-1, 1).tile((1, logits.shape[0] // features.shape[0])).reshape(-1)
         return cross_entropy(logits, labels, self.label_smoothing).mean()

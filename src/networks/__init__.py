@@ -18,6 +18,7 @@ NETWORKS = {
     'awa_fusion': 'demnet.FusionNetwork',
     'semantic': 'demnet.attribute_network',
     'class_normalised': 'class_normalised.ClassNormalisedNetwork',
+    'ensemble': 'ensemble.EnsembleNetwork',
 }
 OPTIONS: Dict[str, Dict[str, Any]] = {
     'cub_att': dict(attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012)),
@@ -25,6 +26,7 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
     'cub_fusion': dict(attribute_dim=312, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),
     'semantic': dict(attribute_dim=312, hidden_dim=700, sigmas=(0.01, 0.001)),
     'class_normalised': dict(attribute_dim=312),
+    'ensemble': dict(attribute_dim=312),
     'awa_att': dict(attribute_dim=85, hidden_dim=700, sigmas=(0.0005, 0.0005)),
     'awa_word': dict(word_dim=1000, sigmas=(0.0005,)),
     'awa_fusion': dict(attribute_dim=85, word_dim=1000, hidden_dim=900, sigmas=(0.0008, 0.0012, 0.0012)),

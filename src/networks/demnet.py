@@ -4,7 +4,8 @@ from mindspore import mint
 from mindspore.common.initializer import Normal
 
 
-def _dense(input_dim, output_dim, sigma):
+def dense(input_dim, output_dim, sigma):
+    """A Dense layer with Normal initial weights of deviation sigma and biases of 0."""
     return nn.Dense(input_dim, output_dim, weight_init=Normal(sigma), bias_init='zeros')
 
 
@@ -30,7 +31,7 @@ class PathNetwork(nn.Cell):
         super().__init__()
         self.names = [f'fc{i + 1}' for i in range(len(dims) - 1)]
         for i, name in enumerate(self.names):
-            setattr(self, name, _dense(dims[i], dims[i + 1], sigmas[i]))
+            setattr(self, name, dense(dims[i], dims[i + 1], sigmas[i]))
         self.output_relu = output_relu
         self.input_widths = (dims[0],)
 
@@ -60,9 +61,9 @@ class FusionNetwork(nn.Cell):
 
     def __init__(self, attribute_dim, word_dim, hidden_dim, sigmas, visual_dim=1024, output_relu=True):
         super().__init__()
-        self.fc1 = _dense(word_dim, hidden_dim, sigmas[0])
-        self.fc2 = _dense(attribute_dim, hidden_dim, sigmas[1])
-        self.fc3 = _dense(hidden_dim, visual_dim, sigmas[2])
+        self.fc1 = dense(word_dim, hidden_dim, sigmas[0])
+        self.fc2 = dense(attribute_dim, hidden_dim, sigmas[1])
+        self.fc3 = dense(hidden_dim, visual_dim, sigmas[2])
         self.output_relu = output_relu
         self.input_widths = (attribute_dim, word_dim)
 

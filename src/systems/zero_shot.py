@@ -68,11 +68,15 @@ class ZeroShot(System):
         names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
         self.found = {'network_options': {
             **{name: rows.shape[1] for name, rows in zip(names, self.train.train_semantics)},
-            'visual_dim': self.train.train_features.shape[1]}}
+            'visual_dim': self.train.train_features.shape[1], **self._more_options()}}
         self.network = self.build_network(recipe, self.found)
         self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
         self.network_columns = len(names) + (recipe.dropout is not None)
         self.steps_per_epoch = steps_per_epoch(len(self.train.train_labels), recipe.batch_size, self.process.size)
+
+    def _more_options(self):
+        """What else the network must be told of the data."""
+        return {}
 
     def batches(self, epoch, skip):
         """(semantics..., feature), or for prototype_softmax (semantics of all classes..., dropout of the hidden layer if
@@ -81,7 +85,7 @@ class ZeroShot(System):
         which = Epoch(recipe.seed, epoch, self.process.rank, self.process.size, skip)
         if loss_class(recipe.loss_name).batch == 'prototypes':
             batches = prototype_batches(self.train, recipe.batch_size, which, recipe.dropout,
-                                        recipe.network_options.get('hidden_dim', 0))
+                                        recipe.network_options.get('hidden_dim', 0) * recipe.network_options.get('members', 1))
         else:
             batches = image_batches(self.train, recipe.batch_size, which)
         for columns in batches:
@@ -107,13 +111,7 @@ class ZeroShot(System):
 
     def evaluate(self, checkpoint):
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
-        recipe = self.recipe
-        data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
-        # What the scale is fitted to is held in the recipe: the same part of the data as in training.
-        if recipe.validation in HELD_OUT and recipe.feature_scaling + recipe.semantics_scaling != 'nonenone':
-            data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
-        test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
-        self._check_widths(test)
+        recipe, test = self.recipe, self.test_part()
         predicted = self.classify(test)
         result = {'accuracy': accuracy(predicted, test.labels),
                   'per_class_accuracy': per_class_accuracy(predicted, test.labels, test.class_ids)}
@@ -121,6 +119,17 @@ class ZeroShot(System):
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
         return result
+
+    def test_part(self):
+        """The unseen classes, scaled as in training: an EvalPart."""
+        recipe = self.recipe
+        data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        # What the scale is fitted to is held in the recipe: the same part of the data as in training.
+        if recipe.validation in HELD_OUT and recipe.feature_scaling + recipe.semantics_scaling != 'nonenone':
+            data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
+        test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
+        self._check_widths(test)
+        return test
 
     def _check_widths(self, part):
         given = [rows.shape[1] for rows in part.semantics]

@@ -1,12 +1,29 @@
-"""The benchmark's protocol through the doors: chosen on val classes, trained, reported, and repeated by eval.py."""
+"""The benchmark's protocol through the doors: chosen on val classes, trained, reported, repeated by eval.py, exported, and
+pictures named by it, those of unseen and of added classes too."""
 import json
+import shutil
 
 import numpy as np
 import pytest
 import scipy.io
 
 import eval as eval_door
+import export as export_door
+import infer as infer_door
 import train as train_door
+from src.datasets.image_list import ImageList
+from src.embedding_file import write_embeddings
+from src.errors import InputError
+
+CLASSES, EACH = 12, 20
+FLAGS = ['--dataset=GBU', '--device_target=CPU']
+# Of the recipe `chosen`, with fewer candidates and steps.
+QUICK = ['--batch_size=24', '--total_iter_num=60', '--lr=0.003', '--set', 'candidates=[]', '--set',
+         "kernel_candidates=[[{'kernel_options.width': 0.0}]]", '--set', 'network_options.hidden_dim=32']
+
+
+def names(count=CLASSES):
+    return [f'class {chr(97 + i)}' for i in range(count)]
 
 
 @pytest.fixture(scope='module')
@@ -15,32 +32,96 @@ def benchmark(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data') / 'TOY'
     folder.mkdir()
     rng = np.random.default_rng(0)
-    attributes, count = rng.normal(size=(12, 10)), 240
-    labels = np.repeat(np.arange(12), 20)
-    features = attributes[labels] @ rng.normal(size=(10, 16)) + 0.5 * rng.standard_normal((count, 16))
-    test = np.arange(count) % 20 >= 16
+    attributes, count = rng.normal(size=(CLASSES + 1, 10)), CLASSES * EACH
+    mix = rng.normal(size=(10, 16))
+    labels = np.repeat(np.arange(CLASSES), EACH)
+    features = attributes[labels] @ mix + 0.5 * rng.standard_normal((count, 16))
+    test = np.arange(count) % EACH >= 16
+    cells = np.empty((CLASSES, 1), object)
+    cells[:, 0] = names()
 
     def places(mask):
         return (np.flatnonzero(mask) + 1).astype(np.uint8)[:, None]
     scipy.io.savemat(folder / 'res101.mat', {'features': features.T, 'labels': labels[:, None] + 1})
     scipy.io.savemat(folder / 'att_splits.mat', {
-        'att': attributes.T, 'trainval_loc': places((labels < 9) & ~test), 'test_seen_loc': places((labels < 9) & test),
-        'test_unseen_loc': places(labels >= 9), 'train_loc': places(labels < 6),
-        'val_loc': places((labels >= 6) & (labels < 9))})
+        'att': attributes[:CLASSES].T, 'allclasses_names': cells, 'trainval_loc': places((labels < 9) & ~test),
+        'test_seen_loc': places((labels < 9) & test), 'test_unseen_loc': places(labels >= 9),
+        'train_loc': places(labels < 6), 'val_loc': places((labels >= 6) & (labels < 9))})
+    # Images of a thirteenth class, which the files do not know, and of two unseen ones.
+    labels = np.repeat([12, 9, 11], 8)
+    write_embeddings(str(folder / 'more.npz'), [(attributes[labels] @ mix + 0.5 * rng.standard_normal((24, 16)))
+                                                .astype(np.float32)],
+                     ImageList([f'/none/{names(13)[i]}/{n}.jpg' for n, i in enumerate(labels)], None))
+    (folder / 'new.csv').write_text('name,' + ','.join(f'a{i}' for i in range(10)) + '\n' + names(13)[12] + ','
+                                    + ','.join(map(str, attributes[12])) + '\n')
     return folder
 
 
-@pytest.mark.slow
-def test_the_protocol_is_one_command(benchmark, tmp_path, capsys):
-    flags = ['--dataset=GBU', '--device_target=CPU', f'--data_path={benchmark}']
-    result = train_door.main([*flags, '--recipe=ranked', '--batch_size=24', '--total_iter_num=120', '--lr=0.003',
-                              f'--save_ckpt={tmp_path}'])
-    assert 'TOY: 12 classes, 3 unseen, 10 numbers a class, 240 images' in capsys.readouterr().out
-    assert 0.7 < result['T1'] <= 1 and 0 < result['u'] <= 1 and 0 < result['s'] <= 1
+@pytest.fixture(scope='module')
+def trained(benchmark, tmp_path_factory):
+    """The result of a training by the default recipe and its folder."""
+    folder = tmp_path_factory.mktemp('trained')
+    return train_door.main([*FLAGS, f'--data_path={benchmark}', *QUICK, f'--save_ckpt={folder}']), folder
+
+
+def test_the_protocol_is_one_command(benchmark, trained, capsys):
+    result, folder = trained
+    assert 0.6 < result['T1'] <= 1 and 0 < result['u'] <= 1 and 0 < result['s'] <= 1
     assert result['H'] == pytest.approx(2 * result['u'] * result['s'] / (result['u'] + result['s']))
     assert result['found']['chosen_on']['unseen'] == 3 and result['gamma'] == result['found']['gamma']
-    assert json.loads((tmp_path / 'result.json').read_text())['AUSUC'] == result['AUSUC']
-    assert (tmp_path / 'gzsl_curve.png').stat().st_size > 1000
-    again = eval_door.main([*flags, f'--save_ckpt={tmp_path}'])
+    assert {one['by'] for one in result['found']['chosen_on']['tried']} == {'regression', 'training'}
+    assert json.loads((folder / 'result.json').read_text())['AUSUC'] == result['AUSUC']
+    assert (folder / 'gzsl_curve.png').stat().st_size > 1000
+    again = eval_door.main([*FLAGS, f'--data_path={benchmark}', f'--save_ckpt={folder}'])
+    assert 'skewness of N_1' in capsys.readouterr().out
     for name in ('T1', 'u', 's', 'H', 'AUSUC', 'gamma'):
         assert again[name] == pytest.approx(result[name], abs=1e-6), name
+
+
+def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_path):
+    exported = export_door.main(['--device_target=CPU', f'--save_ckpt={trained[1]}', f'--file_name={tmp_path / "net"}'])
+    query = ['--device_target=CPU', f'--query={benchmark / "more.npz"}', '--top_k=2']
+    by_export = infer_door.main([*query, f'--classes={exported}'])
+    assert by_export == infer_door.main([*query, f'--classes={trained[1]}'])
+    assert all(len(best) == 2 and best[0][1] >= best[1][1] for _, best in by_export)
+    right = [best[0] for path, best in by_export if best[0][0] == path.split('/')[2]]
+    assert len(right) > 8 and all(unseen for _, _, unseen in right)
+    for product in (exported, trained[1]):
+        added = infer_door.main([*query, f'--classes={product}', f'--add_classes={benchmark / "new.csv"}'])
+        assert sum(best[0][0] == names(13)[12] for path, best in added[:8]) > 4
+    with pytest.raises(InputError, match='is among the classes already'):
+        (tmp_path / 'again.csv').write_text(f'{names()[0]},' + ','.join('1' * 10) + '\n')
+        infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "again.csv"}'])
+    with pytest.raises(InputError, match='3 numbers a class, the network takes 10'):
+        (tmp_path / 'short.csv').write_text('x,1,2,3\n')
+        infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "short.csv"}'])
+    write_embeddings(str(tmp_path / 'wide.npz'), [np.ones((2, 17), np.float32)], ImageList(['a.jpg', 'b.jpg'], None))
+    with pytest.raises(InputError, match='embeddings of 17 values, the classes were learnt on features of 16'):
+        infer_door.main(['--device_target=CPU', f'--query={tmp_path / "wide.npz"}', f'--classes={exported}'])
+    shutil.copy(f'{exported}.classes.npz', tmp_path / 'other.classes.npz')
+    (tmp_path / 'net.mindir.classes.npz').write_bytes(b'no archive')
+    with pytest.raises(InputError, match='damaged or no file of classes'):
+        infer_door.main([*query, f'--classes={exported}'])
+
+
+@pytest.mark.slow
+def test_resumed_training_goes_on_with_what_was_chosen(benchmark, trained, tmp_path):
+    flags = [*FLAGS, f'--data_path={benchmark}', *QUICK, '--save_iter_step=20', '--keep_checkpoint_max=9']
+    whole = train_door.main([*flags, f'--save_ckpt={tmp_path / "a"}'])
+    (tmp_path / 'b').mkdir()
+    states = sorted((tmp_path / 'a').glob('train-*.ckpt'), key=lambda path: path.stat().st_mtime)
+    shutil.copy(states[0], tmp_path / 'b')
+    resumed = train_door.main([*flags, f'--save_ckpt={tmp_path / "b"}', '--resume'])
+    for name in ('T1', 'u', 's', 'H', 'AUSUC', 'gamma', 'found'):
+        assert resumed[name] == whole[name], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', ['ranked', 'normalised'])
+def test_the_other_recipes(benchmark, tmp_path, recipe):
+    result = train_door.main([*FLAGS, f'--data_path={benchmark}', f'--recipe={recipe}', '--batch_size=24', '--lr=0.003',
+                              '--total_iter_num=120', f'--save_ckpt={tmp_path}'])
+    assert result['T1'] > 0.6
+    export_door.main(['--device_target=CPU', f'--save_ckpt={tmp_path}', f'--file_name={tmp_path / "net"}'])
+    named = infer_door.main(['--device_target=CPU', f'--query={benchmark / "more.npz"}', f'--classes={tmp_path}'])
+    assert len(named) == 24

@@ -73,3 +73,12 @@ def test_mean_squared_error_of_float16_is_computed_in_float32():
     value, gradient = ms.value_and_grad(create_loss('mse'))(mapped, features)
     np.testing.assert_allclose(value.asnumpy(), float(60000 - -60000) ** 2, rtol=1e-3)
     assert gradient.dtype == ms.float16 and np.isfinite(gradient.asnumpy()).all()
+
+
+def test_several_networks_at_once():
+    rng = np.random.default_rng(3)
+    prototypes, features = rng.standard_normal((3, 4, 6)), rng.standard_normal((7, 6))
+    labels = rng.integers(0, 4, 7).astype(np.int32)
+    loss = create_loss('prototype_softmax', scale=5.0, label_smoothing=0.1)
+    value = loss(Tensor(prototypes, ms.float32), Tensor(features, ms.float32), Tensor(labels)).asnumpy()
+    assert value == pytest.approx(np.mean([oracle(one, features, labels, 5.0, 0.1) for one in prototypes]), rel=1e-5)
