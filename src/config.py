@@ -449,9 +449,9 @@ def list_recipes() -> str:
     """The names of the recipes with their purpose and what they are for."""
     lines = []
     for name, purpose in PURPOSES.items():
-        lines.append(f'{name:12}{purpose}')
+        lines.append(f'{name:14}{purpose}')
         for table in dict.fromkeys(key[0] for key in RECIPES):
             choices = [choice for dataset, choice, other in RECIPES if dataset == table and other == name]
             if choices:
-                lines.append(f'{"":12}{table}: {", ".join(choices)}')
+                lines.append(f'{"":14}{table}: {", ".join(choices)}')
     return '\n'.join(lines)
