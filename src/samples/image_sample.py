@@ -3,6 +3,7 @@
     python -m src.samples.image_sample products FOLDER     Stanford Online Products lists and folders
     python -m src.samples.image_sample market FOLDER       FOLDER/market1501
     python -m src.samples.image_sample duke FOLDER         FOLDER/DukeMTMC-reID
+    python -m src.samples.image_sample described FOLDER    classes with attributes, some of them without training images
 
 Every picture is a function of the seed and of its own number, so the same call writes the same bytes. The
 pictures are no substitute for the real sets: their figures say that a pipeline works, never how good it is.
@@ -206,11 +207,54 @@ class _NewFolder:
             shutil.rmtree(self.part, ignore_errors=True)
 
 
-def _product_sprite(parts, number, rng):
-    """A class seen from the front: (SPRITE, SPRITE) RGBA, transparent around the product."""
-    # Every PALETTES-th class has the same three colours; which part wears which is the class's own.
-    shared = np.random.default_rng([7, number % PALETTES]).permutation(len(PALETTE))[:3]
-    colours = [tuple(int(c) for c in colour) for colour in PALETTE[rng.permutation(shared)]]
+def make_described(folder, images_per_class=10, size=64, seed=0):
+    """Render classes that attributes describe: a product in a colour, every product and colour seen in other classes too.
+
+    Args:
+        folder: new or empty folder for `images/<class>/*.JPG` (30 classes); `classes.csv`, a line a class: name, 1 for its
+            product and for its colour, 0 for the others; `unseen.txt`, the names of 6 classes; `added.csv` and
+            `added/<class>/*.JPG`, one class more that the rest does not know.
+        images_per_class, size, seed: as for make_products.
+
+    Returns:
+        dict: number of `classes`, `unseen_classes`, `images`.
+
+    Raises:
+        InputError: the folder holds files already.
+    """
+    kinds, colours = sorted(PRODUCTS)[:6], ('red', 'blue', 'yellow', 'green', 'white', 'black')
+    with _NewFolder(folder) as root:
+        lines, unseen = {'classes': ['name,' + ','.join([*kinds, *colours])], 'added': []}, []
+        for k, kind in enumerate(kinds):
+            for c, colour in enumerate(colours):
+                number, name = k * len(colours) + c, f'{colour}_{kind}'
+                # The diagonals of the table: every product and every colour once.
+                if (c - k) % len(colours) == 1:
+                    unseen.append(name)
+                if (c - k) % len(colours) == 2 and k:
+                    continue
+                added = (c - k) % len(colours) == 2
+                lines['added' if added else 'classes'].append(
+                    f'{name},' + ','.join(str(int(word in (kind, colour))) for word in [*kinds, *colours]))
+                sub = root / ('added' if added else 'images') / name
+                sub.mkdir(parents=True)
+                shades = [tuple(int(v) for v in PALETTE[i]) for i in (c, c, 7)]
+                sprite = _product_sprite(PRODUCTS[kind], number, np.random.default_rng([seed, 5, number]), shades)
+                for view in range(images_per_class):
+                    rng = np.random.default_rng([seed, 6, number, view])
+                    _photograph(sprite, size, rng).save(sub / f'{view}.JPG', 'JPEG', quality=88)
+        for name, rows in (('classes.csv', lines['classes']), ('added.csv', lines['added']), ('unseen.txt', unseen)):
+            (root / name).write_text('\n'.join(rows) + '\n')
+    count = len(lines['classes']) - 1
+    return {'classes': count, 'unseen_classes': len(unseen), 'images': count * images_per_class}
+
+
+def _product_sprite(parts, number, rng, colours=None):
+    """A class seen from the front: (SPRITE, SPRITE) RGBA, transparent around the product; three colours or the class's own."""
+    if colours is None:
+        # Every PALETTES-th class has the same three colours; which part wears which is the class's own.
+        shared = np.random.default_rng([7, number % PALETTES]).permutation(len(PALETTE))[:3]
+        colours = [tuple(int(c) for c in colour) for colour in PALETTE[rng.permutation(shared)]]
     scale = SPRITE * 3
     width, height, taper, shear = (rng.uniform(0.72, 1), rng.uniform(0.72, 1), rng.uniform(-0.35, 0.35),
                                    rng.uniform(-0.15, 0.15))
@@ -453,13 +497,15 @@ def _draw_figure(draw, figure, side, centre, top, tall, rng):
 def main(arguments):
     parser = argparse.ArgumentParser(prog='python -m src.samples.image_sample',
                                      description='Render a small data set in a published layout.')
-    parser.add_argument('kind', choices=['products', *REID_FOLDERS])
+    parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
     parser.add_argument('folder')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(arguments)
     try:
         if args.kind == 'products':
             where, counts = args.folder, make_products(args.folder, seed=args.seed)
+        elif args.kind == 'described':
+            where, counts = args.folder, make_described(args.folder, seed=args.seed)
         else:
             where = os.path.join(args.folder, REID_FOLDERS[args.kind])
             counts = make_reid(args.folder, args.kind, seed=args.seed)

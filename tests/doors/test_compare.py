@@ -99,6 +99,18 @@ def test_figures_of_different_seeds_are_compared_in_pairs():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('loss, more', [('norm_softmax', ['--batch_size=10']), ('proxy_anchor', ['--batch_size=10']),
+                                        ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8'])])
+def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, loss, more):
+    command = [sys.executable, str(ROOT / 'train.py'), '--recipe=pretrained', f'--loss_name={loss}', '--epoch_size=2',
+               f'--dataset_path={products}', '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32',
+               '--set=lr_epochs=[1]', '--run_eval=True', '--device_target=CPU', f'--save_ckpt={tmp_path}', *more]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert 0 <= json.loads((tmp_path / 'result.json').read_text())['accuracy'] <= 1
+
+
+@pytest.mark.slow
 def test_two_stages_as_processes(products, tmp_path):
     tiny = ['--model=resnet18', '--set=backbone_options.width=8', '--image_size=16', '--batch_size=8', '--epoch_size=1',
             '--device_target=CPU']
