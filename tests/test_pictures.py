@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from src.errors import InputError
-from src.pictures import RIGHT, WRONG, neighbours_picture, plot_curves
+from src.pictures import RIGHT, WRONG, named_picture, neighbours_picture, plot_curves
 
 
 def history(epochs=3, steps=5, **more):
@@ -153,3 +153,17 @@ def test_no_global_matplotlib_state(pictures, tmp_path):
         thread.join()
     assert dict(matplotlib.rcParams) == before
     assert (tmp_path / '0.png').read_bytes() == (tmp_path / '1.png').read_bytes()
+
+
+def test_named_picture(tmp_path):
+    files = []
+    for i in range(5):
+        Image.new('RGB', (20 + i, 30), (40 * i, 0, 0)).save(tmp_path / f'{i}.png')
+        files.append(str(tmp_path / f'{i}.png'))
+    named = [[('zebra', 0.5, True), ('horse', 0.25, False)]] * 5
+    for right in (None, [True, False, True, True, False]):
+        named_picture(files, named, right, tmp_path / 'named.png')
+        with Image.open(tmp_path / 'named.png') as picture:
+            assert picture.width > picture.height > 100
+    with pytest.raises(InputError, match='cannot be read as a picture'):
+        named_picture([str(tmp_path / 'none.png')], named[:1], None, tmp_path / 'named.png')
