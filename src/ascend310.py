@@ -28,10 +28,11 @@ CARD = Process('Ascend', 0, 0, 1)
 
 
 class Stand(nn.Cell):
-    """Takes the place of a system's network."""
+    """Takes the place of a system's network, and has its parameters, by which it is known."""
 
     def __init__(self, network, folder):
-        super().__init__()
+        super().__init__(auto_prefix=False)
+        self.network = network
         self.folder = folder
         self.count = 0
         self.input_widths = getattr(network, 'input_widths', ())

@@ -105,7 +105,7 @@ def check_flags(command: Command) -> None:
             raise InputError(f'--{name}: is for a search; give --query and --gallery')
     for name in ('remove', 'centroids'):
         if options[name] and (searching or not options.gallery):
-            raise InputError(f'--{name}: changes no search but a gallery; give --gallery alone')
+            raise InputError(f'--{name}: is for an embedding file; give --gallery, without --query')
     if options.append and (searching or options.gallery):
         raise InputError('--append: adds images to --output; leave --query and --gallery out')
 
@@ -140,10 +140,11 @@ def change_gallery(command: Command) -> int:
         InputError: a bad file, an image that the gallery does not have, or one without labels for centroids.
     """
     options = command.options
+    if options.centroids:
+        check_output(options.centroids, '--centroids')
     if options.remove:
         count = remove_embeddings(options.gallery, read_any_list(options.remove).paths)
     if options.centroids:
-        check_output(options.centroids, '--centroids')
         count = centroids_of(EmbeddingFile(options.gallery), options.centroids)
     return count
 
@@ -181,7 +182,9 @@ def find_neighbours(command: Command):
     threshold = _threshold(options.threshold, model or gallery.model, gallery) if options.threshold else -np.inf
     index = (open_index(gallery) or build_index(gallery)) if options.index == 'ivf' else None
     indices, similarities = search(queries, gallery, options.top_k, index=index, rerank=Rerank() if options.rerank else None)
-    known = ~unknown(similarities, threshold)
+    # The nearest image may not be among the first of the re-ranked ones.
+    nearest = search(queries, gallery, 1, index=index)[1] if options.rerank and options.threshold else similarities
+    known = ~unknown(nearest, threshold)
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
     if options.picture:
         labelled = images.labels is not None and gallery.images.labels is not None
@@ -193,8 +196,9 @@ def find_neighbours(command: Command):
         neighbours_picture([images.paths[row] for row in drawn], [near[row][:shown[row]] for row in drawn], right,
                            options.picture, [similarities[row, :shown[row]].tolist() for row in drawn])
     answers = []
-    for query, paths, row, is_known in zip(images.paths, near, similarities.tolist(), known.tolist()):
-        found = zip(paths, row) if is_known else [(UNKNOWN, max(row))]
+    for query, paths, row, is_known, best in zip(images.paths, near, similarities.tolist(), known.tolist(),
+                                                 nearest.max(1).tolist()):
+        found = zip(paths, row) if is_known else [(UNKNOWN, best)]
         answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
     return answers
 

@@ -216,6 +216,7 @@ def threshold_picture(measured, similarity, false_match_rate, path):
     curve.set(xlabel='false matches, %', ylabel='found, %', xscale='log', ylim=(0, 102))
     for axis in (shares, curve):
         axis.grid(color='#dddddd', linewidth=0.7)
+        axis.set_axisbelow(True)
         axis.spines[['top', 'right']].set_visible(False)
         axis.legend(frameon=False, fontsize=9)
     _save(figure, path)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from src.errors import InputError
-from src.pictures import RIGHT, WRONG, comparison_picture, neighbours_picture, plot_curves
+from src.pictures import RIGHT, WRONG, comparison_picture, named_picture, neighbours_picture, plot_curves
 
 
 def history(epochs=3, steps=5, **more):
@@ -161,3 +161,17 @@ def test_comparisons_are_drawn_with_gaps(tmp_path):
     comparison_picture(values, {'better': (3.0, -np.inf, np.inf), 'worse': (-9.5, -15.0, -4.0)}, '%', tmp_path / 'a.png')
     assert count(tmp_path / 'a.png', WRONG) > 50 and count(tmp_path / 'a.png', RIGHT) == 0
     comparison_picture({'alone': {1: 3.0}}, {}, '%', tmp_path / 'b.svg')
+
+
+def test_named_picture(tmp_path):
+    files = []
+    for i in range(5):
+        Image.new('RGB', (20 + i, 30), (40 * i, 0, 0)).save(tmp_path / f'{i}.png')
+        files.append(str(tmp_path / f'{i}.png'))
+    named = [[('zebra', 0.5, True), ('horse', 0.25, False)]] * 5
+    for right in (None, [True, False, True, True, False]):
+        named_picture(files, named, right, tmp_path / 'named.png')
+        with Image.open(tmp_path / 'named.png') as picture:
+            assert picture.width > picture.height > 100
+    with pytest.raises(InputError, match='cannot be read as a picture'):
+        named_picture([str(tmp_path / 'none.png')], named[:1], None, tmp_path / 'named.png')

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from src.config import RECIPES, Recipe, entries_of  # noqa: E402
 from src.losses import LOSSES, create_loss, loss_class  # noqa: E402
 from src.networks import create_network, head_class  # noqa: E402
+from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
 from src.networks.resnet import ResNet  # noqa: E402
 from src.systems.images import for_device  # noqa: E402
@@ -90,6 +91,9 @@ def networks_of_images():
 
         def build(recipe=recipe, parts=parts):
             body = SmallResNet(**parts['backbone_options'])
+            for _, cell in body.cells_and_names():
+                if isinstance(cell, Convolution):
+                    cell.on_cpu = False
             return ImageNetwork(body, head_class(recipe.head)(body.out_channels, **recipe.head_options))
 
         network = build()
@@ -124,7 +128,7 @@ def zero_shot():
         for recipe in variants:
             network = create_network(recipe.network, **{**recipe.network_options, 'visual_dim': UNITS})
             network.new_layers = ()
-            hidden = recipe.network_options.get('hidden_dim', 0)
+            hidden = recipe.network_options.get('hidden_dim', 0) * recipe.network_options.get('members', 1)
             rows = 5 if recipe.loss_name == 'prototype_softmax' else ROWS
             inputs = [Tensor(np.zeros((rows, width)), ms.float32) for width in network.input_widths]
             keep = [] if recipe.dropout is None else [Tensor(np.zeros((rows, hidden)), ms.float32)]

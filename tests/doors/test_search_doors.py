@@ -154,8 +154,8 @@ def test_queries_below_the_threshold_are_unknown(work, folder, capfd):
     unit, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (queries, work.embeddings))
     best = (unit @ gallery.T).max(1)
     assert 0 < (best < similarity).sum() < 25
-    for file in ('train.threshold.json', str(work.root / 'late.onnx.json')):
-        infer.main(['--query=query.npy', '--gallery=gallery.npy', '--top_k=2', f'--threshold={file}'])
+    for file, *more in (('train.threshold.json',), (str(work.root / 'late.onnx.json'), '--rerank')):
+        infer.main(['--query=query.npy', '--gallery=gallery.npy', '--top_k=2', f'--threshold={file}', *more])
         told = capfd.readouterr()
         rows = [line.split('\t') for line in told.out.splitlines()]
         assert [row[1:] for row in rows if row[2] == 'unknown'] == [['1', 'unknown', f'{value:.4f}']

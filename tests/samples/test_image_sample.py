@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.datasets.own_classes import read_classes
 from src.errors import InputError
-from src.samples.image_sample import make_products, make_reid
+from src.samples.image_sample import make_described, make_products, make_reid
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {'market': re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg'),
@@ -213,3 +214,20 @@ def test_command_prints_one_line(tmp_path):
     assert images == len(list((tmp_path / 'root' / 'market1501' / 'bounding_box_train').iterdir()))
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert again.returncode == 2 and again.stdout == '' and len(again.stderr.splitlines()) == 1
+
+
+def test_described_classes(tmp_path):
+    found = make_described(tmp_path / 'a', images_per_class=1, size=16)
+    assert found == {'classes': 30, 'unseen_classes': 6, 'images': 30}
+    make_described(tmp_path / 'b', images_per_class=1, size=16)
+    files = sorted(path.relative_to(tmp_path / 'a') for path in (tmp_path / 'a').rglob('*.JPG'))
+    assert len(files) == 31 and all((tmp_path / 'a' / f).read_bytes() == (tmp_path / 'b' / f).read_bytes() for f in files)
+    names, semantics = read_classes(str(tmp_path / 'a' / 'classes.csv'))
+    added, more = read_classes(str(tmp_path / 'a' / 'added.csv'))
+    unseen = (tmp_path / 'a' / 'unseen.txt').read_text().split()
+    assert sorted(names) == sorted(path.name for path in (tmp_path / 'a' / 'images').iterdir())
+    assert added == [path.name for path in (tmp_path / 'a' / 'added').iterdir()] and not set(added) & set(names)
+    assert set(unseen) <= set(names) and (semantics.sum(1) == 2).all() and more.shape[1] == semantics.shape[1]
+    # What an unseen class is described by, seen classes have too.
+    seen = semantics[[name not in unseen for name in names]]
+    assert (seen.sum(0) >= 3).all()
