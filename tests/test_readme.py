@@ -127,6 +127,7 @@ ELSEWHERE = {
     'scripts/quickstart.sh': 'test_the_quick_start_prints_what_the_page_shows',
     '--false_match_rate': 'tests/doors/test_search_doors.py, on enough classes for a bound',
     '--threshold': 'the same',
+    '/data/xlsa17': 'tests/doors/test_gbu_door.py',
     '--append': 'the same, on more images',
     '--remove': 'the same',
 }
@@ -140,7 +141,8 @@ def test_the_commands_run(tmp_path):
     make_reid(made.home, 'duke', identities=8)
     save_published(made.home / 'small.ckpt', width=8)
     photo = next(path for path in made.products.rglob('*') if path.suffix.lower() in ('.jpg', '.png'))
-    places = {'/data/DEM_data': f'{made.home}/DEM_data', '/data/SOP': str(made.products), '=/data': f'={made.home}',
+    places = {'/data/described': f'{made.home}/described',
+              '/data/DEM_data': f'{made.home}/DEM_data', '/data/SOP': str(made.products), '=/data': f'={made.home}',
               'hccl_8p.json': '-', 'resnet50-19c8e357.pth': f'{made.home}/small.ckpt',
               '=resnet50.ckpt': f'={made.home}/small.ckpt', 'photo.jpg': str(photo),
               '/7/auto_parallel-120_11.ckpt': '/1/auto_parallel-1_*.ckpt'}
