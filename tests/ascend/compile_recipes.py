@@ -74,7 +74,8 @@ def recipes(*systems):
         if recipe['system'] in systems:
             if not systems[0].startswith(('zero', 'general')):
                 recipe['loss_name'] = first.get(choice, choice)
-            yield f'{dataset} {choice} {name}', Recipe(recipe)
+            # A replayed step is several graphs, called from Python; what they hold is in those of a whole step.
+            yield f'{dataset} {choice} {name}', Recipe({**recipe, 'chunk_size': 0} if 'chunk_size' in recipe else recipe)
 
 
 def networks_of_images():
