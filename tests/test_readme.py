@@ -161,7 +161,7 @@ def test_the_commands_run(tmp_path):
             lines.append(f'export MASTER_PORT={free_port()}')
             lines.append(line)
         done = subprocess.run(['bash', '-c', '\n'.join(lines)], cwd=made.root, text=True, capture_output=True, env=made.env,
-                              timeout=1800)
+                              timeout=7200)
         assert done.returncode == 0, f'{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
 
 
