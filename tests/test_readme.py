@@ -129,7 +129,8 @@ ELSEWHERE = {
     '--false_match_rate': 'tests/doors/test_search_doors.py, on enough classes for a bound',
     '--threshold': 'the same',
     '/data/xlsa17': 'tests/doors/test_gbu_door.py',
-    '--append': 'the same, on more images',
+    '--index': 'the same, on enough images for an index',
+    '--append': 'the same',
     '--remove': 'the same',
 }
 
