@@ -1,4 +1,4 @@
-"""What each choice of the recipe called `ranked` contributes, on held-out seen classes of CUB: the table in the README.
+"""What each choice of the recipe called `ranked` contributes, on held-out seen classes of CUB: a table of docs/RESULTS.md.
 
     python benchmarks/dem_ablation.py --data_path=FOLDER [--splits=3]
 

@@ -79,12 +79,15 @@ _GBU_NORMALISED = dict(
     weight_decay=1e-4, total_iter_num=0, epoch_size=50, lr_epochs=[25])
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
+# What evaluation of images is asked for beside its figures. A checkpoint may be older than an entry.
+EVALUATION: Dict[str, Any] = dict(picture=None, rerank=False, mirror=False, false_match_rate=0.0)
+
 # What the systems of images share. backbone_options: what weights that it starts from bring goes before them.
 _IMAGES: Dict[str, Any] = dict(
     backbone='resnet50', backbone_options={}, head='none', head_options={}, loss_options={}, pretrained=None,
     num_workers=8, query=None, gallery=None, interpolation='bilinear',
     # Batches are those the loss needs unless a sampler is named; small_classes: None for the sampler's own way.
-    sampler=None, small_classes=None, last_batch='drop',
+    sampler=None, small_classes=None, last_batch='drop', **EVALUATION,
 )
 # ResNet50 on Stanford Online Products, as the published metric_learn trains it: the half set on 8 devices.
 _METRIC = dict(
@@ -132,9 +135,42 @@ _MANY = dict(
                   'colour': {'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05}},
 )
 
+# The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
+# shooting sessions (docs/RESULTS.md).
+_FEW = dict(_MANY, loss_options={'temperature': 0.1, 'lr_factor': 10.0}, epoch_size=12)
+# A pair loss after it, --pretrained=FIRST/train.ckpt.
+_FEW_PAIR = dict(_MANY, loss_options={}, lr_max=5e-4, epoch_size=4)
+
+# ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
+# batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
+# recipes share. Recall@K may also follow the normalised softmax (--pretrained=FIRST/train.ckpt), whose head it has.
+_PRETRAINED: Dict[str, Any] = dict(
+    _METRIC, subset='full', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'frozen_batch_norm': True},
+    head='embedding', head_options={'embedding_size': 512, 'pool': 'gem', 'layer_norm': True, 'unit_length': True},
+    train_transform='resize_crop', eval_transform='center_crop', flip=0.5, small_classes='repeat',
+    head_first_epochs=1, lr_mode='steps',
+)
+# Zhai and Wu, github.com/azgo14/classification_metric_learning: SGD 0.01, 75 images of 15 classes, 15 epochs and 15 at a
+# tenth; 79.5 with averaged features (2048-d) and no linear layer.
+_PRETRAINED_NORM = dict(
+    _PRETRAINED, sampler='super_classes', batch_size=75, samples_each_class=5, lr_max=0.01, lr_epochs=[16], epoch_size=31,
+    loss_options={'temperature': 0.05})
+# Kim et al., github.com/tjddus9597/Proxy-Anchor-CVPR2020: AdamW 6e-4, batches of 180 drawn from all images, proxies times
+# 100, new layers alone for 1 of 60 epochs, BatchNorm not frozen; 79.2 with Inception-BN. There the rate falls to a
+# quarter every 20 epochs, here by a cosine.
+_PRETRAINED_PROXY = dict(
+    _PRETRAINED, batch_size=180, optimizer='adamw', beta1=0.9, lr_mode='cosine', lr_max=6e-4, epoch_size=60,
+    backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5},
+    head_options={'embedding_size': 512, 'pool': 'average_max', 'layer_norm': False, 'unit_length': True})
+# Patel et al., github.com/yash0307/RecallatK_surrogate: Adam 2e-4, L2 4e-4 on all, 1,000 classes x 4 a batch, embedded 200
+# at a time; 82.8 (with similarity mixup). There the rate falls to 0.3 after 25 and 50 of 55 epochs, here to a tenth.
+_PRETRAINED_RECALL = dict(
+    _PRETRAINED, batch_size=4000, chunk_size=200, samples_each_class=4, optimizer='adam', beta1=0.9, weight_decay=4e-4,
+    decay='all', lr_max=2e-4, lr_epochs=[25, 50], epoch_size=55, head_first_epochs=0)
+
 # CTL: 16 identities x 4 images, 256 x 128, from ImageNet weights (--pretrained), as published for DukeMTMC-reID.
 _REID = dict(
-    _IMAGES, system='reid', data_path=None, train_list=None, picture=None, head='neck',
+    _IMAGES, system='reid', data_path=None, train_list=None, head='neck',
     backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'last_stride': 1, 'stem_relu': False},
     samples_each_class=4,
     image_size=[256, 128], train_transform='reid', flip=0.5, batch_size=64, test_batch_size=128, run_eval=True,
@@ -195,6 +231,12 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'eml', 'small'): _SMALL_RAW_PAIR,
     ('SOP', 'npairs', 'small'): dict(_SMALL_RAW_PAIR, loss_options={'reg_lambda': 0.01}),
     ('SOP', 'supcon', 'many_classes'): _MANY,
+    ('SOP', 'norm_softmax', 'few_classes'): _FEW,
+    ('SOP', 'supcon', 'few_classes'): dict(_FEW_PAIR, loss_options={'temperature': 0.1}),
+    ('SOP', 'pair', 'few_classes'): _FEW_PAIR,
+    ('SOP', 'norm_softmax', 'pretrained'): _PRETRAINED_NORM,
+    ('SOP', 'proxy_anchor', 'pretrained'): _PRETRAINED_PROXY,
+    ('SOP', 'recall_at_k', 'pretrained'): _PRETRAINED_RECALL,
     # Re-identification; `lists` are three of `path label camera`. The baseline is what CTL is compared with.
     ('lists', 'ctl', 'published'): dict(_REID, loss_options={'margin': 0.5}),
     ('lists', 'baseline', 'published'): dict(_REID, loss_options={'margin': 0.5}),
@@ -215,6 +257,8 @@ PURPOSES = {
     'paddle': "PaddleCV's: the full set, two stages, counted in iterations",
     'small': 'from scratch on small pictures on a CPU, few classes of many images',
     'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
+    'pretrained': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
+    'few_classes': 'the same for few classes of many images; pair losses are a second stage',
 }
 ZERO_SHOT_DATASETS = tuple(dict.fromkeys(dataset for (dataset, *_), recipe in RECIPES.items()
                                          if recipe['system'] in ('zero_shot', 'generalised')))
@@ -436,9 +480,9 @@ def list_recipes() -> str:
     """The names of the recipes with their purpose and what they are for."""
     lines = []
     for name, purpose in PURPOSES.items():
-        lines.append(f'{name:12}{purpose}')
+        lines.append(f'{name:14}{purpose}')
         for table in dict.fromkeys(key[0] for key in RECIPES):
             choices = [choice for dataset, choice, other in RECIPES if dataset == table and other == name]
             if choices:
-                lines.append(f'{"":12}{table}: {", ".join(choices)}')
+                lines.append(f'{"":14}{table}: {", ".join(choices)}')
     return '\n'.join(lines)

@@ -8,7 +8,7 @@ from src.datasets.image_batches import eval_dataset, reading
 from src.exported import Engine
 
 
-def embed_batches(network, images, batch_size, show_progress=False, **options):
+def embed_batches(network, images, batch_size, show_progress=False, *, mirror=False, **options):
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
@@ -16,6 +16,7 @@ def embed_batches(network, images, batch_size, show_progress=False, **options):
         images (ImageList): what to embed.
         batch_size (int): the network sees batches of this size alone: the last one is filled up and cut again.
         show_progress (bool): whether to write images done, rate and time left to standard error.
+        mirror (bool): whether to average each embedding with that of the mirrored image.
         options: image_size, transform, bgr, interpolation, num_workers of eval_dataset.
 
     Yields:
@@ -34,7 +35,10 @@ def embed_batches(network, images, batch_size, show_progress=False, **options):
         count = len(batch)
         # One shape, one graph: another for the last short batch would be compiled anew.
         filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-        yield network(filled)[:count].astype(np.float32, copy=False)
+        embeddings = network(filled)
+        if mirror:
+            embeddings = (embeddings + network(np.ascontiguousarray(filled[..., ::-1]))) / 2
+        yield embeddings[:count].astype(np.float32, copy=False)
         done += count
         now = time.perf_counter()
         if show_progress and (now - shown > 5 or done == len(images)):

@@ -45,12 +45,12 @@ ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def check_output(path):
+def check_output(path, flag='--output'):
     """Raise InputError unless an embedding file can have this name."""
     if not path.endswith(SUFFIXES):
-        raise InputError(f'--output={path}: the name of an embedding file ends in {" or ".join(SUFFIXES)}')
+        raise InputError(f'{flag}={path}: the name of an embedding file ends in {" or ".join(SUFFIXES)}')
     if os.path.isdir(path):
-        raise InputError(f'--output={path}: is a folder; give the name of a file')
+        raise InputError(f'{flag}={path}: is a folder; give the name of a file')
 
 
 def write_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageList, *, model: Optional[str] = None,

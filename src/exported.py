@@ -8,10 +8,11 @@ import hashlib
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import mindspore as ms
 import numpy as np
@@ -27,6 +28,7 @@ READABLE = ('.mindir', '.onnx')
 ENGINES = ('mindspore', 'onnxruntime')
 # Of float32 on a CPU; the others round the factors of their products, to 10 bits of mantissa.
 TOLERANCE = {'CPU': 1e-5, 'GPU': 1e-3, 'Ascend': 1e-2}
+MIRRORED = '+mirror'
 FEW_IMAGES = 500  # below that the export takes longer than it saves (ResNet50: 3 s)
 
 
@@ -53,14 +55,17 @@ class Exported:
         return batch, height, width
 
 
-def network_identity(network: nn.Cell) -> str:
-    """A name for the weights of a network, the same whatever file they came from: 32 hexadecimal digits."""
+def network_identity(network: nn.Cell, mirror: bool = False) -> str:
+    """A name for the weights of a network, the same whatever file they came from: 32 hexadecimal digits.
+
+    mirror: for embeddings averaged with those of mirrored images, which are others: MIRRORED follows.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for parameter in sorted(network.get_parameters(), key=lambda parameter: parameter.name):
         values = parameter.asnumpy()
         digest.update(f'{parameter.name} {values.dtype} {values.shape}'.encode())
         digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
+    return digest.hexdigest() + MIRRORED * mirror
 
 
 def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_name: str, file_format: str = 'MINDIR',
@@ -159,17 +164,44 @@ def read_facts(path: str) -> Dict[str, Any]:
     return facts
 
 
+def add_facts(folder: Union[str, Path], model: str, **facts: Any) -> List[str]:
+    """Add facts to the files beside those exported models in a folder whose weights are `model`; returns their paths."""
+    told = []
+    for beside in sorted(one for suffix in SUFFIXES.values() for one in Path(folder).glob(f'*{suffix}.json')):
+        path = str(beside)[:-len('.json')]
+        try:
+            known = read_facts(path)
+        except (InputError, OSError):  # another's, or its model is gone
+            continue
+        if known.get('model') == model:
+            with replacing(beside) as part:
+                part.write_text(json.dumps({**known, **facts}, indent=1) + '\n', encoding='utf-8')
+            told.append(path)
+    return told
+
+
 def _write(network, shapes, batch_size, path, file_format):
     traced = [Tensor(np.zeros((batch_size or 2, *shape), np.float32)) for shape in shapes]
     if file_format == 'ONNX':
         names = [f'input_{i}' for i in range(len(shapes))]
         axes = {} if batch_size else {name: {0: 'batch'} for name in [*names, 'embedding']}
-        ms.onnx.export(network, *traced, file_name=str(path), input_names=names, output_names=['embedding'],
+        ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
                        dynamic_axes=axes)
         return
     if batch_size == 0:
         traced = [Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes]
     ms.export(network, *traced, file_name=str(path), file_format=file_format)
+
+
+class _Once(nn.Cell):
+    """A network as a cell of its own: MindSpore's ONNX export spoils the graph it keeps of the cell, for a second export."""
+
+    def __init__(self, network):
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, *inputs):
+        return self.network(*inputs)
 
 
 def _difference(given, expected):
@@ -226,8 +258,8 @@ class Engine:
     """Runs a trained network on batches of one shape, on a CPU through onnxruntime where that is installed.
 
     The first batch runs through MindSpore, and through onnxruntime too: unless both are equal to 1e-5 the rest stays
-    with MindSpore. What was chosen is printed in one line. A change of the network's weights after the first batch is
-    not seen.
+    with MindSpore. What was chosen is told in one line on standard error. A change of the network's weights after the
+    first batch is not seen.
 
     Args:
         network: in evaluation mode, images (batch, 3, H, W) -> (batch, D).
@@ -282,7 +314,7 @@ class Engine:
                 ms.set_context(mode=mode)
         if why:
             self.name = 'mindspore'
-            print(f'engine: mindspore; {why}')
+            print(f'engine: mindspore; {why}', file=sys.stderr)
         else:
             self._session = session
-            print(f'engine: onnxruntime, equal to mindspore to {apart:.1e} on the first batch')
+            print(f'engine: onnxruntime, equal to mindspore to {apart:.1e} on the first batch', file=sys.stderr)

@@ -1,22 +1,32 @@
 """Embeddings of images from a checkpoint or an exported model, and the nearest neighbours in a file of them."""
 import os
-from typing import Callable, NamedTuple
+import sys
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 from mindspore import Tensor
 
+from src.accuracy import Rerank
 from src.config import Change
-from src.datasets.images import open_images
+from src.datasets.images import open_images, read_any_list
 from src.device import set_up
 from src.embedding import embed_batches
-from src.embedding_file import SUFFIXES, EmbeddingFile, check_output, write_embeddings
+from src.embedding_file import (
+    SUFFIXES,
+    EmbeddingFile,
+    append_embeddings,
+    centroids_of,
+    check_output,
+    remove_embeddings,
+    write_embeddings,
+)
 from src.errors import InputError
+from src.exported import MIRRORED, Engine, network_identity, open_exported
 from src.exported import READABLE as EXPORTED
-from src.exported import Engine, network_identity, open_exported
 from src.naming import CLASSES, NamedClasses, best_classes
 from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.pictures import check_picture, named_picture, neighbours_picture
-from src.search import search
+from src.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.set_parser import Command, make_recipe
 from src.systems.images import for_device
 from src.systems.trained import load_trained, no_images
@@ -24,6 +34,7 @@ from src.training.states import find_checkpoint
 
 # Of the facts beside an exported model, what the recipe has too.
 TOLD = ('eval_transform', 'bgr', 'interpolation')
+UNKNOWN = 'unknown'
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
 
 
@@ -31,12 +42,13 @@ class Embedder(NamedTuple):
     """A network and how images are given to it.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: of embed_batches. subset: of
-    Stanford Online Products. model: identity of the weights, None where it is not known.
+    Stanford Online Products. model: identity of the weights (src.exported.network_identity), None where it is not known.
     """
     run: Callable
     batch_size: int
     options: dict
     subset: str
+    model: Optional[str] = None
 
     def embed(self, images):
         """Embeddings of an ImageList, batch by batch; progress on standard error. See embed_batches."""
@@ -68,40 +80,83 @@ def load_embedder(command: Command) -> Embedder:
         if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:
             raise InputError(f'--image_size={asked}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
         batch_size, size = batch or recipe.test_batch_size, tuple(fixed)
+        model = exported.facts.get('model')
+        model = model and model + MIRRORED * recipe.mirror
     else:
         trained = load_trained(command)
         recipe = trained.recipe
         no_images(recipe, path)
         batch_size, size = recipe.test_batch_size, recipe.image_size
+        model = network_identity(trained.network, recipe.mirror)
         run = Engine(for_device(trained.network, process.target).set_train(False), engine=options.engine,
                      target=process.target)
     taken = dict(transform=recipe.get('eval_transform', 'resize'), image_size=size, bgr=recipe.get('bgr', False),
-                 interpolation=recipe.interpolation, num_workers=recipe.num_workers)
-    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'))
+                 interpolation=recipe.interpolation, num_workers=recipe.num_workers, mirror=recipe.mirror)
+    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), model)
+
+
+def check_flags(command: Command) -> None:
+    """Raise InputError where flags of infer.py do not go together."""
+    options = command.options
+    searching = bool(options.query)
+    for name, given in (('threshold', options.threshold), ('index=ivf', options.index == 'ivf'),
+                        ('rerank', options.rerank)):
+        if given and not searching:
+            raise InputError(f'--{name}: is for a search; give --query and --gallery')
+    for name in ('remove', 'centroids'):
+        if options[name] and (searching or not options.gallery):
+            raise InputError(f'--{name}: is for an embedding file; give --gallery, without --query')
+    if options.append and (searching or options.gallery):
+        raise InputError('--append: adds images to --output; leave --query and --gallery out')
 
 
 def embed_to_file(command: Command):
-    """Write the embedding of every image of --dataset_path to --output.
+    """Write the embedding of every image of --dataset_path to --output, or append it to what is there.
 
     Returns:
-        (number of images, width of an embedding).
+        (number of images embedded, width of an embedding, number of images in the file now).
 
     Raises:
         InputError: a bad flag or file, an image that is missing or broken; nothing is written then.
     """
     options = command.options
     check_output(options.output)
+    if options.append:
+        gallery = EmbeddingFile(options.output)
     embedder = load_embedder(command)
     images = open_images(options.dataset_path, 'test', subset=embedder.subset, need_labels=False)
-    return len(images), write_embeddings(options.output, embedder.embed(images), images)
+    classes = None if images.class_names is None else dict(enumerate(images.class_names))
+    batches, model = embedder.embed(images), embedder.model
+    if options.append:
+        total = append_embeddings(options.output, batches, images, model=model, classes=classes)
+        return len(images), gallery.width, total
+    return len(images), write_embeddings(options.output, batches, images, model=model, classes=classes), len(images)
+
+
+def change_gallery(command: Command) -> int:
+    """Take the images of --remove out of --gallery and write its --centroids; returns the images or centroids there are.
+
+    Raises:
+        InputError: a bad file, an image that the gallery does not have, or one without labels for centroids.
+    """
+    options = command.options
+    if options.centroids:
+        check_output(options.centroids, '--centroids')
+    if options.remove:
+        count = remove_embeddings(options.gallery, read_any_list(options.remove).paths)
+    if options.centroids:
+        count = centroids_of(EmbeddingFile(options.gallery), options.centroids)
+    return count
 
 
 def find_neighbours(command: Command):
     """The --top_k images of the embedding file --gallery most similar to each image of --query, by cosine.
 
-    A query that is in the gallery finds itself. With --picture the first PICTURE_ROWS queries and their neighbours are
-    drawn, framed right or wrong where both have labels. --query is an embedding file, or images for the network of
-    --save_ckpt.
+    A query that is in the gallery finds itself. With --threshold a query whose nearest image is below it has one line,
+    whose path is `unknown`; in a gallery larger than the threshold was found for more queries are answered than should
+    be, which is told on standard error. With --index=ivf the index is made where there is none. With --picture the first
+    PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both have labels. --query is an
+    embedding file, or images for the network of --save_ckpt.
 
     Returns:
         list of (query path, rank from 1, path, similarity), by query and rank.
@@ -118,20 +173,46 @@ def find_neighbours(command: Command):
         raise InputError(f'--top_k={options.top_k}: {gallery.path} holds {gallery.count} images')
     if options.query.endswith(SUFFIXES):
         query = EmbeddingFile(options.query)
-        images, queries = query.images, np.concatenate([block for _, block in query.blocks()])
+        images, queries, model = query.images, np.concatenate([block for _, block in query.blocks()]), query.model
     else:
         embedder = load_embedder(command)
         images = open_images(options.query, 'test', subset=embedder.subset, flag='--query', need_labels=False)
-        queries = np.concatenate(list(embedder.embed(images)))
-    indices, similarities = search(queries, gallery, options.top_k)
+        queries, model = np.concatenate(list(embedder.embed(images))), embedder.model
+    check_model(gallery, model)
+    threshold = _threshold(options.threshold, model or gallery.model, gallery) if options.threshold else -np.inf
+    index = (open_index(gallery) or build_index(gallery)) if options.index == 'ivf' else None
+    indices, similarities = search(queries, gallery, options.top_k, index=index, rerank=Rerank() if options.rerank else None)
+    # The nearest image may not be among the first of the re-ranked ones.
+    nearest = search(queries, gallery, 1, index=index)[1] if options.rerank and options.threshold else similarities
+    known = ~unknown(nearest, threshold)
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
     if options.picture:
-        known = images.labels is not None and gallery.images.labels is not None
-        drawn = slice(0, PICTURE_ROWS)
-        right = (gallery.images.labels[indices[drawn]] == images.labels[drawn, None]).tolist() if known else None
-        neighbours_picture(images.paths[drawn], near[drawn], right, options.picture, similarities[drawn].tolist())
-    return [(query, rank, path, similarity) for query, paths, row in zip(images.paths, near, similarities.tolist())
-            for rank, (path, similarity) in enumerate(zip(paths, row), 1)]
+        labelled = images.labels is not None and gallery.images.labels is not None
+        drawn = range(min(PICTURE_ROWS, len(near)))
+        # An unknown query has no neighbours in the picture either.
+        shown = [options.top_k * known[row] for row in drawn]
+        right = [(gallery.images.labels[indices[row]] == images.labels[row]).tolist()[:shown[row]]
+                 for row in drawn] if labelled else None
+        neighbours_picture([images.paths[row] for row in drawn], [near[row][:shown[row]] for row in drawn], right,
+                           options.picture, [similarities[row, :shown[row]].tolist() for row in drawn])
+    answers = []
+    for query, paths, row, is_known, best in zip(images.paths, near, similarities.tolist(), known.tolist(),
+                                                 nearest.max(1).tolist()):
+        found = zip(paths, row) if is_known else [(UNKNOWN, best)]
+        answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
+    return answers
+
+
+def _threshold(path, model, gallery):
+    """The similarity in a file, which must be of the network `model`."""
+    if model is None:
+        raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
+                         'them as .npy, or give images as --query and a checkpoint')
+    values = open_threshold(path, model=model)
+    if gallery.count > values.get('searched', gallery.count):
+        print(f'{path}: is for galleries of up to {values["searched"]} images; among the {gallery.count} of {gallery.path} '
+              'more of the unknown may be answered', file=sys.stderr)
+    return values['similarity']
 
 
 def open_classes(command: Command) -> NamedClasses:

@@ -146,6 +146,82 @@ def seen_unseen_picture(unseen, seen, chosen, path):
     _save(figure, path)
 
 
+def comparison_picture(values, differences, measure, path):
+    """Draw what recipes reach from the same seeds, and their paired differences from the first.
+
+    Args:
+        values: recipe -> {seed: figure}, at least one recipe; the seeds may differ.
+        differences: recipe -> (mean, low, high); an infinite interval is drawn as none. May be empty.
+        measure: what the figures are, with their unit.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    names = list(values)
+    figure = Figure(figsize=(10, 1.6 + 0.5 * len(names)), dpi=110, layout='constrained')
+    left, right = figure.subplots(1, 2, sharey=True)
+    for seed in sorted({seed for found in values.values() for seed in found}):
+        rows = [row for row, name in enumerate(names) if seed in values[name]]
+        left.plot([values[names[row]][seed] for row in rows], rows, color='#bbbbbb', linewidth=0.8, marker='o', markersize=4,
+                  markerfacecolor='#2c6fbb', markeredgewidth=0)
+    for row, name in enumerate(names):
+        if values[name]:
+            left.plot([np.mean(list(values[name].values()))], [row], '|', color=QUERY, markersize=16, markeredgewidth=2)
+        if name in differences:
+            mean, low, high = differences[name]
+            colour = RIGHT if low > 0 else WRONG if high < 0 else QUERY
+            right.plot([mean], [row], 'o', color=colour)
+            if np.isfinite(low):
+                right.plot([low, high], [row, row], color=colour, linewidth=2)
+    left.set(xlabel=f'{measure}: each seed, and the mean', yticks=range(len(names)), yticklabels=names,
+             ylim=(len(names) - 0.5, -0.5))
+    right.axvline(0, color='#bbbbbb', linewidth=1)
+    right.set_xlabel(f'difference from {names[0]}, 95 % interval')
+    for axis in (left, right):
+        axis.grid(axis='x', color='#dddddd', linewidth=0.7)
+        axis.spines[['top', 'right']].set_visible(False)
+    _save(figure, path)
+
+
+def threshold_picture(measured, similarity, false_match_rate, path):
+    """Draw the similarities to the nearest image of the same and of another class, the threshold, and what it finds.
+
+    Args:
+        measured: src.accuracy.OpenSet of images that the threshold was not chosen on.
+        similarity: the threshold.
+        false_match_rate: as wanted, 0..1.
+        path: .png, .pdf or .svg.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    figure = Figure(figsize=(11, 4.4), dpi=110, layout='constrained')
+    shares, curve = figure.subplots(1, 2)
+    same, different = measured.same[np.isfinite(measured.same)], measured.different
+    edges = np.histogram_bin_edges(np.concatenate([same, different, [similarity]]), 60)
+    for values, colour, label in ((same, RIGHT, 'nearest of the same class'), (different, WRONG, 'nearest of another class')):
+        shares.hist(values, edges, weights=np.full(len(values), 100 / max(1, len(values))), color=colour, alpha=0.55,
+                    label=label)
+    shares.axvline(similarity, color=QUERY, linewidth=1.5, label=f'threshold {similarity:.3f}')
+    shares.set(xlabel='cosine similarity', ylabel='% of the images')
+    rates, found = measured.curve()[1:]
+    rate, now = measured.at(similarity)[:2]
+    curve.plot(100 * rates, 100 * found, color=QUERY)
+    curve.axvline(100 * false_match_rate, color='#999999', linestyle='--', linewidth=1,
+                  label=f'wanted: at most {100 * false_match_rate:g} % false matches')
+    # On a logarithmic axis nothing has no place: half of one false match.
+    curve.plot([100 * max(rate, 0.5 / len(different))], [100 * now], 'o', color=WRONG,
+               label=f'threshold: {100 * rate:.2f} % false matches, {100 * now:.1f} % found')
+    curve.set(xlabel='false matches, %', ylabel='found, %', xscale='log', ylim=(0, 102))
+    for axis in (shares, curve):
+        axis.grid(color='#dddddd', linewidth=0.7)
+        axis.set_axisbelow(True)
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
 def named_picture(paths, named, right, path):
     """Draw pictures in a grid, each with its best classes and their scores beside it.
 

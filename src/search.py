@@ -7,9 +7,10 @@ model, and names the network whose similarities it is for.
 import importlib.util
 import json
 import os
+import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from src.embedding_file import EmbeddingFile
 from src.errors import InputError
 from src.files import replacing
 
-INDEXES = ('none', 'ivf')
 SUFFIX = '.ivf'
 LEAST_ROWS = 1000          # of a gallery worth an index
 ROWS_PER_LIST, SAMPLE_PER_LIST = 800, 40
@@ -129,7 +129,7 @@ def index_path(gallery: EmbeddingFile) -> str:
 
 
 def build_index(gallery: EmbeddingFile) -> Index:
-    """Build the index of a .npy, write it beside it and print its recall against the exact search.
+    """Build the index of a .npy, write it beside it and tell its recall against the exact search on standard error.
 
     How many lists a query reads is chosen here: as many as are needed for WANTED_RECALL, on rows of the gallery as queries.
     Memory: D / 8 + 16 bytes a row (D + 8 up to WIDE values), as much again while it is written, the
@@ -156,10 +156,11 @@ def build_index(gallery: EmbeddingFile) -> Index:
     with replacing(index_path(gallery)) as part, open(part, 'wb') as file:
         file.write(json.dumps(facts).encode() + b'\n')
         file.write(faiss.serialize_index(lists).data)
+    # Not among the neighbours, which a program may be reading.
     print(f'index {index_path(gallery)}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
           f'recall@{MEASURED_K} {index.recall:.3f} against the exact search, {milliseconds:.1f} ms a query that reads '
           f'{index.probes} lists' + ('' if index.recall >= WANTED_RECALL else
-                                      f'; less than {WANTED_RECALL}: rather search this gallery exactly'))
+                                      f'; less than {WANTED_RECALL}: rather search this gallery exactly'), file=sys.stderr)
     return index
 
 
@@ -265,41 +266,54 @@ def write_threshold(checkpoint: str, similarity: float, *, model: str, **facts: 
     return values
 
 
-def read_threshold(checkpoint: str, *, model: str) -> Optional[Dict[str, Any]]:
+def read_threshold(checkpoint: str, *, model: Union[str, Sequence[str]]) -> Optional[Dict[str, Any]]:
     """What write_threshold wrote beside a checkpoint, None where there is none.
 
     Raises:
         InputError: it is damaged, or for another network than `model`.
     """
     path = threshold_path(checkpoint)
-    if not os.path.isfile(path):
-        return None
+    return open_threshold(path, model=model) if os.path.isfile(path) else None
+
+
+def open_threshold(path: str, *, model: Union[str, Sequence[str]]) -> Dict[str, Any]:
+    """A threshold from its own file, or from the facts beside an exported model.
+
+    Raises:
+        InputError: there is none, it is damaged, or for another network than `model`.
+    """
     try:
         values = json.loads(Path(path).read_text(encoding='utf-8'))
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: no such threshold; find it with eval.py --false_match_rate=0.01') from error
     except (OSError, ValueError) as error:
-        raise InputError(f'{path}: damaged; remove it, or find the threshold again with eval.py') from error
+        raise InputError(f'{path}: damaged or no threshold; find it again with eval.py') from error
+    if isinstance(values, dict):
+        values = values.get('threshold', values)
     return check_threshold(values, path, model=model)
 
 
-def check_threshold(values: Any, path: str, *, model: str) -> Dict[str, Any]:
+def check_threshold(values: Any, path: str, *, model: Union[str, Sequence[str]]) -> Dict[str, Any]:
     """A threshold as it was read from `path` (of its own, or of the facts of an exported model), checked.
 
     Raises:
         InputError: no number from -1 to 1 in it, or for another network than `model`.
     """
     similarity = values.get('similarity') if isinstance(values, dict) else None
-    if not isinstance(similarity, (int, float)) or not -1 <= similarity <= 1:
+    # Just above 1 where images of two classes are equal.
+    if not isinstance(similarity, (int, float)) or not -1 <= similarity <= 1 + 1e-6:
         raise InputError(f'{path}: holds no similarity between -1 and 1; find the threshold again with eval.py')
-    if values.get('model') != model:
-        raise InputError(f'{path}: is the threshold of another network; find that of this one with eval.py')
+    if values.get('model') not in ([model] if isinstance(model, str) else model):
+        raise InputError(f'{path}: is the threshold of another network, or of embeddings with --mirror on one side alone; '
+                         'find that of this network with eval.py')
     return values
 
 
 def check_model(gallery: EmbeddingFile, model: Optional[str]) -> None:
     """Raise InputError when a gallery says that another network than `model` wrote it."""
     if gallery.model and model and gallery.model != model:
-        raise InputError(f'{gallery.path}: was written with another network than that of the queries; write both with '
-                         'the same')
+        raise InputError(f'{gallery.path}: was written with another network than that of the queries, or with --mirror on '
+                         'one side alone; write both in the same way')
 
 
 def unknown(similarities: np.ndarray, threshold: float) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from easydict import EasyDict
 
 from src.config import (
+    EVALUATION,
     RECIPES,
     SOP_FOLDER,
     ZERO_SHOT_DATASETS,
@@ -97,7 +98,7 @@ DATASETS = (*ZERO_SHOT_DATASETS, 'SOP', *REID_DATASETS)
 RECIPE_NAMES = tuple(dict.fromkeys(name for *_, name in RECIPES))
 DEVICE, WORK, FILES, TRAINING = 'device', 'what to work on', 'checkpoints and results', 'training'
 ZERO_SHOT, METRIC, REID = 'zero-shot learning (DEM)', 'metric learning', 're-identification (CTL)'
-INFERENCE, EXPORTING = 'inference', 'export'
+MEASURING, INFERENCE, EXPORTING = 'measuring', 'inference', 'export'
 
 
 class Flag(NamedTuple):
@@ -254,8 +255,17 @@ FLAGS = [
         sets='train_list'),
     ROW(('--resample',), (TRAIN,), REID, 'let the repeated images of identities with too few count', boolean, _resample,
         systems=('reid',)),
-    ROW(('--picture',), (EVAL,), REID, 'draw queries and what was found for them, right and wrong, to this file',
-        sets='picture'),
+
+    ROW(('--false_match_rate',), (EVAL,), MEASURING,
+        'find the similarity from which two images show the same, for this share of false matches, and keep it beside the '
+        'checkpoint', fraction, 'false_match_rate'),
+    ROW(('--rerank',), (EVAL,), MEASURING, 'k-reciprocal re-ranking: its figures beside the others', sets='rerank',
+        switch=True),
+    ROW(('--mirror',), (EVAL, INFER), MEASURING, 'average each embedding with that of the mirrored image', sets='mirror',
+        switch=True),
+    ROW(('--picture',), (EVAL,), MEASURING,
+        'draw to this file: the threshold of --false_match_rate; without it, what was found for queries of '
+        're-identification', sets='picture'),
 
     ROW(('--engine',), (INFER,), INFERENCE, 'what runs the network; default: onnxruntime where it is installed, on a CPU',
         choices=('mindspore', 'onnxruntime')),
@@ -263,6 +273,14 @@ FLAGS = [
         default='embeddings.npy'),
     ROW(('--query',), (INFER,), INFERENCE, 'images or embedding file whose neighbours in --gallery are printed'),
     ROW(('--gallery',), (INFER,), INFERENCE, 'embedding file, an earlier --output'),
+    ROW(('--threshold',), (INFER,), INFERENCE,
+        "answer `unknown` below it: eval.py's file beside the checkpoint, or the .json beside the exported model"),
+    ROW(('--index',), (INFER,), INFERENCE, 'ivf: shortlist by an index beside --gallery (faiss), made when there is none',
+        choices=('none', 'ivf'), default='none'),
+    ROW(('--rerank',), (INFER,), INFERENCE, 'order the neighbours by k-reciprocal re-ranking', switch=True),
+    ROW(('--append',), (INFER,), INFERENCE, 'add the images to --output, an existing .npy', switch=True),
+    ROW(('--remove',), (INFER,), INFERENCE, 'take the images of this list out of --gallery'),
+    ROW(('--centroids',), (INFER,), INFERENCE, 'write the mean of every class of --gallery to this embedding file'),
     ROW(('--top_k',), (INFER,), INFERENCE, 'neighbours of each query; default: 10', positive, default=10),
     ROW(('--picture',), (INFER,), INFERENCE, 'draw the neighbours of the first 20 queries: .png, .pdf or .svg'),
 
@@ -388,7 +406,7 @@ def _command(door, rows, args):
         elif row.sets is None:
             if door in row.doors:
                 options[name] = row.default if value is None else value
-        elif value is not None:
+        elif value is not None and not (row.switch and value is False):
             entries = ({row.sets: value} if isinstance(row.sets, str)
                        else lambda recipe, row=row, value=value: row.sets(value, recipe))
             optional = door == EVAL and any(flag in SHARED_BY_DEM for flag in row.names)
@@ -460,6 +478,8 @@ def use_recipe(command: Command, saved: Dict[str, Any]) -> Recipe:
         if not {options.dataset, then} <= set(REID_DATASETS):
             raise InputError(f'--dataset={options.dataset}: the checkpoint was trained for {then}')
         saved = dict(saved, dataset=options.dataset)
+    if 'backbone' in saved:
+        saved = {**EVALUATION, **saved}
     if options.train_mode and options.train_mode != saved.get('train_mode', options.train_mode):
         raise InputError(f'--train_mode={options.train_mode}: the checkpoint was trained for {saved["train_mode"]}')
     return create_recipe(saved, command.changes, saved=True)

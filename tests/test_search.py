@@ -94,7 +94,7 @@ def test_index_finds_what_the_exact_search_finds(gallery, clustered, capsys):
     file = EmbeddingFile(gallery)
     assert open_index(file) is None
     built = build_index(file)
-    line = capsys.readouterr().out
+    line = capsys.readouterr().err
     assert line.startswith(f'index {gallery}.ivf: 2000 rows in 2 lists, built in ')
     assert f'recall@10 {built.recall:.3f} against the exact search' in line and built.recall >= 0.95
     queries = clustered[::50] + 0.05

@@ -63,7 +63,8 @@ class OpenSet:
     """Every image searched among the others, with and without its own class.
 
     Attributes:
-        same (N,) float32: similarity to the nearest other image of its class; -inf for the only one of a class.
+        same (N,) float32: similarity to the nearest other image of its class (of another camera, where cameras are
+            given); -inf where there is none.
         different (N,) float32: similarity to the nearest image of another class.
         labels, mistaken_for (N,): its class and that of its nearest image of another class.
         classes: their number. searched: images of other classes in a search, the mean over the images.
@@ -73,14 +74,17 @@ class OpenSet:
     Args:
         embeddings: (N, D), any float type, of classes that training never saw; compared by cosine.
         labels: (N,).
+        cameras: (N,) or None. Images of one camera resemble each other by their background: as right matches they would
+            not count for another camera's.
 
     Raises:
         InputError: NaN or Inf, lengths that differ, fewer than two classes.
     """
 
-    def __init__(self, embeddings, labels):
+    def __init__(self, embeddings, labels, cameras=None):
         embeddings = as_embeddings('embeddings', embeddings)
         self.labels = as_labels('labels', labels, len(embeddings))
+        cameras = None if cameras is None else as_labels('cameras', cameras, len(embeddings))
         members = groups(self.labels)
         self.classes = len(members)
         if self.classes < 2:
@@ -94,7 +98,8 @@ class OpenSet:
             for i, row in zip(range(rows.start, rows.stop), scores):
                 own = members[self.labels[i].item()]
                 row[i] = -np.inf
-                self.same[i] = row[own].max()
+                right = own if cameras is None else own[cameras[own] != cameras[i]]
+                self.same[i] = row[right].max(initial=-np.inf)
                 row[own] = -np.inf
             nearest[rows] = scores.argmax(axis=1)
             self.different[rows] = scores.max(axis=1)
@@ -138,6 +143,10 @@ class OpenSet:
                          min(1.0, float(bound)),
                          false_matches, count, self.classes, float(count / effects[place]),
                          max(self.searched, searched or 0), found, lost)
+
+    def at(self, similarity):
+        """(share of false matches, found, lost) at a similarity, as in `Threshold`."""
+        return (float(np.mean(self.different >= similarity)), *self._found(similarity))
 
     def _found(self, similarity):
         answerable = np.isfinite(self.same)

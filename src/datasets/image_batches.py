@@ -59,7 +59,7 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
         augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of image_size.
         interpolation: 'bilinear' or 'bicubic', of crops and resizing.
         bgr: channels in the order blue, green, red, still through the RGB statistics.
-        as_uint8: leave pixels as they are, for a device that normalises (see `normalise`): a quarter of the bytes.
+        as_uint8: leave pixels as they are; the networks of src.networks normalise them on the device.
         num_workers: clamped to the machine's cores.
         skip: leave out this many first batches, 0 <= skip < steps; the rest is what the whole epoch would have given.
         rank, size: of the sampler; the chance of an image hangs on its position in the epoch of all ranks, so that they
@@ -118,13 +118,6 @@ def eval_dataset(images: ImageList, *, batch_size: int, transform: str = 'resize
     dataset = _generate(_Source(images.paths, np.arange(len(images))), ['image'], workers)
     dataset = dataset.map(resize + _to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
     return _batch(dataset, batch_size)
-
-
-def normalise(images):
-    """Pixels (B, 3, H, W) of 0..255, a float32 array or Tensor, -> what the datasets give without as_uint8."""
-    mean, deviation = (type(images)(statistic) if not isinstance(images, np.ndarray) else statistic
-                       for statistic in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / deviation
 
 
 def clamp_workers(num_workers: int) -> int:

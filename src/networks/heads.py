@@ -9,13 +9,15 @@ import mindspore as ms
 import mindspore.nn as nn
 from mindspore import Tensor, ops
 
+from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
 from src.errors import InputError
 
 
 class ImageNetwork(nn.Cell):
     """A backbone and a head. The parameters keep the names they have alone: one checkpoint serves all heads.
 
-    Inputs: images (N, 3, H, W) float32. Outputs: those of the head.
+    Inputs: images (N, 3, H, W), float32 and normalised, or uint8 pixels of a training, normalised here: a quarter of the
+    bytes to the device. Outputs: those of the head.
     """
 
     def __init__(self, backbone: nn.Cell, head: nn.Cell):
@@ -24,8 +26,11 @@ class ImageNetwork(nn.Cell):
         self.head = head
         self.out_channels: int = head.out_channels
         self.new_layers: Tuple[str, ...] = head.new_layers
+        self.mean, self.deviation = Tensor(PIXEL_MEAN), Tensor(PIXEL_STD)
 
     def construct(self, images):
+        if images.dtype == ms.uint8:
+            images = (ops.cast(images, ms.float32) - self.mean) / self.deviation
         return self.head(self.backbone(images))
 
 

@@ -15,6 +15,7 @@ from mindspore import Tensor, mint, ops
 from mindspore.common.initializer import HeNormal
 
 from src.errors import InputError
+from src.networks.convolution import Convolution
 
 SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
 # PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; blocks are a, b, c, ... or a, b1, b2, ...
@@ -24,9 +25,8 @@ PADDLE_KINDS = {'weights': 'weight', 'scale': 'gamma', 'offset': 'beta', 'mean':
 
 
 def _conv(in_channels, out_channels, kernel, stride, padding):
-    where = {'pad_mode': 'same'} if padding == 'same' else {'pad_mode': 'pad', 'padding': kernel // 2}
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, has_bias=False,
-                     weight_init=HeNormal(mode='fan_out', nonlinearity='relu'), **where)
+    return Convolution(in_channels, out_channels, kernel, stride, padding,
+                       HeNormal(mode='fan_out', nonlinearity='relu'))
 
 
 def _batch_norm(channels, eps, frozen, gamma='ones'):

@@ -53,6 +53,10 @@ class ImageSystem(System):
         """Set images and labels (0..C-1) to train on, and held_out where the recipe holds classes out."""
         raise NotImplementedError
 
+    def test_images(self):
+        """The images that evaluation embeds: lists of images, the queries before their gallery if there is one."""
+        raise NotImplementedError
+
     def prepare(self, found=None):
         recipe, process = self.recipe, self.process
         if recipe.validation not in self.validations:
@@ -87,7 +91,7 @@ class ImageSystem(System):
         recipe, process = self.recipe, self.process
         indices, mask = self.sampler.epoch(epoch)
         dataset = train_dataset(self.images, self.labels, indices, mask, seed=recipe.seed * 1_000_003 + epoch, skip=skip,
-                                rank=process.rank, size=process.size, transform=recipe.train_transform,
+                                rank=process.rank, size=process.size, transform=recipe.train_transform, as_uint8=True,
                                 **{name: recipe[name] for name in self.train_options})
         iterator = dataset.create_tuple_iterator(num_epochs=1, do_copy=False)
         while True:
@@ -103,4 +107,4 @@ class ImageSystem(System):
         """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
         recipe = self.recipe
         return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers, target=self.process.target, **options)
+                     num_workers=recipe.num_workers, mirror=recipe.mirror, target=self.process.target, **options)

@@ -1,12 +1,14 @@
 """metric_learn and PaddleCV's metric learning: embeddings in which the nearest image is of the same class."""
 import numpy as np
 
-from src.accuracy import recall_at_k
+from src.accuracy import Rerank, recall_at_k
 from src.datasets.image_list import remap_labels
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.errors import InputError
+from src.pictures import check_picture
 from src.systems.images import ImageSystem
+from src.systems.open_set import find_threshold
 
 
 class MetricLearning(ImageSystem):
@@ -38,33 +40,81 @@ class MetricLearning(ImageSystem):
                              interpolation=recipe.interpolation)
 
     def validate(self):
-        """Recall@1 of the held-out classes, or of the test classes where the recipe says so."""
+        """Recall@1 of the held-out classes, or of the test classes where the recipe says so.
+
+        Where the list names cameras (or sessions), an image is searched for among those of the other cameras: pictures taken
+        one after the other find each other without anything learnt.
+        """
         if self.held_out is None:
             self.held_out = open_images(self.recipe.dataset_path, 'test', subset=self.recipe.subset)
-        return recall_at_k(self.embed(self.held_out), self.held_out.labels)[1]
+        held = self.held_out
+        return recall_across_cameras(self.embed(held), held.labels, held.cameras)
 
-    def evaluate(self, checkpoint):
-        """Recall@K: of every test image among the others, or of query images in a gallery; printed as published.
-
-        Recall@1 is the accuracy; a K beyond the number of images compared with is left out.
-        """
+    def test_images(self):
         recipe = self.recipe
         if bool(recipe.query) != bool(recipe.gallery):
             raise InputError('--query and --gallery: give both or neither')
         if recipe.query:
-            query, gallery = (open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
-                              for name in ('query', 'gallery'))
-            counts = {'queries': len(query), 'gallery': len(gallery)}
-            compared = len(gallery)
-        else:
-            query, gallery = open_images(recipe.dataset_path, 'test', subset=recipe.subset), None
-            counts = {'queries': len(query)}
-            compared = len(query) - 1
+            return [open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
+                    for name in ('query', 'gallery')]
+        return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
+
+    def evaluate(self, checkpoint):
+        """Recall@K: of every test image among the others, or of query images in a gallery; printed as published.
+
+        Recall@1 is the accuracy; a K beyond the number of images compared with is left out. With the recipe's rerank
+        Recall@K of the re-ranked lists follows, with its false_match_rate what find_threshold prints.
+        """
+        recipe = self.recipe
+        check_picture(recipe.picture)
+        if recipe.picture and not recipe.false_match_rate:
+            raise InputError(f'--picture={recipe.picture}: of metric learning the threshold is drawn; give '
+                             '--false_match_rate too')
+        query, *galleries = self.test_images()
+        compared = len(galleries[0]) if galleries else len(query) - 1
+        counts = dict(zip(('queries', 'gallery'), map(len, [query, *galleries])))
         ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
-        more = (self.embed(gallery, True), gallery.labels) if gallery else ()
-        recall = recall_at_k(self.embed(query, True), query.labels, ks, *more)
+        more = [part for gallery in galleries for part in (self.embed(gallery, True), gallery.labels)]
+        embeddings = self.embed(query, True)
+        recall = recall_at_k(embeddings, query.labels, ks, *more)
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {recall[1]:.3f}}} ckpt={checkpoint}")
         for k in ks:
             print(f'Recall@{k} = {recall[k]:.5f}')
-        return {'accuracy': recall[1], 'recall': {str(k): recall[k] for k in ks}, **counts}
+        result = {'accuracy': recall[1], 'recall': {str(k): recall[k] for k in ks}, **counts}
+        if recipe.rerank:
+            reranked = recall_at_k(embeddings, query.labels, ks, *more, rerank=Rerank())
+            for k in ks:
+                print(f'Recall@{k} re-ranked = {reranked[k]:.5f}')
+            result['recall_reranked'] = {str(k): reranked[k] for k in ks}
+        if recipe.false_match_rate:
+            labels = query.labels
+            for gallery in galleries:
+                # An image that is in both lists would be found as itself.
+                new = ~np.isin(gallery.paths, query.paths)
+                embeddings, labels = (np.concatenate([one, other[new]])
+                                      for one, other in zip((embeddings, labels), more))
+            result.update(find_threshold(self, checkpoint, embeddings, labels))
+        return result
+
+
+def recall_across_cameras(embeddings, labels, cameras):
+    """Recall@1 where what is found must be of another camera than the query.
+
+    Args:
+        embeddings: (N, D) float. labels: (N,) int. cameras: (N,) int, or None.
+
+    Returns:
+        the share of the queries whose nearest image among those of all other cameras is of their class; images whose
+        class no other camera saw are no queries. Leave-one-out over all images where cameras is None or no image can be
+        a query.
+    """
+    right = count = 0
+    for camera in [] if cameras is None else np.unique(cameras):
+        others = cameras != camera
+        queries = ~others & np.isin(labels, labels[others])
+        if queries.any():
+            recall = recall_at_k(embeddings[queries], labels[queries], gallery=embeddings[others],
+                                 gallery_labels=labels[others])[1]
+            right, count = right + recall * queries.sum(), count + queries.sum()
+    return float(right / count) if count else recall_at_k(embeddings, labels)[1]

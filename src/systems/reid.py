@@ -1,12 +1,13 @@
 """CTL: embeddings of persons, found again among images or among centroids of them (arXiv 2104.13643)."""
 import numpy as np
 
-from src.accuracy import make_centroids, ranked_list, reid_metrics
+from src.accuracy import Rerank, make_centroids, ranked_list, reid_metrics
 from src.datasets.image_list import remap_labels
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
 from src.errors import InputError
 from src.pictures import check_picture, neighbours_picture
 from src.systems.images import ImageSystem
+from src.systems.open_set import find_threshold
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
@@ -50,9 +51,14 @@ class Reid(ImageSystem):
         self._open(True)
         self.labels = remap_labels(self.images.labels)
 
+    def test_images(self):
+        if not hasattr(self, 'query'):
+            self._open(False)
+        return [self.query, self.gallery]
+
     def _embed_test(self, show_progress=False):
         """What the measures take: embeddings, ids and cameras of the queries, and of the gallery."""
-        return tuple(part for images in (self.query, self.gallery)
+        return tuple(part for images in self.test_images()
                      for part in (self.embed(images, show_progress), images.labels, images.cameras))
 
     def validate(self):
@@ -60,23 +66,33 @@ class Reid(ImageSystem):
         return reid_metrics(*self._embed_test())['mAP']
 
     def evaluate(self, checkpoint):
-        """mAP and CMC of the queries, among images and among centroids; draws the ranked lists where asked to."""
-        check_picture(self.recipe.picture)
-        if not hasattr(self, 'query'):
-            self._open(False)
+        """mAP, mINP and CMC of the queries, among images and among centroids, re-ranked too where asked to.
+
+        Draws the ranked lists, or the threshold where one is to be found; see find_threshold for the latter.
+        """
+        recipe = self.recipe
+        check_picture(recipe.picture)
         embedded = self._embed_test(True)
         query, query_ids, query_cams, *gallery = embedded
         sizes = {'instance': len(self.gallery), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}
         print('============== Starting Evaluating ==============')
         result = {'queries': len(self.query)}
-        for kind, size in sizes.items():
-            measured = reid_metrics(*embedded, centroids=kind == 'centroid')
-            print(f'{kind}: mAP = {measured["mAP"]:.5f}, '
-                  + ', '.join(f'CMC@{k} = {share:.5f}' for k, share in measured['cmc'].items())
-                  + f' ({len(self.query)} queries, {measured["skipped"]} skipped, gallery of {size})')
-            result[kind] = {'mAP': measured['mAP'], 'cmc': {str(k): share for k, share in measured['cmc'].items()},
-                            'skipped': measured['skipped'], 'gallery': size}
-        if self.recipe.picture:
+        for rerank in (None, Rerank())[:1 + recipe.rerank]:
+            for kind, size in sizes.items():
+                measured = reid_metrics(*embedded, centroids=kind == 'centroid', rerank=rerank)
+                print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
+                      + ', '.join(f'CMC@{k} = {share:.5f}' for k, share in measured['cmc'].items())
+                      + f' ({len(self.query)} queries, {measured["skipped"]} skipped, gallery of {size})')
+                result[kind + '_reranked' * bool(rerank)] = {
+                    'mAP': measured['mAP'], 'mINP': measured['mINP'],
+                    'cmc': {str(k): share for k, share in measured['cmc'].items()}, 'skipped': measured['skipped'],
+                    'gallery': size}
+        if recipe.false_match_rate:
+            # Of persons who are queried alone: one label may stand for all distractors of a gallery.
+            known = np.isin(gallery[1], query_ids)
+            rows, ids, cams = (np.concatenate([own, other[known]]) for own, other in zip(embedded[:3], gallery))
+            result.update(find_threshold(self, checkpoint, rows, ids, cams))
+        elif recipe.picture:
             self._draw(query, gallery)
         return result
 

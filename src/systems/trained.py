@@ -5,7 +5,9 @@ from mindspore import nn
 
 from src.config import Recipe
 from src.errors import InputError
+from src.exported import MIRRORED, network_identity
 from src.networks.weights import Weights, load_weights, read_weights
+from src.search import read_threshold
 from src.set_parser import Command, make_recipe, use_recipe
 from src.systems import create_system, system_class
 from src.systems.system import System
@@ -26,10 +28,12 @@ class Trained(NamedTuple):
 
     @property
     def facts(self) -> Dict[str, Any]:
-        """What somebody who has the exported network alone must know to use it."""
-        recipe = self.recipe
+        """What somebody who has the exported network alone must know to use it; InputError: a threshold of another."""
+        recipe, identity = self.recipe, network_identity(self.network)
         names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation')
-        return {name: recipe[name] for name in names if name in recipe}
+        facts = {name: recipe[name] for name in names if name in recipe}
+        threshold = read_threshold(self.path, model=(identity, identity + MIRRORED))
+        return {**facts, 'threshold': threshold} if threshold else facts
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given."""

@@ -111,13 +111,7 @@ class ZeroShot(System):
 
     def evaluate(self, checkpoint):
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
-        recipe = self.recipe
-        data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
-        # What the scale is fitted to is held in the recipe: the same part of the data as in training.
-        if recipe.validation in HELD_OUT and recipe.feature_scaling + recipe.semantics_scaling != 'nonenone':
-            data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
-        test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
-        self._check_widths(test)
+        recipe, test = self.recipe, self.test_part()
         predicted = self.classify(test)
         result = {'accuracy': accuracy(predicted, test.labels),
                   'per_class_accuracy': per_class_accuracy(predicted, test.labels, test.class_ids)}
@@ -125,6 +119,17 @@ class ZeroShot(System):
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
         return result
+
+    def test_part(self):
+        """The unseen classes, scaled as in training: an EvalPart."""
+        recipe = self.recipe
+        data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        # What the scale is fitted to is held in the recipe: the same part of the data as in training.
+        if recipe.validation in HELD_OUT and recipe.feature_scaling + recipe.semantics_scaling != 'nonenone':
+            data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
+        test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
+        self._check_widths(test)
+        return test
 
     def _check_widths(self, part):
         given = [rows.shape[1] for rows in part.semantics]

@@ -70,6 +70,25 @@ def test_rates_equal_loops():
     assert np.all(np.diff(rates) > 0) and np.all(np.diff(found) >= 0) and rates[-1] == 1
 
 
+def test_right_matches_of_the_same_camera_do_not_count():
+    x, labels = clustered(6, 20, (1, 6))
+    cameras = np.random.default_rng(7).integers(0, 2, len(x))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    measured = OpenSet(x, labels, cameras)
+    for i, row in enumerate((unit @ unit.T).tolist()):
+        own = [row[j] for j in range(len(x)) if labels[j] == labels[i] and cameras[j] != cameras[i]]
+        assert measured.same[i] == pytest.approx(max(own, default=-np.inf), abs=1e-6)
+    np.testing.assert_array_equal(measured.different, OpenSet(x, labels).different)
+    same, different = measured.same, measured.different
+    answerable = np.isfinite(same)
+    right = (same > different)[answerable]
+    for similarity in (-1, 0.3, 0.9, 1.1):
+        reached = (same >= similarity)[answerable]
+        assert measured.at(similarity) == (np.mean(different >= similarity), np.mean(right & reached),
+                                           np.mean(right & ~reached))
+    assert 0 < answerable.sum() < len(x)
+
+
 def test_design_effect_is_that_of_all_pairs():
     x, labels = clustered(2, 20, groups=4)
     measured = OpenSet(x, labels)

@@ -4,6 +4,7 @@ import os
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 from mindspore.dataset import vision
 from PIL import Image
 
@@ -15,13 +16,13 @@ from src.datasets.image_batches import (
     decode,
     eval_dataset,
     find_broken_image,
-    normalise,
     random_box,
     reading,
     train_dataset,
 )
 from src.datasets.image_list import ImageList
 from src.errors import InputError
+from src.networks.heads import ImageNetwork
 
 COUNT = 320
 
@@ -301,12 +302,15 @@ def test_decode_is_mindspores_to_the_last_bit(images, tmp_path, mode):
 
 def test_uint8_batches_are_normalised_on_the_device(images):
     options = dict(transform='resize_crop', image_size=16, seed=3)
+    nothing = nn.Identity()
+    nothing.out_channels, nothing.new_layers = 3, ()
+    device = ImageNetwork(nothing, nothing)
     for bgr in (False, True):
         (whole, _), = read(train_dataset(images, images.labels, BATCHES[:1], bgr=bgr, **options))
         (pixel, _), = read(train_dataset(images, images.labels, BATCHES[:1], bgr=bgr, as_uint8=True, **options))
         assert pixel.dtype == np.uint8 and pixel.shape == whole.shape
-        np.testing.assert_allclose(normalise(pixel.astype(np.float32)), whole, atol=1e-5)
-        np.testing.assert_allclose(normalise(ms.Tensor(pixel.astype(np.float32))).asnumpy(), whole, atol=1e-5)
+        np.testing.assert_allclose(device(ms.Tensor(pixel)).asnumpy(), whole, atol=1e-5)
+        np.testing.assert_array_equal(device(ms.Tensor(whole)).asnumpy(), whole)
     (pixel,), = read(eval_dataset(images.select([0]), batch_size=1, image_size=16, as_uint8=True))
     (whole,), = read(eval_dataset(images.select([0]), batch_size=1, image_size=16))
     np.testing.assert_allclose((pixel - PIXEL_MEAN) / PIXEL_STD, whole, atol=1e-5)

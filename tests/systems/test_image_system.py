@@ -10,7 +10,7 @@ from src.errors import InputError
 from src.networks import create_network
 from src.networks.weights import read_weights
 from src.set_parser import make_recipe, parse_args
-from src.systems.metric_learning import MetricLearning
+from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.systems.trained import load_trained
 
 HERE = Process('CPU', 0, 0, 1)
@@ -106,3 +106,17 @@ def test_errors_of_metric_learning_name_the_flag(pictures, changes, message):
 def test_a_missing_query_is_named():
     with pytest.raises(InputError, match='--query=/no/query.txt: no such'):
         MetricLearning(recipe(query='/no/query.txt', gallery='/no/gallery.txt'), HERE).evaluate('x')
+
+
+def test_across_cameras_against_a_loop():
+    rng = np.random.default_rng(3)
+    for cameras in (np.arange(40) % 3, np.arange(40) // 39, np.zeros(40, int), None):
+        embeddings, labels = rng.normal(size=(40, 4)).astype(np.float32), rng.integers(0, 8, 40)
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        seen = cameras if cameras is not None and len(set(cameras)) > 1 else np.arange(40)
+        hits = []
+        for i in range(40):
+            others = [j for j in range(40) if seen[j] != seen[i]]
+            if any(labels[j] == labels[i] for j in others) or cameras is None or len(set(cameras)) == 1:
+                hits.append(labels[max(others, key=lambda j: unit[i] @ unit[j])] == labels[i])
+        assert recall_across_cameras(embeddings, labels, cameras) == pytest.approx(np.mean(hits))

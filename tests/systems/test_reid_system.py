@@ -151,7 +151,7 @@ def test_batches_statistics_and_the_start_from_a_backbone(lists, tmp_path, capfd
     for batches in epochs:
         assert len(batches) == mine.steps_per_epoch
         for image, label, mask in batches:
-            assert image.shape == (8, 3, 48, 32) and image.dtype == np.float32
+            assert image.shape == (8, 3, 48, 32) and image.dtype == np.uint8
             label, mask = label.reshape(4, 2), mask.reshape(4, 2)
             assert (label[:, 0] == label[:, 1]).all() and (mask[:, 0] == 1).all()
             np.testing.assert_array_equal(mask[:, 1] == 0, label[:, 0] == single)
@@ -274,7 +274,7 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
     # With two cameras each queried person and camera has one centroid: the person's images of the other camera.
     centroids = {name[:7] for name in query if any(g[:4] == name[:4] and g[6] != name[6] for g in gallery)}
     for kind, size in (('instance', len(gallery)), ('centroid', len(centroids))):
-        assert re.search(rf'{kind}: mAP = [\d.]+, CMC@1 = .*CMC@50 = .*'
+        assert re.search(rf'{kind}: mAP = [\d.]+, mINP = [\d.]+, CMC@1 = .*CMC@50 = .*'
                          rf'{len(query)} queries, \d+ skipped, gallery of {size}', out)
         assert result[kind]['gallery'] == size and 0 < result[kind]['mAP'] <= 1
 

@@ -1,0 +1,205 @@
+"""ResNet50's training step on a CPU: this project's, with plain convolutions, PyTorch's, and the products' limit.
+
+    python benchmarks/resnet_step.py                                     # 64 px, batch 32
+    python benchmarks/resnet_step.py --image_size=224 --batch_size=8
+    python benchmarks/resnet_step.py --layers                            # one convolution of each size instead
+
+Softmax of 41 classes, momentum; the same sizes for all, random images. They run in turns, --rounds times; the median of the
+rounds is printed, and the processor time beside it, the figure to take from a busy machine. PyTorch's rows (plain, and with
+channels last) are there where it is installed. The limit is the multiplications of all convolutions, three times, at the
+rate of numpy's matrix product.
+
+- ours: src.training.train_step with src.networks.convolution.
+- plain: the same with MindSpore's convolutions for maps of every size.
+"""
+import argparse
+import importlib.util
+import statistics
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from mindspore.common.initializer import Normal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.losses import create_loss  # noqa: E402
+from src.networks import convolution, create_image_network  # noqa: E402
+from src.training.train_step import create_step  # noqa: E402
+
+CLASSES = 41
+RECIPE = dict(optimizer='momentum', momentum=0.9, weight_decay=5e-4, decay='weights', loss_scale=1.0, clip_norm=0.0,
+              loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0, chunk_size=0)
+CPU = SimpleNamespace(target='CPU', device_id=0, rank=0, size=1)
+# Of ResNet50 and ResNet18: inputs, outputs, kernel, stride, share of the image's side that the inputs have.
+LAYERS = ((512, 512, 3, 1, 32), (512, 2048, 1, 1, 32), (2048, 512, 1, 1, 32), (512, 512, 3, 2, 16), (1024, 2048, 1, 2, 16),
+          (256, 256, 3, 1, 16), (256, 1024, 1, 1, 16), (128, 128, 3, 1, 8))
+
+
+def product_rate():
+    """Multiplications and additions a second of numpy's float32 matrix product."""
+    a = np.random.default_rng(0).standard_normal((1500, 1500), np.float32)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - began)
+    return 2 * 1500 ** 3 / min(seconds)
+
+
+class Convolutions(nn.Cell):
+    """The sum of one convolution's outputs, and its gradients."""
+
+    def __init__(self, cell):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+        self.grad = ops.value_and_grad(self.total, 0, ms.ParameterTuple(cell.trainable_params()))
+
+    def total(self, images):
+        outputs = self.cell(images)
+        return ops.ReduceSum()(outputs * outputs)
+
+    def construct(self, images):
+        return self.grad(images)
+
+
+def ours(largest, images, labels):
+    """-> function that does one step and waits for it; `largest` is the side up to which maps are products."""
+    convolution.LARGEST = largest
+    ms.set_seed(1)
+    network = create_image_network('resnet50', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5})
+    loss = create_loss('softmax', num_classes=CLASSES, embedding_size=2048)
+    step = create_step(network, loss, 1, RECIPE, np.full(10000, 0.01, np.float32), CPU)
+    step.set_train()
+    columns = Tensor(0, ms.int32), Tensor(images), Tensor(labels)
+    step(*columns)[0].asnumpy()
+    return lambda: step(*columns)[0].asnumpy()
+
+
+def multiplications(images):
+    """Multiplications of all convolutions forward."""
+    total = []
+    network = create_image_network('resnet50', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5})
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.Conv2d):
+            def count(cell, inputs, output):
+                total.append(output.size * cell.in_channels * cell.kernel_size[0] * cell.kernel_size[1])
+            cell.register_forward_hook(count)
+    network.set_train(False)
+    network(Tensor(images[:1]))
+    ms.set_context(mode=ms.GRAPH_MODE)
+    return sum(total) * len(images)
+
+
+class TorchBottleneck:
+    """Builds torch's block; torch is imported when it is asked for."""
+
+    def __new__(cls, inputs, channels, stride):
+        import torch
+        from torch import nn as tnn
+
+        class Block(tnn.Module):
+            def __init__(self):
+                super().__init__()
+                conv = dict(bias=False)
+                self.body = tnn.Sequential(
+                    tnn.Conv2d(inputs, channels, 1, **conv), tnn.BatchNorm2d(channels), tnn.ReLU(),
+                    tnn.Conv2d(channels, channels, 3, stride, 1, **conv), tnn.BatchNorm2d(channels), tnn.ReLU(),
+                    tnn.Conv2d(channels, 4 * channels, 1, **conv), tnn.BatchNorm2d(4 * channels))
+                same = stride == 1 and inputs == 4 * channels
+                self.shortcut = tnn.Identity() if same else tnn.Sequential(
+                    tnn.Conv2d(inputs, 4 * channels, 1, stride, **conv), tnn.BatchNorm2d(4 * channels))
+
+            def forward(self, x):
+                return torch.relu(self.body(x) + self.shortcut(x))
+
+        return Block()
+
+
+def torch_step(images, labels, channels_last):
+    """-> function that does one step of the same network in PyTorch."""
+    import torch
+    from torch import nn as tnn
+    layers, inputs = [tnn.Conv2d(3, 64, 7, 2, 3, bias=False), tnn.BatchNorm2d(64), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)], 64
+    for stage, (channels, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+        for block in range(blocks):
+            layers.append(TorchBottleneck(inputs, channels, 2 if stage and not block else 1))
+            inputs = 4 * channels
+    network = tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(inputs, CLASSES))
+    x, y = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+    if channels_last:
+        network, x = network.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4)
+
+    def step():
+        optimizer.zero_grad()
+        loss = tnn.functional.cross_entropy(network(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    step()
+    return step
+
+
+def in_turns(ways, rounds):
+    """{name: (median seconds, median processor seconds)} of functions called in turns."""
+    times = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began, used = time.perf_counter(), time.process_time()
+            way()
+            times[name].append((time.perf_counter() - began, time.process_time() - used))
+    return {name: tuple(map(statistics.median, zip(*taken))) for name, taken in times.items()}
+
+
+def one_layer(inputs, outputs, kernel, stride, side, batch_size):
+    """-> functions that run one convolution and its gradients, as products and plain."""
+    ways = {}
+    images = Tensor(np.random.default_rng(0).standard_normal((batch_size, inputs, side, side), np.float32))
+    for name, largest in (('products', side), ('plain', 0)):
+        convolution.LARGEST = largest
+        cell = Convolutions(convolution.Convolution(inputs, outputs, kernel, stride, 'symmetric', Normal(0.02)))
+        cell.set_train()
+        run = (lambda cell: lambda: [part.asnumpy() for part in (lambda r: (r[0], r[1][0], r[1][1][0]))(cell(images))])(cell)
+        run()
+        ways[name] = run
+    return ways
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--image_size', type=int, default=64)
+    parser.add_argument('--batch_size', type=int, default=32)
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--layers', action='store_true')
+    args = parser.parse_args()
+    ms.set_device('CPU')
+    ms.set_context(mode=ms.GRAPH_MODE)
+    if args.layers:
+        for inputs, outputs, kernel, stride, share in LAYERS:
+            side = max(1, args.image_size // share)
+            taken = in_turns(one_layer(inputs, outputs, kernel, stride, side, args.batch_size), args.rounds)
+            shown = ', '.join(f'{name} {wall * 1e3:.1f} ms ({used * 1e3:.1f} of the processor)'
+                              for name, (wall, used) in taken.items())
+            print(f'{inputs} to {outputs}, {kernel} x {kernel}, stride {stride}, map {side} x {side}: {shown}', flush=True)
+        return
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((args.batch_size, 3, args.image_size, args.image_size), np.float32)
+    labels = rng.integers(0, CLASSES, args.batch_size).astype(np.int32)
+    ways = {'ours': ours(2, images, labels), 'plain': ours(0, images, labels)}
+    if importlib.util.find_spec('torch'):
+        ways['PyTorch'] = torch_step(images, labels, False)
+        ways['PyTorch, channels last'] = torch_step(images, labels, True)
+    taken = in_turns(ways, args.rounds)
+    limit = 6 * multiplications(images) / product_rate()
+    for name, (wall, used) in {**taken, 'limit': (limit, float('nan'))}.items():
+        print(f'{name:24} {wall * 1e3:8.1f} ms, {used * 1e3:8.1f} ms of the processor, {wall / taken["ours"][0]:5.2f} of ours')
+
+
+if __name__ == '__main__':
+    main()

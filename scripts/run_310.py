@@ -1,0 +1,58 @@
+"""Run an exported model on all inputs of a folder that `python -m src.ascend310 inputs` has written.
+
+    python scripts/run_310.py MODEL FOLDER
+
+A .mindir, converted by converter_lite, runs on the Ascend card by mindspore_lite, which is all that it needs beside numpy;
+a .onnx on this CPU by onnxruntime, to try the files without a card. Writes FOLDER/results/NAME.bin.
+"""
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def open_lite(path):
+    """Function of arrays to the first output, on the first Ascend card."""
+    import mindspore_lite as lite
+    context = lite.Context()
+    context.target = ['ascend']
+    model = lite.Model()
+    model.build_from_file(path, lite.ModelType.MINDIR, context)
+    inputs = model.get_inputs()
+
+    def run(arrays):
+        for tensor, array in zip(inputs, arrays):
+            tensor.set_data_from_numpy(array)
+        return model.predict(inputs)[0].get_data_to_numpy()
+    return run, [tensor.shape for tensor in inputs]
+
+
+def open_onnx(path):
+    """The same, on the CPU."""
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    inputs = session.get_inputs()
+    names = [tensor.name for tensor in inputs]
+    return lambda arrays: session.run(None, dict(zip(names, arrays)))[0], [tensor.shape for tensor in inputs]
+
+
+def main(model, folder):
+    """Returns the number of runs."""
+    run, shapes = (open_onnx if model.endswith('.onnx') else open_lite)(model)
+    folder = Path(folder)
+    names = sorted(path.name for path in (folder / 'inputs').glob('*.bin'))
+    (folder / 'results').mkdir(exist_ok=True)
+    began = time.perf_counter()
+    for name in names:
+        parts = [folder / (f'inputs_{number}' if number else 'inputs') / name for number in range(len(shapes))]
+        arrays = [np.fromfile(path, np.float32).reshape(shape) for path, shape in zip(parts, shapes)]
+        run(arrays).astype(np.float32).tofile(folder / 'results' / name)
+    print(f'{len(names)} runs of {model} in {time.perf_counter() - began:.1f} s: {folder / "results"}')
+    return len(names)
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

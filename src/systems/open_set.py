@@ -1,0 +1,64 @@
+"""The threshold of a network: chosen on one half of classes that training never saw, reported on the other."""
+import numpy as np
+
+from src.accuracy import OpenSet
+from src.datasets.splits import held_out
+from src.errors import InputError
+from src.exported import add_facts, network_identity
+from src.pictures import threshold_picture
+from src.search import threshold_path, write_threshold
+from src.training.states import find_checkpoint
+
+
+def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
+    """Find the similarity for the recipe's false_match_rate, print what it finds and loses, and keep it.
+
+    It is written beside the checkpoint and into the facts of exported models of the same weights in that folder; the
+    picture is drawn where the recipe has one. What is reported of the other half was not chosen on.
+
+    Args:
+        system (ImageSystem): its recipe tells false_match_rate, seed, mirror and picture.
+        checkpoint (str): a checkpoint, or a training's folder.
+        embeddings, labels, cameras: (N, D), (N,), (N,) or None, of test classes; see src.accuracy.OpenSet.
+
+    Returns:
+        {'identification': {...}, 'threshold': {...}} for the result.
+
+    Raises:
+        InputError: too few images or classes for the rate; a file cannot be written.
+    """
+    recipe = system.recipe
+    rate = recipe.false_match_rate
+    if len(np.unique(labels)) < 4:
+        raise InputError(f'--false_match_rate={rate:g}: needs two halves of at least two classes each; the test images are '
+                         f'of {len(np.unique(labels))}')
+
+    def some(rows):
+        return OpenSet(embeddings[rows], labels[rows], None if cameras is None else cameras[rows])
+
+    identified, similarity = some(slice(None)).identification_rate(rate)
+    print(f'open-set identification rate = {identified:.5f} where {rate:g} are false matches (similarity {similarity:.4f})')
+    other = held_out(labels, 0.5, recipe.seed)
+    try:
+        chosen = some(~other).threshold(rate)
+    except InputError as error:
+        raise InputError(f'--{error} (it is chosen on half of the test classes)') from error
+    report = some(other)
+    measured, found, lost = report.at(chosen.similarity)
+    path = str(find_checkpoint(checkpoint))
+    model = network_identity(system.network)
+    values = write_threshold(
+        path, model=network_identity(system.network, recipe.mirror), seed=recipe.seed, **chosen._asdict(),
+        reported=dict(queries=len(report.labels), classes=report.classes, measured=measured, found=found, lost=lost))
+    told = add_facts(find_checkpoint(checkpoint).parent, model, threshold=values)
+    print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images; '
+          f'chosen on {chosen.queries} images of {chosen.classes} classes: false matches {chosen.measured:.4f} (at most '
+          f'{chosen.bound:.4f} with {100 * chosen.confidence:g} %), found {chosen.found:.4f}, lost {chosen.lost:.4f}; '
+          f'on {len(report.labels)} images of {report.classes} other classes: false matches {measured:.4f}, found '
+          f'{found:.4f}, lost {lost:.4f}')
+    print('kept: ' + ', '.join([threshold_path(path), *(f'{one}.json' for one in told)]))
+    if recipe.picture:
+        threshold_picture(report, chosen.similarity, rate, recipe.picture)
+        print(f'distributions and detection curve: {recipe.picture}')
+    return {'identification': {'rate': identified, 'false_match_rate': rate, 'similarity': similarity},
+            'threshold': values}

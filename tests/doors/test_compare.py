@@ -1,0 +1,129 @@
+"""benchmarks/compare.py: what it trains, goes on with, refuses and prints."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from benchmarks import compare
+from src.errors import InputError
+from src.set_parser import make_recipe, parse_args
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ['one: --loss_name=softmax --recipe=small', 'two: --loss_name=triplet --recipe=small --pretrained={one}/train.ckpt']
+COMMON = '--dataset_path=D --validation=seen_classes'
+FIGURES = {'one': [0.50, 0.52, 0.51], 'two': [0.53, 0.55, 0.555]}
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings that write what a real one does; [(flags, folder)] of those that were started."""
+    started = []
+
+    def fake(flags, folder):
+        started.append((flags, folder))
+        seed, recipe = int(folder.name), make_recipe(parse_args('train', flags))[0]
+        last = FIGURES[folder.parent.name][seed - 1]
+        history = [{'accuracy': accuracy} for accuracy in (last + 0.01 * seed, None, last)]
+        folder.mkdir(parents=True)
+        (folder / 'result.json').write_text(json.dumps({'recipe': recipe, 'history': history}))
+
+    monkeypatch.setattr(compare, 'train', fake)
+    return started
+
+
+def run(out, seeds, recipes=RECIPES, more=()):
+    compare.main([str(out), *recipes, f'--all={COMMON}', f'--seeds={seeds}', *more])
+
+
+def test_trains_in_pairs_and_only_what_is_not_finished(trained, tmp_path, capsys):
+    run(tmp_path, 2, more=['--report'])
+    assert not trained
+    run(tmp_path, 1)
+    assert [folder for _, folder in trained] == [tmp_path / 'one/1', tmp_path / 'two/1']
+    assert f'--pretrained={tmp_path}/one/1/train.ckpt' in trained[1][0] and '--seed=1' in trained[1][0]
+    assert 'one seed establishes nothing' in capsys.readouterr().out
+    run(tmp_path, 3)
+    assert [folder for _, folder in trained[2:]] == [tmp_path / f'{name}/{seed}' for seed in (2, 3) for name in ('one', 'two')]
+    run(tmp_path, 3, more=['--report'])
+    assert len(trained) == 6
+    said = capsys.readouterr().out
+    differences = 100 * (np.array(FIGURES['two']) - FIGURES['one'])
+    low, high = stats.t.interval(0.95, 2, differences.mean(), stats.sem(differences))
+    assert f'two  {differences.mean():+.2f}  [{low:+.2f}, {high:+.2f}]  established' in said
+    assert f'{100 * np.mean(FIGURES["one"]):.2f}    {100 * np.std(FIGURES["one"], ddof=1):.2f}' in said
+    # The best epoch of seed k is k points above the last.
+    assert said.count('+2.00') == 4
+    assert (tmp_path / 'table.txt').read_text().startswith('%      seed 1')
+    assert Image.open(tmp_path / 'compare.png').width > 300
+
+
+def test_another_recipe_under_the_same_name_is_refused(trained, tmp_path):
+    run(tmp_path, 1)
+    with pytest.raises(InputError, match='one/1: was trained with another batch_size, lr_max; choose another'):
+        run(tmp_path, 1, [RECIPES[0] + ' --batch_size=8 --lr=0.5', RECIPES[1]])
+
+
+@pytest.mark.parametrize('recipes, message', [
+    (['softmax --recipe=small'], 'expected NAME: FLAGS'), (['a: --seed=1', 'a: --seed=2'], 'a name of its own'),
+    (['../a: x'], 'expected NAME'), (['a: --pretrained={b}/train.ckpt'], '{b} is none of the recipes a')])
+def test_bad_recipes_are_named(trained, tmp_path, recipes, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, 1, recipes)
+
+
+def test_nothing_measured_is_named_and_the_tests_figure_comes_first(tmp_path):
+    flags = ['--dataset_path=D', '--loss_name=softmax', '--recipe=small']
+    result = {'recipe': make_recipe(parse_args('train', flags))[0], 'history': [{'accuracy': 0.5}, {}]}
+    (tmp_path / 'result.json').write_text(json.dumps(result))
+    with pytest.raises(InputError, match='nothing was measured'):
+        compare.read_result(tmp_path, flags)
+    flags += ['--run_eval=True', '--validation=seen_classes']
+    result = {'recipe': make_recipe(parse_args('train', flags))[0], 'history': [{'accuracy': 0.5}, {'accuracy': 0.4}]}
+    (tmp_path / 'result.json').write_text(json.dumps(result))
+    # The first result.json is written before the evaluation.
+    assert compare.read_result(tmp_path, flags) is None
+    (tmp_path / 'result.json').write_text(json.dumps({**result, 'accuracy': 0.3}))
+    assert compare.read_result(tmp_path, flags) == (0.3, pytest.approx(0.1))
+
+
+def test_figures_of_different_seeds_are_compared_in_pairs():
+    lines, differences = compare.table({'a': {1: 0.5, 2: 0.6}, 'b': {2: 0.7, 3: 0.9}, 'c': {}}, {'a': [], 'b': [0.1], 'c': []})
+    assert differences['b'][0] == pytest.approx(10) and differences['b'][1] == -np.inf and 'c' not in differences
+    assert lines[-1].startswith('c  no seed in common')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('loss, more', [('norm_softmax', ['--batch_size=10']), ('proxy_anchor', ['--batch_size=10']),
+                                        ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8'])])
+def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, loss, more):
+    command = [sys.executable, str(ROOT / 'train.py'), '--recipe=pretrained', f'--loss_name={loss}', '--epoch_size=2',
+               f'--dataset_path={products}', '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32',
+               '--set=lr_epochs=[1]', '--run_eval=True', '--device_target=CPU', f'--save_ckpt={tmp_path}', *more]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert 0 <= json.loads((tmp_path / 'result.json').read_text())['accuracy'] <= 1
+
+
+@pytest.mark.slow
+def test_two_stages_as_processes(products, tmp_path):
+    tiny = ['--model=resnet18', '--set=backbone_options.width=8', '--image_size=16', '--batch_size=8', '--epoch_size=1',
+            '--device_target=CPU']
+    command = [sys.executable, str(ROOT / 'benchmarks' / 'compare.py'), str(tmp_path / 'out'), '--seeds=2',
+               f'--all=--dataset_path={products} --validation=seen_classes --validation_fraction=0.3 {" ".join(tiny)}',
+               'first: --loss_name=norm_softmax --recipe=few_classes',
+               'second: --loss_name=supcon --recipe=few_classes --pretrained={first}/train.ckpt']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert 'starting from' in (tmp_path / 'out/second/2.log').read_text()
+    assert '2 seeds show differences above' in done.stdout
+    failing = subprocess.run([*command, 'third: --loss_name=supcon --recipe=few_classes --dataset_path=no'], cwd=tmp_path,
+                             env=environment, capture_output=True, text=True)
+    assert failing.returncode == 2 and failing.stderr.count('\n') == 1
+    assert 'third/1: training ended with code 2' in failing.stderr

@@ -1,0 +1,82 @@
+"""The files around a model on an Ascend 310, with onnxruntime in the place of the card: accuracy equals that of eval.py."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.ascend310 import main
+from src.errors import InputError
+from src.samples.dem_sample import make_dem_sample
+from src.set_parser import make_recipe, parse_args
+from src.systems import system_class
+from src.training.states import save_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH = 4
+
+
+def door(*words):
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def checkpoint(path, found, *flags):
+    """A network with initial weights as a training saves it."""
+    recipe = make_recipe(parse_args('train', flags))[0]
+    save_cell(system_class(recipe.system).build_network(recipe, found), path, {'recipe': recipe, 'found': found})
+
+
+@pytest.fixture(scope='module')
+def dem(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('dem310')
+    make_dem_sample(folder)
+    flags = [f'--data_path={folder}', '--dataset=AwA', '--train_mode=fusion']
+    found = {'network_options': {'attribute_dim': 85, 'word_dim': 1000, 'visual_dim': 1024}}
+    checkpoint(folder / 'dem.ckpt', found, *flags)
+    return folder, [f'--save_ckpt={folder / "dem.ckpt"}', *flags], 10
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('images310')
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        path = folder / 'test' / f'class_{number // 2}' / f'{number}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+    flags = ['--recipe=small', '--model=resnet18', '--image_size=16', f'--dataset_path={folder}',
+             '--set=backbone_options.width=8']
+    checkpoint(folder / 'net.ckpt', {'class_num': 5, 'conventions': {}}, *flags)
+    return folder, [f'--save_ckpt={folder / "net.ckpt"}', f'--dataset_path={folder}', f'--test_batch_size={BATCH}'], BATCH
+
+
+@pytest.mark.parametrize('kind', ['dem', pytest.param('images', marks=pytest.mark.slow)])
+def test_accuracy_from_result_files_is_that_of_eval(kind, request):
+    folder, flags, batch = request.getfixturevalue(kind)
+    work = folder / 'card'
+    assert f'--batch_size={batch}' in door('-m', 'src.ascend310', 'inputs', str(work), *flags)
+    door('export.py', flags[0], f'--batch_size={batch}', '--file_format=ONNX', f'--file_name={folder}/model',
+         '--device_target=CPU')
+    door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
+    said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
+    door('eval.py', *flags, f'--result_file={folder}/eval.json', '--device_target=CPU')
+    assert json.loads((folder / 'card.json').read_text()) == json.loads((folder / 'eval.json').read_text())
+    assert 'Starting Evaluating' in said
+    if kind == 'dem':
+        assert [path.name for path in sorted(work.glob('inputs*'))] == ['inputs', 'inputs_1']
+        result = work / 'results' / '00000.bin'
+        result = result.rename(result.with_name('00000_0.bin'))
+        assert main(['accuracy', str(work), *flags]) == json.loads((folder / 'eval.json').read_text())
+        result.write_bytes(bytes(44))
+        with pytest.raises(InputError, match='is not 10 rows of float32'):
+            main(['accuracy', str(work), *flags])
+        result.unlink()
+        with pytest.raises(InputError, match='no such result'):
+            main(['accuracy', str(work), *flags])
+    else:
+        assert len(list(work.glob('inputs/*.bin'))) == 3

@@ -1,0 +1,178 @@
+"""README.md and README_CN.md say the same, and what they and docs/ name exists; the README's commands run."""
+import re
+import shlex
+import subprocess
+from collections import Counter
+
+import pytest
+
+from src.samples.dem_sample import make_dem_sample
+from src.samples.image_sample import make_reid
+from src.set_parser import DOORS, FLAGS, make_recipe, parse_args
+from tests.conftest import ROOT
+from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, free_port, save_published
+
+ENGLISH, CHINESE = (ROOT / name for name in ('README.md', 'README_CN.md'))
+PAGES = [ENGLISH, CHINESE, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+# Programs of others that the pages name, a file to be written, and the flag that every parser has.
+OTHERS = {'hccl_tools.py', 'set_env.sh', 'mindspore/run_check/_check_version.py', 'src/losses/mine.py', '--help'}
+FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```', re.M | re.S)
+
+
+def blocks(path, language=None):
+    """The fenced blocks of a page, or those of one language."""
+    return [text for _, name, text in FENCE.findall(path.read_text(encoding='utf-8')) if language in (None, name)]
+
+
+def sections(path):
+    """What stands below each heading, without blocks: [(level, heading, text)]."""
+    parts = re.split(r'^(#+) (.*)\n', FENCE.sub('', path.read_text(encoding='utf-8')), flags=re.M)
+    return [(len(level), heading, text) for level, heading, text in zip(parts[1::3], parts[2::3], parts[3::3])]
+
+
+def slug(heading):
+    return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+
+
+def numbers(text):
+    return Counter(re.findall(r'(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?', re.sub(r'\]\([^)]*\)|`[^`]*`', ' ', text),
+                              re.ASCII))
+
+
+def test_both_languages_have_the_same_headings_and_blocks():
+    assert [level for level, *_ in sections(ENGLISH)] == [level for level, *_ in sections(CHINESE)]
+    assert blocks(ENGLISH) == blocks(CHINESE)
+    # Line by line, so that a change of one shows its place in the other.
+    assert [bool(line) for line in ENGLISH.read_text(encoding='utf-8').split('\n')] == [
+        bool(line) for line in CHINESE.read_text(encoding='utf-8').split('\n')]
+
+
+def test_both_languages_say_the_same_numbers_and_names():
+    for (_, heading, english), (_, _, chinese) in zip(sections(ENGLISH), sections(CHINESE)):
+        assert numbers(english) == numbers(chinese), heading
+        assert Counter(re.findall('`[^`\n]+`', english)) == Counter(re.findall('`[^`\n]+`', chinese)), heading
+        assert len(re.findall(r'^ *\|', english, re.M)) == len(re.findall(r'^ *\|', chinese, re.M)), heading
+        outside = [re.findall(r'\]\((http[^)]*|[\w/.]+\.(?:svg|md))\)', text) for text in (english, chinese)]
+        assert Counter(outside[0]) - Counter(['README_CN.md']) == Counter(outside[1]) - Counter(['README.md']), heading
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_exists(page):
+    text = re.sub(r'^converter_lite .*', '', page.read_text(encoding='utf-8'), flags=re.M)
+    flags = {name for row in FLAGS for name in row.names}
+    programs = ''.join(path.read_text() for folder in ('benchmarks', 'scripts', 'src', 'src/samples')
+                       for path in (ROOT / folder).iterdir() if path.is_file())
+    for flag in set(re.findall(r'(?<![\w-])--[a-z]\w*(?![\w-])', text, re.ASCII)) - OTHERS:
+        # pytest's and git's are not ours; benchmarks and launchers read some of their own.
+        assert flag in flags or flag in programs, flag
+    for name in set(re.findall(r'(?<![\w/.-])(?:\.\./|\./)?\w[\w/-]*\.(?:py|sh)\b', text, re.ASCII)) - OTHERS:
+        plain = name.replace('../', '').replace('./', '')
+        there = [ROOT / folder / plain for folder in ('', 'scripts', 'data', 'benchmarks', 'src', 'src/systems')]
+        assert any(path.is_file() for path in there), name
+    anchors = {slug(heading) for _, heading, _ in sections(page)}
+    for target in re.findall(r'\]\(([^)]*)\)', text):
+        path, _, anchor = target.partition('#')
+        if path.startswith('http'):
+            continue
+        assert not path or (page.parent / path).is_file(), target
+        if anchor:
+            known = anchors if not path else {slug(heading) for _, heading, _ in sections(page.parent / path)}
+            assert anchor in known, target
+
+
+def doors_commands(page):
+    """The commands of the doors in a page's bash blocks and in its text, without comments."""
+    text = '\n'.join(blocks(page, 'bash')) + '\n' + '\n'.join(re.findall('`(python [^`]*)`', page.read_text()))
+    for line in re.sub(r'\\\n', ' ', text).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ['python'] and words[1].endswith('.py') and '/' not in words[1]:
+            yield words[1:]
+
+
+@pytest.mark.parametrize('page', [ENGLISH, *(page for page in PAGES if page.parent.name == 'docs')],
+                         ids=lambda page: page.name)
+def test_the_doors_understand_every_command(page):
+    for program, *words in doors_commands(page):
+        door = program[:-3]
+        if door in ('train_elem', 'train_pair'):
+            loss = 'softmax' if door == 'train_elem' else 'eml'
+            door, words = 'train', ['--dataset=SOP', '--recipe=paddle', f'--loss_name={loss}', *words]
+        assert door in DOORS, program
+        if '--help' in words:
+            continue
+        # Choices written as [a|b], and the shell's variables, stand for one of them.
+        words = [re.sub(r'\[([^]|]*)\|[^]]*\]', r'\1', word).replace('$element', 'softmax').replace('$pair', 'triplet')
+                 for word in words]
+        read = parse_args(door, words)
+        if door == 'train':
+            make_recipe(read)
+
+
+# What is added to a command of the README that begins so, to make it short.
+SHORT = {
+    'python train.py --data_path=/data/DEM_data': '--epoch_size=1',
+    'sh run_standalone_train_ascend.sh': '--epoch_size=1',
+    'sh run_distributed_train_ascend.sh': '--epoch_size=1',
+    'sh scripts/run_distributed_train_ascend.sh': '--epoch_size=1',
+    'python train.py --dataset_path=/data/SOP': IMAGES,
+    'python train_elem.py': IMAGES,
+    'python train_pair.py': IMAGES,
+    'bash run_standalone_train.sh': IMAGES,
+    'bash run_distribute_train.sh': IMAGES,
+    'bash ./test/': PERSONS,
+    'python train.py --dataset=DukeMTMC-reID': PERSONS,
+}
+# Commands that are run elsewhere, by a part of them.
+ELSEWHERE = {
+    'scripts/quickstart.sh': 'test_the_quick_start_prints_what_the_page_shows',
+    '--false_match_rate': 'tests/doors/test_search_doors.py, on enough classes for a bound',
+    '--threshold': 'the same',
+    '/data/xlsa17': 'tests/doors/test_gbu_door.py',
+    '--append': 'the same, on more images',
+    '--remove': 'the same',
+}
+
+
+@pytest.mark.slow
+def test_the_commands_run(tmp_path):
+    """Block by block from the project's folder, on drawn data, two processes for eight devices."""
+    made = Checkout(tmp_path)
+    make_dem_sample(made.home / 'DEM_data')
+    make_reid(made.home, 'duke', identities=8)
+    save_published(made.home / 'small.ckpt', width=8)
+    photo = next(path for path in made.products.rglob('*') if path.suffix.lower() in ('.jpg', '.png'))
+    places = {'/data/described': f'{made.home}/described',
+              '/data/DEM_data': f'{made.home}/DEM_data', '/data/SOP': str(made.products), '=/data': f'={made.home}',
+              'hccl_8p.json': '-', 'resnet50-19c8e357.pth': f'{made.home}/small.ckpt',
+              '=resnet50.ckpt': f'={made.home}/small.ckpt', 'photo.jpg': str(photo),
+              '/7/auto_parallel-120_11.ckpt': '/1/auto_parallel-1_*.ckpt'}
+    for block in blocks(ENGLISH, 'bash'):
+        lines = ['set -e']
+        for line in re.sub(r'\\\n', ' ', block).splitlines():
+            line = re.sub(r'\s*#.*', '', line)
+            if any(part in line for part in ELSEWHERE):
+                continue
+            bare = re.sub(r'^([A-Z_]+=\S+ )+', '', line)
+            line += ' ' + next((more for start, more in SHORT.items() if bare.startswith(start)), '')
+            for old, new in places.items():
+                line = line.replace(old, new)
+            # msrun's scheduler of an earlier command may still hold its port.
+            lines.append(f'export MASTER_PORT={free_port()}')
+            lines.append(line)
+        done = subprocess.run(['bash', '-c', '\n'.join(lines)], cwd=made.root, text=True, capture_output=True, env=made.env,
+                              timeout=1800)
+        assert done.returncode == 0, f'{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
+
+
+@pytest.mark.slow
+def test_the_quick_start_prints_what_the_page_shows(tmp_path):
+    done = subprocess.run(['bash', 'scripts/quickstart.sh', str(tmp_path / 'quick')], cwd=ROOT, text=True,
+                          capture_output=True, timeout=5400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = next(block for block in blocks(ENGLISH, 'text') if 'output_quickstart' in block)
+    printed = {re.sub(r'\d+', '0', line) for line in done.stdout.replace(str(tmp_path / 'quick'),
+                                                                         'output_quickstart').splitlines()}
+    for line in shown.splitlines():
+        assert re.sub(r'\d+', '0', line) in printed, line
+    for name in ('dem', 'softmax', 'triplet'):
+        assert {'train.ckpt', 'result.json', 'curves.png'} <= {path.name for path in (tmp_path / 'quick' / name).iterdir()}

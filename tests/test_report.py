@@ -1,0 +1,25 @@
+"""The report for somebody who sees the failure from afar."""
+import pytest
+
+from src.errors import InputError
+from src.report import main
+
+
+def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('ASCEND_HOME_PATH', str(tmp_path / 'cann'))
+    monkeypatch.setenv('HCCL_CONNECT_TIMEOUT', '600')
+    (tmp_path / 'cann').mkdir()
+    (tmp_path / 'cann' / 'version.cfg').write_text('runtime=8.5.0\n')
+    (tmp_path / 'train.log').write_text('\n'.join(f'line {number}' for number in range(60)))
+    from mindspore import nn
+
+    from src.training.states import save_cell
+    save_cell(nn.Dense(1, 1), tmp_path / 'train.ckpt', {'recipe': {'lr_max': 0.25}, 'found': {}, 'device_num': 8})
+    main([str(tmp_path)])
+    out = capsys.readouterr().out
+    for part in ('mindspore: 2.', 'te: not in this environment', 'runtime=8.5.0', 'HCCL_CONNECT_TIMEOUT: 600',
+                 'recipe: {"lr_max": 0.25}', 'devices of the training: 8', '    line 59', 'driver: '):
+        assert part in out
+    assert 'line 19\n' not in out
+    with pytest.raises(InputError, match='no such folder'):
+        main([str(tmp_path / 'nothing')])
