@@ -76,7 +76,8 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
     to 1e-5. AIR needs a process on Ascend and is not read back.
 
     Args:
-        network: takes float32 inputs whose first dimension is the batch.
+        network: takes float32 inputs whose first dimension is the batch; `tolerance`, where it has one, is how far its
+            output is known to be off by rounding.
         shapes: of the inputs, without the batch.
         file_name: with or without the format's suffix.
         file_format: 'MINDIR', 'ONNX' or 'AIR'.
@@ -113,7 +114,7 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
         if file_format == 'MINDIR' or file_format == 'ONNX' and importlib.util.find_spec('onnxruntime'):
             given = {'MINDIR': _open_mindir, 'ONNX': _open_onnx}[file_format](str(temporary))[0](*examples)
             apart = _difference(given, expected)
-            if not apart <= TOLERANCE[target]:
+            if not apart <= max(TOLERANCE[target], getattr(network, 'tolerance', 0)):
                 raise InputError(f'{path}: the exported model differs from the network by {apart:.3g}; not kept')
         with replacing(sidecar(path)) as note:
             note.write_text(json.dumps({**(facts or {}), 'model': network_identity(network),

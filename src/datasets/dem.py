@@ -58,7 +58,8 @@ def _read_matrix(path, variable, axis, size, reason):
         raise InputError(f'{path}: {variable} is {stored.shape}, one of two sides must be {size}, {reason}')
     try:
         with np.errstate(over='raise'):
-            return np.ascontiguousarray(matrix, np.float32)
+            # A copy: a dtype with the byte order spelt out, as files have it, is none that MindSpore 2.7 knows.
+            return matrix.astype(np.float32, order='C')
     except FloatingPointError as error:
         raise InputError(f'{path}: {variable} has values too large for float32') from error
 

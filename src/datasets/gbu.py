@@ -100,7 +100,7 @@ def _rows(path, variable, count, what):
     # Version 7.3 is read with its axes reversed: a square matrix has its rows where version 5 has columns.
     turn = stored.shape[0] != count or (stored.shape == (count, count) and not h5py.is_hdf5(path))
     with np.errstate(over='ignore'):
-        rows = np.ascontiguousarray(stored.T if turn else stored, np.float32)
+        rows = (stored.T if turn else stored).astype(np.float32, order='C')  # as in src.datasets.dem
     if not np.isfinite(rows).all():
         raise InputError(f'{path}: {variable} has values too large for float32')
     return rows

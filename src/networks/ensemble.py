@@ -7,7 +7,8 @@ from src.networks.demnet import dense
 
 
 def _unit(rows):
-    return rows * mint.rsqrt(mint.clamp((rows * rows).sum(-1, keepdims=True), min=1e-24))
+    # Of the operations of which an ONNX file can be made.
+    return rows / ops.sqrt(ops.maximum((rows * rows).sum(-1, keepdims=True), 1e-24))
 
 
 def _fixed(shape, name):
@@ -34,6 +35,9 @@ class EnsembleNetwork(nn.Cell):
     layers are multiplied by: dropout.
     Outputs: (C, 2 * visual_dim) float32; in training (members, C, visual_dim), the members' alone.
     """
+
+    # The regression is a sum of which most cancels: rounding in float32 shows (1.2e-5 measured on CUB).
+    tolerance = 1e-4
 
     def __init__(self, attribute_dim, hidden_dim=700, visual_dim=1024, members=3, classes=1, width=0.3, share=0.5,
                  sigmas=(0.01, 0.001)):

@@ -48,7 +48,8 @@ class _Array:
         _, shape, dtype, fortran, raw = state
         raw = raw.encode('latin1') if isinstance(raw, str) else raw  # of Python 2
         array = np.frombuffer(raw, dtype.dtype).reshape(shape, order='F' if fortran else 'C')
-        self.value = np.array(array, dtype.dtype.newbyteorder('='), order='C')
+        # By the type: a dtype with the byte order of this machine spelt out is none that MindSpore 2.7 knows.
+        self.value = array.astype(array.dtype.type, order='C')
 
 
 def _from_buffer(raw, dtype, shape, order):
@@ -75,7 +76,7 @@ class _Tensor:
         if raw.dtype.kind == 'V':  # bfloat16
             bits = np.ascontiguousarray(array).view(raw.dtype['bits']).astype(np.uint32) << 16
             return bits.view(np.float32).reshape(self.shape)
-        return np.array(array, raw.dtype.newbyteorder('='), order='C')
+        return array.astype(raw.dtype.type, order='C')
 
 
 class _Unpickler(pickle.Unpickler):
