@@ -84,9 +84,8 @@ def doors_commands(page):
     """The commands of the doors in a page's bash blocks and in its text, without comments."""
     text = '\n'.join(blocks(page, 'bash')) + '\n' + '\n'.join(re.findall('`(python [^`]*)`', page.read_text()))
     for line in re.sub(r'\\\n', ' ', text).splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ['python'] and words[1].endswith('.py') and '/' not in words[1]:
-            yield words[1:]
+        if re.match(r' *python \w+\.py ', line):
+            yield shlex.split(line, comments=True)[1:]
 
 
 @pytest.mark.parametrize('page', [ENGLISH, *(page for page in PAGES if page.parent.name == 'docs')],
