@@ -54,10 +54,10 @@ class Training:
         return None
 
     def end(self, expected=0):
-        """Wait for the end; returns what came on standard error."""
+        """Wait for the end, with the expected exit code or one of several; returns what came on standard error."""
         rest, errors = self.process.communicate(timeout=1800)
         self.lines += rest.splitlines()
-        assert self.process.returncode == expected, '\n'.join([*self.lines, errors])
+        assert self.process.returncode in (expected if isinstance(expected, tuple) else (expected,)), '\n'.join([*self.lines, errors])
         return errors
 
     def end_by(self, number, after):
