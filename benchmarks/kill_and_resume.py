@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -57,7 +59,7 @@ class Training:
         """Wait for the end, with the expected exit code or one of several; returns what came on standard error."""
         rest, errors = self.process.communicate(timeout=1800)
         self.lines += rest.splitlines()
-        assert self.process.returncode in (expected if isinstance(expected, tuple) else (expected,)), '\n'.join([*self.lines, errors])
+        assert self.process.returncode in np.atleast_1d(expected), '\n'.join([*self.lines, errors])
         return errors
 
     def end_by(self, number, after):

@@ -93,7 +93,7 @@ def networks_of_images():
             body = SmallResNet(**parts['backbone_options'])
             for _, cell in body.cells_and_names():
                 if isinstance(cell, Convolution):
-                    cell.on_cpu = False
+                    cell.by_products = False
             return ImageNetwork(body, head_class(recipe.head)(body.out_channels, **recipe.head_options))
 
         network = build()
