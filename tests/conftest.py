@@ -24,3 +24,11 @@ def shared_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f'no real data: {SHARED_DATA} does not exist')
     return SHARED_DATA
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What is run by hand is slow too: `-m "not slow"` leaves both out."""
+    for item in items:
+        if item.get_closest_marker('by_hand'):
+            item.add_marker('slow')

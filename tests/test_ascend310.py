@@ -55,7 +55,8 @@ def images(tmp_path_factory):
     return folder, [f'--save_ckpt={folder / "net.ckpt"}', f'--dataset_path={folder}', f'--test_batch_size={BATCH}'], BATCH
 
 
-@pytest.mark.parametrize('kind', ['dem', pytest.param('images', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['dem', pytest.param('images', marks=pytest.mark.by_hand)])
 def test_accuracy_from_result_files_is_that_of_eval(kind, request):
     folder, flags, batch = request.getfixturevalue(kind)
     work = folder / 'card'

@@ -72,6 +72,7 @@ def run(*flags, cwd):
                           capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_command_of_paddle_as_documented(tmp_path):
     rng = np.random.default_rng(1)
     data = tmp_path / 'data' / 'Stanford_Online_Products'

@@ -134,7 +134,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_the_commands_run(tmp_path):
     """Block by block from the project's folder, on drawn data, two processes for eight devices."""
     made = Checkout(tmp_path)
@@ -165,7 +165,7 @@ def test_the_commands_run(tmp_path):
         assert done.returncode == 0, f'{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_the_quick_start_prints_what_the_page_shows(tmp_path):
     done = subprocess.run(['bash', 'scripts/quickstart.sh', str(tmp_path / 'quick')], cwd=ROOT, text=True,
                           capture_output=True, timeout=5400)

@@ -56,7 +56,7 @@ def test_every_row_of_the_table_has_a_source_and_no_float64():
     assert not [row for row in table() if 'Float64' in ' '.join(row)]
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_recipes_compile_to_what_ascend_computes(tmp_path):
     subprocess.run([sys.executable, str(HERE / 'compile_recipes.py'), str(tmp_path)], check=True, timeout=3600,
                    capture_output=True, cwd=tmp_path)

@@ -255,6 +255,7 @@ def test_impossible_split(by, amount):
         hold_out(make_data(0), amount, 0, by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dataset, mode, train, test, widths, seen', [
     ('CUB', 'att', (8855, 4096), (2933, 4096), [312], 150),
     ('AwA', 'fusion', (24295, 1024), (6180, 1024), [85, 1000], 40)])

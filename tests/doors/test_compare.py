@@ -98,7 +98,7 @@ def test_figures_of_different_seeds_are_compared_in_pairs():
     assert lines[-1].startswith('c  no seed in common')
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize('loss, more', [('norm_softmax', ['--batch_size=10']), ('proxy_anchor', ['--batch_size=10']),
                                         ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8'])])
 def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, loss, more):
@@ -110,7 +110,7 @@ def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_pat
     assert 0 <= json.loads((tmp_path / 'result.json').read_text())['accuracy'] <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_two_stages_as_processes(products, tmp_path):
     tiny = ['--model=resnet18', '--set=backbone_options.width=8', '--image_size=16', '--batch_size=8', '--epoch_size=1',
             '--device_target=CPU']

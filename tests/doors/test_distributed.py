@@ -14,6 +14,8 @@ import pytest
 
 from benchmarks.kill_and_resume import Training, differences, parameters
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -225,7 +225,7 @@ def checkout(tmp_path_factory):
 REAL = [name for name, (_, shell, _) in BLOCKS.items() if shell != 'both']
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize('name', REAL)
 def test_blocks(checkout, name):
     folder, shell, steps = BLOCKS[name]

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.kill_and_resume import Training, dem_flags, differences, resnet_flags, train_killed, train_whole
 
+pytestmark = pytest.mark.slow
+
 STEPS = 84
 
 
@@ -111,7 +113,7 @@ def test_refusals(dem, dem_data, tmp_path):
     assert differences(whole, folder) == []
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize('loss', ['triplet', 'softmax'])
 def test_resnet50_killed_and_stopped(products, tmp_path, loss):
     flags = resnet_flags(products, loss, 40)

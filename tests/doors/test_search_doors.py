@@ -29,6 +29,8 @@ from src.systems.reid import Reid
 from src.systems.trained import load_trained
 from src.training.states import save_cell
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES, EACH, SIDE, WIDTH, RATE = 100, 4, 16, 16, 0.1
 

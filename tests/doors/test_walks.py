@@ -107,7 +107,7 @@ def checkout(tmp_path, products):
     return Checkout(tmp_path, products)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_loss_of_each_kind_a_backbone_and_a_mode(checkout):
     checkout.add('src/losses/together.py', PAIR_LOSS, LOSS_TABLE, "'together': 'together.TogetherLoss',")
     checkout.add('src/losses/hot.py', ELEMENT_LOSS, LOSS_TABLE, "'hot': 'hot.HotLoss',")

@@ -206,6 +206,7 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
     system(*one_camera, '--run_eval=False').prepare()
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path):
     (tmp_path / 'broken.jpg').write_bytes(b'no picture')
     gallery = Path(lists[2].split('=')[1]).read_text()
@@ -235,6 +236,7 @@ def project(tmp_path_factory):
     return project
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(data, project):
     """One epoch of Market1501 by the launcher of several devices; BatchNorm's statistics stay each device's own."""
     with socket.socket() as free:
@@ -253,6 +255,7 @@ def test_two_processes_train_one_network(data, project):
     assert (first['neck.moving_mean'].asnumpy() != second['neck.moving_mean'].asnumpy()).any()
 
 
+@pytest.mark.slow
 def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
     keep = [*TINY, '--save_checkpoint_epochs=1', '--keep_checkpoint_max=9', '--validation=test_classes']
 

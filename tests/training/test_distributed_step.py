@@ -11,7 +11,7 @@ import pytest
 from tests.training.two_processes import steps
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_two_processes_equal_one(tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))

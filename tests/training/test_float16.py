@@ -54,7 +54,7 @@ def networks():
     return Gradient('CPU'), Gradient('Ascend')
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize('name', IMAGES)
 def test_gradients_point_the_same_way(networks, name):
     """The scale is lowered as the step lowers it, until nothing overflows."""
