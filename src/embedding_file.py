@@ -12,7 +12,7 @@ Beside a .npy of this project lies `X.npy.json`, its note, which decides what is
     pieces    checksum of 16 pieces of the file, so that another file of the same shape in its place is noticed
     removed   rows that are no longer in the gallery; write the gallery anew (write_embeddings of .blocks()) to be rid of
               their bytes
-    model     identity of the network that made the embeddings, or null
+    model     identity of the embeddings: their network and how images were given to it; or null
     classes   {label: name}, or null
 Rows are appended beyond the end and the note is renamed into place last: whoever is killed in between leaves the
 gallery as it was. Without a note the file counts as it is.
@@ -27,7 +27,7 @@ import zlib
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -43,6 +43,24 @@ PATHS_AT_ONCE = 4096
 PIECES, PIECE_BYTES = 16, 4096
 ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def embedding_identity(network: str, options: Mapping[str, Any]) -> str:
+    """A name for what a network makes of images: the network's, and how they are given to it, which changes it as well.
+
+    Args:
+        network: of src.exported.network_identity.
+        options: image_size (S or (H, W)), transform, interpolation, bgr and mirror, as src.embedding.embed_batches takes
+            them.
+    """
+    height, width = np.broadcast_to(options['image_size'], 2)
+    return '+'.join([network, f'{height}x{width}', options['transform'], options['interpolation'],
+                     *(name for name in ('bgr', 'mirror') if options[name])])
+
+
+def network_of(identity: str) -> str:
+    """The network's part of an embedding_identity."""
+    return identity.partition('+')[0]
 
 
 def check_output(path, flag='--output'):
@@ -61,7 +79,7 @@ def write_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageList
         path: ending in .npy or .npz.
         batches: float32 arrays (n, D), as many rows together as there are images.
         images: of the rows, in their order; labels may be None.
-        model: identity of the network (src.exported.network_identity), kept beside a .npy.
+        model: identity of the embeddings (embedding_identity), kept beside a .npy.
         classes: {label: name}, kept beside a .npy.
 
     Returns:
@@ -107,8 +125,8 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
     """
     with _changing(path, 'add to') as (file, old, note):
         if note['model'] and model and note['model'] != model:
-            raise InputError(f'{path}: was written with another network than these embeddings; use the network it was '
-                             'written with, or write it anew')
+            raise InputError(f'{path}: was written with another network than these embeddings, or with images given to it in '
+                             'another way; use the network and flags it was written with, or write it anew')
         for what in ('labels', 'cameras'):
             if (getattr(old.everything, what) is None) != (getattr(images, what) is None):
                 raise InputError(f'{path}: holds {"no " if getattr(old.everything, what) is None else ""}{what}, the '

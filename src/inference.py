@@ -17,18 +17,19 @@ from src.embedding_file import (
     append_embeddings,
     centroids_of,
     check_output,
+    embedding_identity,
     remove_embeddings,
     write_embeddings,
 )
 from src.errors import InputError
-from src.exported import MIRRORED, Engine, network_identity, open_exported
+from src.exported import Engine, network_identity, open_exported
 from src.exported import READABLE as EXPORTED
 from src.naming import CLASSES, NamedClasses, best_classes
 from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.pictures import check_picture, named_picture, neighbours_picture
 from src.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.set_parser import Command, make_recipe
-from src.systems.images import for_device
+from src.systems.images import embedding_options, for_device
 from src.systems.trained import load_trained, no_images
 from src.training.states import find_checkpoint
 
@@ -42,7 +43,8 @@ class Embedder(NamedTuple):
     """A network and how images are given to it.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: of embed_batches. subset: of
-    Stanford Online Products. model: identity of the weights (src.exported.network_identity), None where it is not known.
+    Stanford Online Products. model: identity of the embeddings (src.embedding_file.embedding_identity), None where it is not
+    known.
     """
     run: Callable
     batch_size: int
@@ -80,19 +82,17 @@ def load_embedder(command: Command) -> Embedder:
         if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:
             raise InputError(f'--image_size={asked}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
         batch_size, size = batch or recipe.test_batch_size, tuple(fixed)
-        model = exported.facts.get('model')
-        model = model and model + MIRRORED * recipe.mirror
+        network = exported.facts.get('model')
     else:
         trained = load_trained(command)
         recipe = trained.recipe
         no_images(recipe, path)
         batch_size, size = recipe.test_batch_size, recipe.image_size
-        model = network_identity(trained.network, recipe.mirror)
+        network = network_identity(trained.network)
         run = Engine(for_device(trained.network, process.target).set_train(False), engine=options.engine,
                      target=process.target)
-    taken = dict(transform=recipe.get('eval_transform', 'resize'), image_size=size, bgr=recipe.get('bgr', False),
-                 interpolation=recipe.interpolation, num_workers=recipe.num_workers, mirror=recipe.mirror)
-    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), model)
+    taken = {**embedding_options(recipe), 'image_size': size}
+    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), network and embedding_identity(network, taken))
 
 
 def check_flags(command: Command) -> None:

@@ -1,8 +1,9 @@
 """What the systems that learn from images share."""
-from typing import Tuple
+from typing import Any, Dict, Tuple
 
 from mindspore import amp
 
+from src.config import Recipe
 from src.datasets.image_batches import reading, train_dataset
 from src.datasets.samplers import create_sampler
 from src.embedding import embed
@@ -16,6 +17,12 @@ from src.systems.system import System
 def for_device(network, target):
     """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
     return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
+
+
+def embedding_options(recipe: Recipe) -> Dict[str, Any]:
+    """How the images of an evaluation are given to a network, as src.embedding.embed_batches takes it."""
+    return dict(image_size=recipe.image_size, transform=recipe.get('eval_transform', 'resize'), bgr=recipe.get('bgr', False),
+                interpolation=recipe.interpolation, mirror=recipe.mirror, num_workers=recipe.num_workers)
 
 
 class ImageSystem(System):
@@ -103,8 +110,7 @@ class ImageSystem(System):
                     return
             yield tuple(columns)
 
-    def embed(self, images, show_progress=False, **options):
-        """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
-        recipe = self.recipe
-        return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers, mirror=recipe.mirror, target=self.process.target, **options)
+    def embed(self, images, show_progress=False):
+        """Embeddings (N, D) float32 of an ImageList."""
+        return embed(self.network, images, self.recipe.test_batch_size, show_progress, target=self.process.target,
+                     **embedding_options(self.recipe))

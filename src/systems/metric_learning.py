@@ -34,11 +34,6 @@ class MetricLearning(ImageSystem):
             print(f'training on {len(self.images)} images of {classes} classes'
                   + (f', {single} of them with one image, which is never a positive' if single else ''))
 
-    def embed(self, images, show_progress=False):
-        recipe = self.recipe
-        return super().embed(images, show_progress, transform=recipe.eval_transform, bgr=recipe.bgr,
-                             interpolation=recipe.interpolation)
-
     def validate(self):
         """Recall@1 of the held-out classes, or of the test classes where the recipe says so.
 
