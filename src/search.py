@@ -74,9 +74,13 @@ def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Option
     return numbers, best
 
 
-def _exact(queries, gallery, k, first=0):
+def _exact(queries, gallery, k, first=0, end=None):
+    """As `search`, among the images from number `first` to before `end`."""
     numbers, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     for start, block in gallery.blocks(first):
+        block = block if end is None else block[:max(0, end - start)]
+        if not len(block):
+            break
         more, similarities = nearest_neighbours(queries, block, min(k, len(block)))
         numbers, best = _merged(numbers, best, more + start, similarities, k)
     return numbers, best
@@ -116,7 +120,7 @@ class Index:
                 found = found[found >= 0]
                 if len(found) < size:
                     # The lists are too short, or their rows removed.
-                    numbers[[i]], best[[i]] = _exact(queries[[i]], gallery, size)
+                    numbers[[i]], best[[i]] = _exact(queries[[i]], gallery, size, end=len(kept))
                 else:
                     order, best[[i]] = nearest_neighbours(queries[[i]], gallery.take(found), size)
                     numbers[i] = found[order[0]]
