@@ -114,14 +114,15 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
         path: an existing .npy.
         batches, images: as for write_embeddings; labels and cameras must be known where the gallery has them.
         model: as for write_embeddings; must be the gallery's where both are known.
-        classes: as for write_embeddings. Where both are known the new images get the labels that their names have in
-            the gallery, and names that it does not have the next free labels.
+        classes: as for write_embeddings. Where the gallery has names too the new images get the labels that their names
+            have there, and names that it does not have the next free labels.
 
     Returns:
         The number of images in the gallery now.
 
     Raises:
-        InputError: an .npz, another width or model, labels on one side alone, NaN or Inf, another process appending.
+        InputError: an .npz, another width or model, labels on one side alone or of which nobody knows whether they mean
+            the same, NaN or Inf, another process appending.
     """
     with _changing(path, 'add to') as (file, old, note):
         if note['model'] and model and note['model'] != model:
@@ -132,8 +133,8 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
                 raise InputError(f'{path}: holds {"no " if getattr(old.everything, what) is None else ""}{what}, the '
                                  f'new images {"none" if getattr(images, what) is None else "do"}; give a list like '
                                  'that of the gallery')
-        if classes and note['classes']:
-            images, note['classes'] = _same_names(images, classes, note['classes'])
+        if images.labels is not None and (classes or note['classes']):
+            images, note['classes'] = _same_names(path, images, classes, note['classes'])
         digest = hashlib.blake2b(note['identity'].encode(), digest_size=16)
         start = note['rows']
         file.truncate(old.offset + start * old.row_bytes)
@@ -228,8 +229,17 @@ def _changing(path, what):
             raise InputError(f'{path}: cannot be changed: {error.strerror}') from error
 
 
-def _same_names(images, classes, known):
+def _same_names(path, images, classes, known):
     """Images with the labels that their classes' names have in a gallery, and the gallery's classes with the new ones."""
+    if not known:
+        raise InputError(f'{path}: knows its classes by number, the new images are in folders, whose classes have names; '
+                         f'give a list with the numbers of {path}.txt')
+    if not classes:
+        strange = sorted({str(label) for label in images.labels.tolist()} - set(known))
+        if strange:
+            raise InputError(f'{path}: has no class of number {strange[0]}; give the numbers that its classes have in '
+                             f'{path}.json, or a folder with one folder a class')
+        return images, known
     label_of = {name: int(label) for label, name in known.items()}
     free = max(label_of.values()) + 1
     for name in (classes[label] for label in np.unique(images.labels).tolist()):

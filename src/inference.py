@@ -125,8 +125,7 @@ def embed_to_file(command: Command):
         gallery = EmbeddingFile(options.output)
     embedder = load_embedder(command)
     images = open_images(options.dataset_path, 'test', subset=embedder.subset, need_labels=False)
-    classes = None if images.class_names is None else dict(enumerate(images.class_names))
-    batches, model = embedder.embed(images), embedder.model
+    classes, batches, model = _names(images), embedder.embed(images), embedder.model
     if options.append:
         total = append_embeddings(options.output, batches, images, model=model, classes=classes)
         return len(images), gallery.width, total
@@ -155,8 +154,8 @@ def find_neighbours(command: Command):
     A query that is in the gallery finds itself. With --threshold a query whose nearest image is below it has one line,
     whose path is `unknown`; in a gallery larger than the threshold was found for more queries are answered than should
     be, which is told on standard error. With --index=ivf the index is made where there is none. With --picture the first
-    PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both have labels. --query is an
-    embedding file, or images for the network of --save_ckpt.
+    PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both know their classes, by name or both
+    by number. --query is an embedding file, or images for the network of --save_ckpt.
 
     Returns:
         list of (query path, rank from 1, path, similarity), by query and rank.
@@ -174,10 +173,12 @@ def find_neighbours(command: Command):
     if options.query.endswith(SUFFIXES):
         query = EmbeddingFile(options.query)
         images, queries, model = query.images, np.concatenate([block for _, block in query.blocks()]), query.model
+        names = query.classes
     else:
         embedder = load_embedder(command)
         images = open_images(options.query, 'test', subset=embedder.subset, flag='--query', need_labels=False)
         queries, model = np.concatenate(list(embedder.embed(images))), embedder.model
+        names = _names(images)
     check_model(gallery, model)
     threshold = _threshold(options.threshold, model or gallery.model, gallery) if options.threshold else -np.inf
     index = (open_index(gallery) or build_index(gallery)) if options.index == 'ivf' else None
@@ -187,11 +188,12 @@ def find_neighbours(command: Command):
     known = ~unknown(nearest, threshold)
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
     if options.picture:
-        labelled = images.labels is not None and gallery.images.labels is not None
+        own, theirs = _classes(images.labels, names), _classes(gallery.images.labels, gallery.classes)
+        labelled = own is not None and theirs is not None and bool(names) == bool(gallery.classes)
         drawn = range(min(PICTURE_ROWS, len(near)))
         # An unknown query has no neighbours in the picture either.
         shown = [options.top_k * known[row] for row in drawn]
-        right = [(gallery.images.labels[indices[row]] == images.labels[row]).tolist()[:shown[row]]
+        right = [(theirs[indices[row]] == own[row]).tolist()[:shown[row]]
                  for row in drawn] if labelled else None
         neighbours_picture([images.paths[row] for row in drawn], [near[row][:shown[row]] for row in drawn], right,
                            options.picture, [similarities[row, :shown[row]].tolist() for row in drawn])
@@ -201,6 +203,18 @@ def find_neighbours(command: Command):
         found = zip(paths, row) if is_known else [(UNKNOWN, best)]
         answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
     return answers
+
+
+def _names(images):
+    """{label: name} of an ImageList, None where its classes have none."""
+    return None if images.class_names is None else dict(enumerate(images.class_names))
+
+
+def _classes(labels, names):
+    """What the images show: (N,) names where there are any, else labels; None without labels."""
+    if labels is None or not names:
+        return labels
+    return np.array([names.get(label, label) for label in labels.tolist()], object)
 
 
 def _threshold(path, model, gallery):
