@@ -22,8 +22,8 @@ from src.embedding_file import (
     write_embeddings,
 )
 from src.errors import InputError
-from src.exported import Engine, network_identity, open_exported
 from src.exported import READABLE as EXPORTED
+from src.exported import Engine, network_identity, open_exported
 from src.naming import CLASSES, NamedClasses, best_classes
 from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.pictures import check_picture, named_picture, neighbours_picture

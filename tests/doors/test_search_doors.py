@@ -52,8 +52,8 @@ def expected(network, paths, flipped=False):
 
 def identity(network, **changed):
     """Of its embeddings of pictures as the checkpoint's recipe gives them to it."""
-    return embedding_identity(network_identity(network), {'image_size': SIDE, 'transform': 'resize', 'interpolation': 'bilinear',
-                                                          'bgr': False, 'mirror': False, **changed})
+    return embedding_identity(network_identity(network), {
+        'image_size': SIDE, 'transform': 'resize', 'interpolation': 'bilinear', 'bgr': False, 'mirror': False, **changed})
 
 
 @pytest.fixture(scope='module')
