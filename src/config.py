@@ -514,8 +514,8 @@ def _check(entries, given):
         raise InputError(f'{given["image_size"]}: expected one side, or height and width')
     if given.get('dropout') and entries['dropout'] is not None and (
             len(entries['dropout']) != 2 or not all(0 <= share < 1 for share in entries['dropout'])):
-        raise InputError(f'{given["dropout"]}: expected two shares from 0 to below 1, of semantics and of hidden units that are '
-                         'dropped')
+        raise InputError(f'{given["dropout"]}: expected two shares from 0 to below 1, of the semantics and of the hidden '
+                         'units that are dropped')
     if 'warmup_epochs' in given and not entries['total_iter_num'] and entries['warmup_epochs'] > entries['epoch_size']:
         raise InputError(f'--warmup_epochs={entries["warmup_epochs"]}: the whole training has {entries["epoch_size"]} '
                          'epochs')

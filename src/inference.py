@@ -72,6 +72,9 @@ def load_embedder(command: Command) -> Embedder:
                          f'({", ".join(EXPORTED)})')
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     if path.endswith(EXPORTED):
+        runs = 'onnxruntime' if path.endswith('.onnx') else 'mindspore'
+        if options.engine not in (None, runs):
+            raise InputError(f'--engine={options.engine}: {path} runs with {runs}; leave the flag out')
         exported = open_exported(path)
         # What the file beside it says of the images goes before the defaults; flags go before both.
         told = [Change('', {name: value}) for name, value in exported.facts.items() if name in TOLD]
@@ -95,19 +98,35 @@ def load_embedder(command: Command) -> Embedder:
     return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), network and embedding_identity(network, taken))
 
 
+# What infer.py does, by the flags that say so, and for what each of the other flags is; else it would be without effect.
+NAME, CHANGE, SEARCH, EMBED = 'name', 'change', 'search', 'embed'
+_A_SEARCH = ((SEARCH,), 'is for a search; give --query and --gallery')
+_A_FILE = ((CHANGE,), 'is for an embedding file; give --gallery, without --query')
+_ANSWERS = ((SEARCH, NAME), 'is for a search or for --classes; give --query and --gallery, or --classes')
+FLAGS_FOR = {
+    'threshold': _A_SEARCH, 'index': _A_SEARCH, 'rerank': _A_SEARCH, 'remove': _A_FILE, 'centroids': _A_FILE,
+    'top_k': _ANSWERS, 'picture': _ANSWERS,
+    'gallery': ((SEARCH, CHANGE), 'is not for --classes; leave one of them out'),
+    'query': ((SEARCH, NAME), 'is for a search or for --classes; leave --remove and --centroids out'),
+    'append': ((EMBED,), 'adds images to --output; leave --query and --gallery out'),
+    'output': ((EMBED,), 'is for the embeddings of --dataset_path; leave the flags of searching, naming and changing out'),
+    'dataset_path': ((EMBED, NAME), 'is for images to embed or to name; those of a search are --query'),
+    'add_classes': ((NAME,), 'is for --classes'),
+}
+
+
 def check_flags(command: Command) -> None:
     """Raise InputError where flags of infer.py do not go together."""
     options = command.options
-    searching = bool(options.query)
-    for name, given in (('threshold', options.threshold), ('index=ivf', options.index == 'ivf'),
-                        ('rerank', options.rerank)):
-        if given and not searching:
-            raise InputError(f'--{name}: is for a search; give --query and --gallery')
-    for name in ('remove', 'centroids'):
-        if options[name] and (searching or not options.gallery):
-            raise InputError(f'--{name}: is for an embedding file; give --gallery, without --query')
-    if options.append and (searching or options.gallery):
-        raise InputError('--append: adds images to --output; leave --query and --gallery out')
+    mode = (NAME if options.classes else CHANGE if options.remove or options.centroids
+            else SEARCH if options.query or options.gallery else EMBED)
+    for name, (modes, advice) in FLAGS_FOR.items():
+        if name in command.given and mode not in modes:
+            raise InputError(f'--{name}: {advice}')
+    if mode == CHANGE and not options.gallery:
+        raise InputError(f'--{"remove" if options.remove else "centroids"}: {_A_FILE[1]}')
+    if mode == NAME and options.query and 'dataset_path' in command.given:
+        raise InputError('--query, --dataset_path: both name images for --classes; leave one of them out')
 
 
 def embed_to_file(command: Command):

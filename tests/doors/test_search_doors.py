@@ -328,13 +328,19 @@ def test_gallery_changed_since_is_refused(work, folder, refused):
 
 
 @pytest.mark.parametrize('flags, words', [
-    ('--threshold=t.json', '--threshold: is for a search'), ('--index=ivf', '--index=ivf: is for a search'),
+    ('--threshold=t.json', '--threshold: is for a search'), ('--index=ivf', '--index: is for a search'),
     ('--rerank', '--rerank: is for a search'), ('--remove=a.txt', '--remove: '), ('--centroids=c.npy', '--centroids: '),
     ('--gallery=gallery.npy --centroids=c.csv', '--centroids=c.csv'),
     ('--gallery=gallery.npy --remove=absent.txt', 'absent.txt: cannot be read'),
     ('--gallery=gallery.npy --remove=stranger.txt', 'gallery.npy: has no image '),
     ('--gallery=gallery.npy --remove=gallery.npy.txt', 'no image would be left'),
     ('--gallery=gallery.npy --append', '--append: adds images to --output'),
+    ('--top_k=3', '--top_k: is for a search or for --classes'), ('--picture=a.png', '--picture: is for a search'),
+    ('--add_classes=a.csv', '--add_classes: is for --classes'),
+    ('--query=gallery.npy --gallery=gallery.npy --output=a.npy', '--output: is for the embeddings'),
+    ('--query=gallery.npy --gallery=gallery.npy --images=pictures', '--dataset_path: is for images to embed'),
+    ('--query=gallery.npy --gallery=gallery.npy --remove=a.txt', '--query: is for a search or'),
+    ('--classes=a --query=gallery.npy --gallery=gallery.npy', '--gallery: is not for --classes'),
     ('--append --output=absent.npy', 'absent.npy'), ('--index=hnsw', '--index'),
     ('--query=gallery.npy --gallery=gallery.npy --index=ivf', 'holds 400 images, which the exact search')])
 def test_flags_that_do_not_go_together(work, folder, refused, flags, words):
