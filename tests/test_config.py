@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from src.config import RECIPES, Recipe, create_recipe, describe, entries_of, list_recipes
+from src.config import RECIPES, Change, Recipe, create_recipe, describe, entries_of, list_recipes
 from src.errors import InputError
 from src.networks import BACKBONES
 from src.set_parser import make_recipe, parse_args, use_recipe
@@ -160,10 +160,11 @@ def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
 
 def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
     monkeypatch.setitem(BACKBONES, 'other', 'others.Other')
-    used = recipe('train --dataset_path=D --set backbone_options={} --model=other')
-    assert used.backbone_options == {}
+    model = Change('--model=other', {'backbone': 'other'})
+    base = entries_of(('SOP', 'softmax', 'small'))
+    assert create_recipe(base, [model]).backbone_options == {}
     with pytest.raises(ImportError):    # of the other backbone, not of the recipe's
-        recipe('train --dataset_path=D --set backbone_options.depth=8 --model=other')
+        create_recipe(base, [Change('--set', {'backbone_options.depth': '8'}, checked=False), model])
 
 
 def test_a_head_that_has_a_width_keeps_all_else_of_it():
