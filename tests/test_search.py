@@ -130,7 +130,7 @@ def test_index_goes_on_after_images_are_appended_and_removed(gallery, clustered,
 
 def test_where_lists_are_too_short_appended_images_come_once(gallery, clustered, bytes_of_index):
     Path(gallery + '.ivf').write_bytes(bytes_of_index)
-    append_embeddings(gallery, [clustered[:4] * 2], images(2000, 4))
+    append_embeddings(gallery, [clustered[:4] + 0.1], images(2000, 4))
     remove_embeddings(gallery, [f'/{i}.png' for i in range(5, 1998)])
     file = EmbeddingFile(gallery)
     queries = clustered[:3] + 0.01
