@@ -451,13 +451,15 @@ def _owner(name, entries):
 
 
 def _options_of(name, entries):
-    """Options with defaults that the constructor has to which these options go: {option: default}."""
+    """Options with defaults that the constructor has to which these options go, or that its name brings: {option: default}."""
+    named: Dict[str, Any] = {}
     if name == 'loss_options':
         from src.losses import loss_class
         constructor = loss_class(entries['loss_name'])
     elif name == 'network_options':
-        from src.networks import network_class
+        from src.networks import OPTIONS, network_class
         constructor = network_class(entries['network'])
+        named = OPTIONS[entries['network']]
     elif name == 'backbone_options':
         from src.networks import backbone_class
         constructor = backbone_class(entries['backbone'])
@@ -467,7 +469,7 @@ def _options_of(name, entries):
     else:
         return {}
     parameters = inspect.signature(constructor).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**{p.name: p.default for p in parameters if p.default is not p.empty}, **named}
 
 
 def _typed(text, like, flag, optional, types=()):
@@ -510,6 +512,11 @@ def _check(entries, given):
         # An option may be below 0.
         if not all(abs(one) < math.inf and (option or one > 0 or one == 0 and path not in POSITIVE) for one in numbers):
             raise InputError(f'{flag}: expected a finite number' + f' {least}' * (not option))
+    if 'seed' in given and entries['seed'] >= 2 ** 32:
+        raise InputError(f'{given["seed"]}: expected a number below 2^32')
+    for name in ('momentum', 'beta1'):
+        if name in given and entries[name] >= 1:
+            raise InputError(f'{given[name]}: expected a number below 1')
     if 'image_size' in given and [type(side) for side in _sides(entries['image_size'])] != [int, int]:
         raise InputError(f'{given["image_size"]}: expected one side, or height and width')
     if given.get('dropout') and entries['dropout'] is not None and (

@@ -255,6 +255,8 @@ def open_classes(command: Command) -> NamedClasses:
         InputError: no such files, files that do not belong together, or see NamedClasses.added.
     """
     path, more = str(find_checkpoint(command.options.classes)), command.options.add_classes
+    if not os.path.isfile(path):
+        raise InputError(f'--classes={path}: no such checkpoint, folder of a training or exported network')
     exported = path.endswith(EXPORTED)
     classes = NamedClasses.load(f'{path}.{CLASSES}' if exported else os.path.join(os.path.dirname(path), CLASSES))
     if not more and not exported:

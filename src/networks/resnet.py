@@ -108,7 +108,7 @@ class ResNet(nn.Cell):
     Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32.
 
     Raises:
-        InputError: padding or stem is none of the two.
+        InputError: padding or stem is none of the two, or width is not positive.
     """
 
     block = Bottleneck
@@ -122,6 +122,8 @@ class ResNet(nn.Cell):
         for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):
             if value not in (one, other):
                 raise InputError(f'{name} is {value!r}: choose {one!r} or {other!r}')
+        if width < 1:
+            raise InputError(f'width is {width}: give the channels of the first stage')
         norm = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
         self.bn1 = _batch_norm(width, **norm)

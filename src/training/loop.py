@@ -1,9 +1,9 @@
 """Training from its first or its last saved step to the end, and what it leaves behind."""
 import json
-import os
 import platform
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -353,10 +353,9 @@ def _make_folder(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f'--save_ckpt: cannot make the folder {folder}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f'--save_ckpt: {folder} is not writable')
+        raise InputError(f'--save_ckpt: cannot make the folder {folder}, or write to it: {error.strerror}') from error
 
 
 def write_result(result: Dict[str, Any], path: Union[str, Path]) -> None:
