@@ -452,14 +452,14 @@ def _owner(name, entries):
 
 def _options_of(name, entries):
     """Options with defaults that the constructor has to which these options go, or that its name brings: {option: default}."""
-    named: Dict[str, Any] = {}
+    named = {}
     if name == 'loss_options':
         from src.losses import loss_class
         constructor = loss_class(entries['loss_name'])
     elif name == 'network_options':
         from src.networks import OPTIONS, network_class
         constructor = network_class(entries['network'])
-        named = OPTIONS[entries['network']]
+        named = OPTIONS.get(entries['network'], {})
     elif name == 'backbone_options':
         from src.networks import backbone_class
         constructor = backbone_class(entries['backbone'])

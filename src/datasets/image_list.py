@@ -119,12 +119,13 @@ def in_one_numbering(query: ImageList, gallery: ImageList) -> Tuple[ImageList, I
     """
     if query.class_names == gallery.class_names:
         return query, gallery
-    if query.class_names is None or gallery.class_names is None:
+    mine, theirs = query.class_names, gallery.class_names
+    if mine is None or theirs is None:
         raise InputError('--query and --gallery: one is a folder, whose classes have names, the other a list, whose classes '
                          'have numbers; give two folders or two lists')
-    names = tuple(sorted({*query.class_names, *gallery.class_names}))
-    return tuple(replace(images, labels=np.array([names.index(name) for name in images.class_names])[images.labels],
-                         class_names=names) for images in (query, gallery))  # type: ignore[return-value]
+    names = tuple(sorted({*mine, *theirs}))
+    return (replace(query, labels=np.searchsorted(names, mine)[query.labels], class_names=names),
+            replace(gallery, labels=np.searchsorted(names, theirs)[gallery.labels], class_names=names))
 
 
 def numbered_lines(file: str) -> List[Tuple[int, str]]:
