@@ -1,6 +1,7 @@
 """The flags of the doors: each published system's own names, one table for all."""
 import argparse
 import math
+import os
 import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -494,9 +495,17 @@ def use_recipe(command: Command, saved: Dict[str, Any]) -> Recipe:
 
 
 def run(main):
-    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C and 130."""
+    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C and 130.
+
+    Where nobody reads standard output any more (infer.py ... | head) it ends in silence, with the 141 of a shell.
+    """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would write what is left at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except InputError as error:
         print(f'{sys.argv[0]}: error: {error}', file=sys.stderr)
         sys.exit(2)

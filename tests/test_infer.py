@@ -145,6 +145,16 @@ def test_neighbours_of_query_images_are_printed_and_drawn(work, tmp_path):
     assert os.listdir(tmp_path) == ['near.png']
 
 
+def test_a_reader_that_has_gone_is_no_error(work):
+    """infer.py ... | head"""
+    process = subprocess.Popen([sys.executable, str(ROOT / 'infer.py'), f'--query={work.root}/gallery.npy',
+                                f'--gallery={work.root}/gallery.npy', '--top_k=9'], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(120)) == ('', 141)
+    process.stderr.close()
+
+
 @pytest.mark.parametrize('query_labels', [True, False])
 def test_frames_tell_right_from_wrong_where_labels_are_known(work, tmp_path, monkeypatch, query_labels):
     seen = {}
