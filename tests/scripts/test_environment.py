@@ -50,7 +50,8 @@ def machine(tmp_path):
 
 def test_the_quick_start_leaves_the_files_of_others_alone(tmp_path):
     (tmp_path / 'mine.txt').write_text('mine')
-    done = subprocess.run(['bash', str(ROOT / 'scripts/quickstart.sh'), str(tmp_path)], text=True, capture_output=True, timeout=60)
+    done = subprocess.run(['bash', str(ROOT / 'scripts/quickstart.sh'), str(tmp_path)], text=True, capture_output=True,
+                          timeout=60)
     assert (done.returncode, done.stderr) == (2, f'quickstart.sh: {tmp_path} holds other files: name a new folder\n')
     assert (tmp_path / 'mine.txt').read_text() == 'mine'
 
