@@ -86,9 +86,10 @@ def write_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageList
         The width D.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or an embedding is NaN or Inf.
     """
     check_output(path)
+    batches = _checked(path, batches)
     if path.endswith('.npz'):
         with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
             return _write_archive(archive, batches, images)
@@ -141,13 +142,11 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
         file.seek(0, os.SEEK_END)
         count = 0
         try:
-            for batch in batches:
+            for batch in _checked(path, batches):
                 rows = np.ascontiguousarray(batch, old.dtype)
                 if rows.ndim != 2 or rows.shape[1] != old.width:
                     raise InputError(f'{path}: embeddings of {old.width} values, the new ones have {rows.shape[-1]}; '
                                      'write both with the same network')
-                if not np.isfinite(rows).all():
-                    raise InputError(f'{path}: a new embedding holds NaN or Inf; look at the network that wrote it')
                 digest.update(rows.data)
                 file.write(rows.data)
                 count += len(rows)
@@ -262,6 +261,13 @@ def _write_list(path, lists):
         for images in lists:
             columns = [column.tolist() for column in (images.labels, images.cameras) if column is not None]
             file.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *columns))
+
+
+def _checked(path, batches):
+    for batch in batches:
+        if not np.isfinite(batch).all():
+            raise InputError(f'{path}: a new embedding holds NaN or Inf; look at the network that wrote it')
+        yield batch
 
 
 def _hashed(batches, digest):

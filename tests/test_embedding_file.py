@@ -216,6 +216,13 @@ def test_changes_that_make_no_sense_are_refused(gallery, change, words):
     assert {name: open(gallery + name, 'rb').read() for name in before} == before
 
 
+@pytest.mark.parametrize('suffix', ['.npy', '.npz'])
+def test_what_no_search_could_read_is_not_written(tmp_path, suffix):
+    with pytest.raises(InputError, match='NaN or Inf'):
+        write_embeddings(str(tmp_path / f'a{suffix}'), [rows(2), rows(1) * np.inf], images(0, 3))
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize('block', [2, 1000])
 def test_centroids_are_the_means_of_the_classes(tmp_path, monkeypatch, block):
     monkeypatch.setattr(embedding_file, 'BLOCK_BYTES', 4 * WIDTH * block)
