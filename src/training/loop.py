@@ -270,13 +270,14 @@ class _Clock:
         self.training = training
         self.run = training.run
         self.pending = []
+        self.stop = self.stop_before = None
         self.first = True
         self.began = self.shown = time.perf_counter()
         self.every = TERMINAL_SECONDS if sys.stdout.isatty() else LOG_SECONDS
 
     def add(self, loss, finite, stop):
         self.pending.append((loss, finite))
-        self.stop = stop
+        self.stop_before, self.stop = self.stop, stop
         if self.first:
             # The first step compiles: its time is told and not counted.
             loss.asnumpy()
@@ -286,8 +287,14 @@ class _Clock:
             self.began, self.uncounted = time.perf_counter(), 1
 
     def stop_of_all(self, noted):
-        """The signal that ends the training, the same in all processes after the same step."""
-        return noted if self.training.process.size == 1 else int(self.stop.asnumpy())
+        """The signal that ends the training, the same in all processes after the same step.
+
+        Several processes look at what the step before brought: to wait for this step's would leave the devices idle until
+        the next one is sent.
+        """
+        if self.training.process.size == 1:
+            return noted
+        return 0 if self.stop_before is None else int(self.stop_before.asnumpy())
 
     def late(self):
         """Whether it is time for a line of progress."""
