@@ -84,6 +84,14 @@ def test_the_identity_is_that_of_the_rows_and_history_knows_the_earlier_ones(gal
     assert EmbeddingFile(gallery).identity == second.identity
 
 
+def test_the_same_rows_after_others_have_another_identity(gallery, tmp_path):
+    other = str(tmp_path / 'other.npy')
+    write_embeddings(other, [rows(20, 7)], images(0, 20))
+    for path in (gallery, other):
+        append_embeddings(path, [rows(3, 1)], images(20, 3))
+    assert EmbeddingFile(other).identity != EmbeddingFile(gallery).identity
+
+
 class Killed(BaseException):
     pass
 

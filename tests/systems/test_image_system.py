@@ -92,6 +92,19 @@ def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictur
     assert f"result: {{'acc': {truth:.3f}}} ckpt=~/x.ckpt\n" in capsys.readouterr().out
 
 
+def test_an_image_of_both_lists_is_one_image_where_a_threshold_is_found(pictures, monkeypatch):
+    for name, numbers in (('query', (0, 2)), ('gallery', (0, 1, 2, 3))):
+        (pictures / f'{name}.txt').write_text(''.join(f'test/class_{i // 2}/{i}.png {i // 2}\n' for i in numbers))
+    monkeypatch.setattr(MetricLearning, 'embed', lambda self, images, show_progress=False: np.array(
+        [[1.0, int(path[-5])] for path in images.paths], np.float32))
+    seen = {}
+    monkeypatch.setattr('src.systems.metric_learning.find_threshold', lambda system, checkpoint, embeddings, labels: seen.update(
+        numbers=embeddings[:, 1].tolist(), labels=labels.tolist()) or {})
+    MetricLearning(recipe(query=str(pictures / 'query.txt'), gallery=str(pictures / 'gallery.txt'), false_match_rate=0.1),
+                   HERE).evaluate('x')
+    assert seen == {'numbers': [0, 2, 1, 3], 'labels': [0, 1, 0, 1]}
+
+
 def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tmp_path, monkeypatch):
     for place in ('gallery/apple', 'gallery/pear', 'gallery/plum', 'query/pear', 'query/plum'):
         (tmp_path / place).mkdir(parents=True)
