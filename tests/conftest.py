@@ -1,6 +1,8 @@
-"""Shared by all tests: the device, and where the real data is."""
+"""Shared by all tests: the device, the order of files, what is generated once, and where the real data is."""
 import os
 import sys
+from collections import Counter
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mindspore as ms
@@ -18,6 +20,29 @@ def device():
     ms.set_device('CPU')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def pynative():
+    """The mode that every file begins in: a door that another file has run in this process leaves graph mode behind."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@contextmanager
+def graph_mode():
+    """Within `with`, cells are compiled as in a training."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@pytest.fixture(autouse=True)
+def _mode(request):
+    """Of tests that are marked graph."""
+    with graph_mode() if request.node.get_closest_marker('graph') else nullcontext():
+        yield
+
+
 @pytest.fixture(scope='session')
 def shared_data():
     """The folder of real data for tests; its absence skips the test, visibly."""
@@ -26,9 +51,22 @@ def shared_data():
     return SHARED_DATA
 
 
+@pytest.fixture(scope='session')
+def dem_data(tmp_path_factory):
+    """A folder with AwA_data and CUB_data, not to be changed."""
+    from src.samples.dem_sample import make_dem_sample
+    folder = tmp_path_factory.mktemp('dem')
+    make_dem_sample(folder)
+    return folder
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What is run by hand is slow too: `-m "not slow"` leaves both out."""
+    """What is run by hand is slow too: `-m "not slow"` leaves both out. Files that train come first, then large ones: of two
+    workers, each of which takes file by file, none is left with a long one at the end."""
     for item in items:
         if item.get_closest_marker('by_hand'):
             item.add_marker('slow')
+    training = {item.path for item in items if item.get_closest_marker('slow')}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in training, -count[item.path]))

@@ -38,8 +38,9 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def network():
+    """Not to be changed: compiled once for each shape."""
     return Small().set_train(False)
 
 
@@ -174,9 +175,10 @@ def test_the_file_beside_is_json_for_other_programs(network, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ['a.mindir', 'a.mindir.json'] and path
 
 
-def test_every_engine_of_a_network_that_trains_on_finds_onnxruntime(network):
+def test_every_engine_of_a_network_that_trains_on_finds_onnxruntime():
     """A second export of one cell failed, so that all validations but the first of a training ran through MindSpore."""
     pytest.importorskip('onnxruntime')
+    network = Small().set_train(False)
     for weight in (0.5, 2.0):
         ops.assign(network.norm.gamma, Tensor(np.full(4, weight, np.float32)))
         engine = Engine(network, engine='onnxruntime')

@@ -10,24 +10,19 @@ from mindspore.communication import get_rank, init
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from src.losses.loss import Loss  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
 
 RECIPE = dict(optimizer='adam', beta1=0.9, weight_decay=0.01, decay='weights', loss_scale=1024.0, clip_norm=0.1,
               loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0)
 
 
-class Distances(nn.Cell):
+class Distances(Loss):
     """Mean square of the distances to a proxy."""
 
     def __init__(self):
         super().__init__()
         self.proxies = Parameter(Tensor([1.0, -1.0, 0.5], ms.float32), name='proxies')
-
-    def own_updates(self):
-        return []
-
-    def lr_factors(self):
-        return {}
 
     def construct(self, outputs, targets):
         return ((outputs - targets - self.proxies) ** 2).mean()
