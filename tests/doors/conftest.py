@@ -8,5 +8,5 @@ from src.samples.image_sample import make_products
 def products(tmp_path_factory):
     """A folder of few products in the layout of Stanford Online Products."""
     folder = tmp_path_factory.mktemp('products')
-    make_products(folder)
+    make_products(folder, classes=24, images_per_class=8, size=48)
     return folder

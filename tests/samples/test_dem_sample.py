@@ -90,22 +90,19 @@ def test_unseen_classes_are_learnable_through_the_semantics_alone(dem_data, data
     assert ridge_accuracy(data, semantics, swapped, mode != 'att') < 0.1
 
 
-def test_seed_decides(dem_data, tmp_path):
-    for seed, same in ((0, True), (1, False)):
-        line = make_dem_sample(tmp_path / str(seed), seed)
-        assert str(tmp_path / str(seed)) in line and '\n' not in line
-        again = load_dem(tmp_path / str(seed), 'CUB', 'word')
-        first = load_dem(dem_data, 'CUB', 'word')
-        assert np.array_equal(again.train_features, first.train_features) == same
-        assert np.array_equal(again.train_semantics[0], first.train_semantics[0]) == same
-
-
-def test_as_a_command(tmp_path):
+def test_as_a_command_and_the_seed_decides(dem_data, tmp_path):
     folder = str(tmp_path / 'new' / 'data')
     done = subprocess.run([sys.executable, '-m', 'src.samples.dem_sample', folder], cwd=ROOT, check=True,
                           capture_output=True, text=True)
     assert done.stdout.count('\n') == 1 and folder in done.stdout and not done.stderr
     assert load_dem(folder, 'AwA', 'fusion').train_features.shape == (3200, 1024)
+    line = make_dem_sample(tmp_path / 'other', 1)
+    assert str(tmp_path / 'other') in line and '\n' not in line
+    first = load_dem(dem_data, 'CUB', 'word')
+    for written, same in ((folder, True), (tmp_path / 'other', False)):
+        again = load_dem(written, 'CUB', 'word')
+        assert np.array_equal(again.train_features, first.train_features) == same
+        assert np.array_equal(again.train_semantics[0], first.train_semantics[0]) == same
 
 
 def test_command_refuses_what_is_not_a_folder(tmp_path):
