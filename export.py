@@ -15,9 +15,11 @@ def main(argv=None):
     target = options.device_target if options.file_format == 'AIR' else 'CPU'
     process = set_up(target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(command)
-    path = export_network(trained.network, trained.input_shapes(options.height, options.width),
-                          file_name=options.file_name or trained.name, file_format=options.file_format,
-                          batch_size=options.batch_size, target=process.target, facts=trained.facts)
+    shapes, facts = trained.input_shapes(options.height, options.width), trained.facts
+    if options.height or options.width:
+        facts['image_size'] = list(shapes[0][1:])
+    path = export_network(trained.network, shapes, file_name=options.file_name or trained.name,
+                          file_format=options.file_format, batch_size=options.batch_size, target=process.target, facts=facts)
     if trained.recipe.system == 'generalised':
         export_classes(trained.path, network_identity(trained.network), path)
     return path

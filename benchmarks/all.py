@@ -1,6 +1,6 @@
 """All measurements of speed, each in a process of its own, written into docs/RESULTS.md with command and machine.
 
-    python benchmarks/all.py                      # about an hour on two cores
+    python benchmarks/all.py                      # 20 minutes on two cores
     python benchmarks/all.py --only dem_step recall
 
 What is measured again replaces what stood there; the rest stays. A row of several sizes shows how the cost grows.
@@ -32,6 +32,8 @@ BENCHMARKS = {
     'knn': ['knn.py'],
     'rerank': ['rerank.py --queries=500 --gallery=4000', 'rerank.py', 'rerank.py --queries=0 --gallery=20000 --width=512'],
     'centroids': ['centroids.py'],
+    'growth': [*(f'growth.py --classes={classes}' for classes in (1_000, 5_184, 11_318)),
+               *(f'growth.py --processes={processes}' for processes in (1, 2, 4))],
     'large_gallery': [f'large_gallery.py --rows={rows}' for rows in (10_000, 100_000, 1_000_000)],
 }
 

@@ -96,29 +96,28 @@ def multiplications(images):
     return sum(total) * len(images)
 
 
-class TorchBottleneck:
-    """Builds torch's block; torch is imported when it is asked for."""
+def torch_bottleneck(inputs, channels, stride):
+    """PyTorch's block of ResNet50; torch is imported when it is asked for."""
+    import torch
+    from torch import nn as tnn
 
-    def __new__(cls, inputs, channels, stride):
-        import torch
-        from torch import nn as tnn
+    def convolution_and_norm(*sizes):
+        return tnn.Conv2d(*sizes, bias=False), tnn.BatchNorm2d(sizes[1])
 
-        class Block(tnn.Module):
-            def __init__(self):
-                super().__init__()
-                conv = dict(bias=False)
-                self.body = tnn.Sequential(
-                    tnn.Conv2d(inputs, channels, 1, **conv), tnn.BatchNorm2d(channels), tnn.ReLU(),
-                    tnn.Conv2d(channels, channels, 3, stride, 1, **conv), tnn.BatchNorm2d(channels), tnn.ReLU(),
-                    tnn.Conv2d(channels, 4 * channels, 1, **conv), tnn.BatchNorm2d(4 * channels))
-                same = stride == 1 and inputs == 4 * channels
-                self.shortcut = tnn.Identity() if same else tnn.Sequential(
-                    tnn.Conv2d(inputs, 4 * channels, 1, stride, **conv), tnn.BatchNorm2d(4 * channels))
+    class Block(tnn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = tnn.Sequential(*convolution_and_norm(inputs, channels, 1), tnn.ReLU(),
+                                       *convolution_and_norm(channels, channels, 3, stride, 1), tnn.ReLU(),
+                                       *convolution_and_norm(channels, 4 * channels, 1))
+            same = stride == 1 and inputs == 4 * channels
+            self.shortcut = tnn.Identity() if same else tnn.Sequential(
+                *convolution_and_norm(inputs, 4 * channels, 1, stride))
 
-            def forward(self, x):
-                return torch.relu(self.body(x) + self.shortcut(x))
+        def forward(self, x):
+            return torch.relu(self.body(x) + self.shortcut(x))
 
-        return Block()
+    return Block()
 
 
 def torch_step(images, labels, channels_last):
@@ -128,7 +127,7 @@ def torch_step(images, labels, channels_last):
     layers, inputs = [tnn.Conv2d(3, 64, 7, 2, 3, bias=False), tnn.BatchNorm2d(64), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)], 64
     for stage, (channels, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
         for block in range(blocks):
-            layers.append(TorchBottleneck(inputs, channels, 2 if stage and not block else 1))
+            layers.append(torch_bottleneck(inputs, channels, 2 if stage and not block else 1))
             inputs = 4 * channels
     network = tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(inputs, CLASSES))
     x, y = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))

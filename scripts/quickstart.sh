@@ -5,6 +5,11 @@ set -eu
 FOLDER=${1:-$(cd "$(dirname "$0")/.." && pwd)/output_quickstart}
 case $FOLDER in /*) ;; *) FOLDER=$PWD/$FOLDER ;; esac
 cd "$(dirname "$0")/.."
+# Only what an earlier run has made is removed.
+if [ $# -gt 0 ] && [ -e "$FOLDER" ] && [ ! -e "$FOLDER/.quickstart" ] && [ -n "$(ls -A "$FOLDER")" ]; then
+    echo "${0##*/}: $FOLDER holds other files: name a new folder" >&2
+    exit 2
+fi
 . scripts/environment.sh
 prepare_environment requirements.txt
 
@@ -15,6 +20,7 @@ run() {
 
 rm -rf "$FOLDER"
 mkdir -p "$FOLDER"
+: >"$FOLDER/.quickstart"
 
 echo '--- DEM: zero-shot learning ---'
 run python -m src.samples.dem_sample "$FOLDER/DEM_data"

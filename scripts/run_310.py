@@ -39,9 +39,13 @@ def open_onnx(path):
 
 def main(model, folder):
     """Returns the number of runs."""
-    run, shapes = (open_onnx if model.endswith('.onnx') else open_lite)(model)
     folder = Path(folder)
     names = sorted(path.name for path in (folder / 'inputs').glob('*.bin'))
+    if not names:
+        sys.exit(f'{folder / "inputs"}: no .bin; write them by python -m src.ascend310 inputs')
+    if not Path(model).is_file():
+        sys.exit(f'{model}: no such model')
+    run, shapes = (open_onnx if model.endswith('.onnx') else open_lite)(model)
     (folder / 'results').mkdir(exist_ok=True)
     began = time.perf_counter()
     for name in names:

@@ -2,6 +2,7 @@
 import ast
 import copy
 import inspect
+import math
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from src.errors import InputError
@@ -267,6 +268,11 @@ SYSTEM_WORDS = {'zero_shot': 'zero-shot learning', 'generalised': 'generalised z
                 'metric_learning': 'metric learning', 'reid': 're-identification'}
 # What the network of a checkpoint is.
 FIXED = ('train_mode', 'backbone', 'head', 'network')
+# Numbers that cannot be 0; none of the others is below it.
+POSITIVE = ('batch_size', 'test_batch_size', 'epoch_size', 'samples_each_class', 'num_workers', 'image_size', 'loss_scale',
+            'save_checkpoint_epochs', 'keep_checkpoint_max', 'validation_epochs', 'recall_k')
+# Entries that are of either type.
+EITHER: Dict[str, Tuple[type, ...]] = {'image_size': (int, list), 'weight_decay': (float, dict)}
 
 
 class Recipe(dict):
@@ -356,15 +362,15 @@ def create_recipe(base: Dict[str, Any], changes: Sequence[Change], saved: bool =
 
     Args:
         base: all entries, of entries_of or of a checkpoint.
-        changes: in the order they are made.
+        changes: in the order they are made, options after the entry that says whose they are.
         saved: whether base is a checkpoint's; then what the network is cannot change.
 
     Raises:
         InputError: a flag for another system, an entry or option that there is not, or a value of another type.
     """
     entries = copy.deepcopy({name: dict(value) if isinstance(value, dict) else value for name, value in base.items()})
-    given, implied = set(), {}
-    for change in changes:
+    given, implied = {}, {}
+    for change in sorted(changes, key=lambda change: not callable(change.entries) and '.' in ''.join(change.entries)):
         if change.systems and entries['system'] not in change.systems:
             raise InputError(f'{change.flag.split("=")[0]}: is for {" and ".join(SYSTEM_WORDS[s] for s in change.systems)}'
                              f', and this is {entries["dataset"]}')
@@ -374,12 +380,11 @@ def create_recipe(base: Dict[str, Any], changes: Sequence[Change], saved: bool =
                 if change.optional:
                     print(f'{change.flag.split("=")[0]}: without effect for {entries["dataset"]}')
                     continue
-                raise InputError(f'{change.flag.split("=")[0]}: is not for {entries["dataset"]} with this recipe; leave it '
-                                 'out')
+                raise InputError(f'{_flag(change)}: is not for {entries["dataset"]} with this recipe; leave it out')
             if saved and path in FIXED and entries[path] != value:
                 raise InputError(f'{change.flag}: the checkpoint was trained for {entries[path]}')
             _set(entries, path, value, change)
-            given.add(path)
+            given[path] = change.flag
         implied.update({path: value for path, value in change.implied.items() if path in entries})
     for path, value in implied.items():
         if path not in given:
@@ -391,7 +396,10 @@ def create_recipe(base: Dict[str, Any], changes: Sequence[Change], saved: bool =
 def _set(entries, path, value, change):
     name, _, option = path.partition('.')
     if not option:
-        value = value if change.checked else _typed(value, entries[name], change.flag)
+        if not change.checked:
+            value = _typed(value, _example(name, entries[name]), change.flag, name in _OPTIONAL, EITHER.get(name, ()))
+            for one in value if name.endswith('_options') else ():
+                _default_of(name, one, entries, change)
         # Backbones of one file have the same options; another's would refuse them.
         if name == 'backbone' and _file_of(value) != _file_of(entries[name]):
             entries['backbone_options'] = {}
@@ -399,16 +407,38 @@ def _set(entries, path, value, change):
         return
     if not isinstance(entries[name], dict):
         raise InputError(f'{change.flag}: {name} has no options')
-    if option not in entries[name]:
-        # Reading a constructor imports MindSpore: only for options that the recipe leaves at their defaults.
-        known = _options_of(name, entries)
-        if option not in known:
-            raise InputError(f'{change.flag.split("=")[0]}: is not for {_owner(name, entries)}; its options are '
-                             f'{", ".join(known) or "none"}')
-        default = known[option]
-    else:
-        default = entries[name][option]
-    entries[name][option] = value if change.checked else _typed(value, default, change.flag)
+    default = _default_of(name, option, entries, change)
+    entries[name][option] = value if change.checked else _typed(value, default, change.flag,
+                                                                default is None or path in _OPTIONAL)
+
+
+def _default_of(name, option, entries, change):
+    """What an option is without the change; InputError when there is no such option."""
+    if option in entries[name]:
+        return entries[name][option]
+    # Reading a constructor imports MindSpore: only for options that the recipe leaves at their defaults.
+    known = _options_of(name, entries)
+    if option not in known:
+        raise InputError(f'{_flag(change)}: is not for {_owner(name, entries)}; its options are '
+                         f'{", ".join({**known, **entries[name]}) or "none"}')
+    return known[option]
+
+
+def _flag(change):
+    """The flag without its value, which of --set names the entry."""
+    return change.flag.split('=')[0] if change.checked else change.flag
+
+
+def _example(name, value):
+    """A value of an entry that some recipe has in the place of None or of an empty list."""
+    others = (recipe[name] for recipe in RECIPES.values() if recipe.get(name) not in (None, []))
+    return next(others, '' if value is None else value) if value in (None, []) else value
+
+
+# Entries, and options as DICT.OPTION, that may be None: that are in some recipe, or one of its candidates.
+_OPTIONAL = {name for recipe in RECIPES.values() for name, value in recipe.items() if value is None} | {
+    path for recipe in RECIPES.values() for entry in ('candidates', 'kernel_candidates') for changes in recipe.get(entry, ())
+    for change in changes for path, value in change.items() if value is None}
 
 
 def _file_of(backbone):
@@ -417,17 +447,19 @@ def _file_of(backbone):
 
 def _owner(name, entries):
     kind = name[:-len('_options')]
-    return f'--loss_name={entries["loss_name"]}' if kind == 'loss' else f'{kind} {entries[kind]}'
+    return f'--loss_name={entries["loss_name"]}' if kind == 'loss' else f'{kind} {entries[kind]}' if kind in entries else name
 
 
 def _options_of(name, entries):
-    """Options with defaults that the constructor has to which these options go: {option: default}."""
+    """Options with defaults that the constructor has to which these options go, or that its name brings: {option: default}."""
+    named = {}
     if name == 'loss_options':
         from src.losses import loss_class
         constructor = loss_class(entries['loss_name'])
     elif name == 'network_options':
-        from src.networks import network_class
+        from src.networks import OPTIONS, network_class
         constructor = network_class(entries['network'])
+        named = OPTIONS.get(entries['network'], {})
     elif name == 'backbone_options':
         from src.networks import backbone_class
         constructor = backbone_class(entries['backbone'])
@@ -437,30 +469,60 @@ def _options_of(name, entries):
     else:
         return {}
     parameters = inspect.signature(constructor).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**{p.name: p.default for p in parameters if p.default is not p.empty}, **named}
 
 
-def _typed(text, like, flag):
-    """A --set value in the type of what it takes the place of."""
+def _typed(text, like, flag, optional, types=()):
+    """A --set value in the type of what it takes the place of, or in one of `types`; None where that is allowed."""
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = text
-    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if like is None or value is None and optional:
+        return value
+    types = [list if kind is tuple else kind for kind in types or [type(like)]]
+    if types == [str]:
+        return text
     if isinstance(value, tuple):
         value = list(value)
-    fits = like is None or value is None or type(value) is type(like) or (
-        # One side or two, one decay or one a layer.
-        isinstance(like, (int, list)) and isinstance(value, (int, list)) and not isinstance(value, bool)
-        and not isinstance(like, bool))
-    if not fits:
-        raise InputError(f'{flag}: expected a value like {like!r}')
+    if _is_number(value) and int not in types:
+        value = float(value) if float in types else [value]
+    likes, values = (one if isinstance(one, (list, tuple)) else [one] for one in (like, value))
+    mixed = isinstance(value, list) and all(map(_is_number, likes)) and not all(map(_is_number, values))
+    if type(value) not in types or mixed:
+        raise InputError(f'{flag}: expected a value like {list(like) if isinstance(like, tuple) else like!r}')
     return value
 
 
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _sides(size):
+    return size if isinstance(size, list) else [size, size]
+
+
 def _check(entries, given):
-    """What entries say together."""
+    """What entries say alone and together; given: of entries and options that flags set, the flag."""
+    for path, flag in given.items():
+        name, _, option = path.partition('.')
+        value = entries[name][option] if option else entries[name]
+        numbers = [one for one in (value if isinstance(value, list) else [value]) if _is_number(one)]
+        least = 'above 0' if path in POSITIVE else 'of at least 0'
+        # An option may be below 0.
+        if not all(abs(one) < math.inf and (option or one > 0 or one == 0 and path not in POSITIVE) for one in numbers):
+            raise InputError(f'{flag}: expected a finite number' + f' {least}' * (not option))
+    if 'seed' in given and entries['seed'] >= 2 ** 32:
+        raise InputError(f'{given["seed"]}: expected a number below 2^32')
+    for name in ('momentum', 'beta1'):
+        if name in given and entries[name] >= 1:
+            raise InputError(f'{given[name]}: expected a number below 1')
+    if 'image_size' in given and [type(side) for side in _sides(entries['image_size'])] != [int, int]:
+        raise InputError(f'{given["image_size"]}: expected one side, or height and width')
+    if given.get('dropout') and entries['dropout'] is not None and (
+            len(entries['dropout']) != 2 or not all(0 <= share < 1 for share in entries['dropout'])):
+        raise InputError(f'{given["dropout"]}: expected two shares from 0 to below 1, of the semantics and of the hidden '
+                         'units that are dropped')
     if 'warmup_epochs' in given and not entries['total_iter_num'] and entries['warmup_epochs'] > entries['epoch_size']:
         raise InputError(f'--warmup_epochs={entries["warmup_epochs"]}: the whole training has {entries["epoch_size"]} '
                          'epochs')
@@ -469,6 +531,15 @@ def _check(entries, given):
     if 0 < entries['epoch_size'] <= entries['pretrain_epoch_size']:
         raise InputError(f'--pretrain_epoch_size={entries["pretrain_epoch_size"]}: the whole training has '
                          f'{entries["epoch_size"]} epochs')
+    for name, idle, why in (
+            ('momentum', entries['optimizer'] != 'momentum', f'the optimizer is {entries["optimizer"]}'),
+            ('lr_init', not entries['warmup_epochs'], 'there is no warm-up; give --warmup_epochs'),
+            ('lr_end', entries['lr_mode'] in ('const', 'steps', 'one_cycle'), f'--lr_mode is {entries["lr_mode"]}'),
+            ('pretrain_epoch_size', entries['total_iter_num'], 'the training counts iterations; give --epoch_size'),
+            ('validation_fraction', entries['validation'] not in ('seen_images', 'seen_classes'),
+             f'--validation is {entries["validation"]}')):
+        if name in given and entries[name] and idle:
+            raise InputError(f'{given[name]}: would be without effect, {why}')
 
 
 def describe(recipe: Recipe) -> str:

@@ -12,7 +12,7 @@ Beside a .npy of this project lies `X.npy.json`, its note, which decides what is
     pieces    checksum of 16 pieces of the file, so that another file of the same shape in its place is noticed
     removed   rows that are no longer in the gallery; write the gallery anew (write_embeddings of .blocks()) to be rid of
               their bytes
-    model     identity of the network that made the embeddings, or null
+    model     identity of the embeddings: their network and how images were given to it; or null
     classes   {label: name}, or null
 Rows are appended beyond the end and the note is renamed into place last: whoever is killed in between leaves the
 gallery as it was. Without a note the file counts as it is.
@@ -27,7 +27,7 @@ import zlib
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -43,6 +43,24 @@ PATHS_AT_ONCE = 4096
 PIECES, PIECE_BYTES = 16, 4096
 ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def embedding_identity(network: str, options: Mapping[str, Any]) -> str:
+    """A name for what a network makes of images: the network's, and how they are given to it, which changes it as well.
+
+    Args:
+        network: of src.exported.network_identity.
+        options: image_size (S or (H, W)), transform, interpolation, bgr and mirror, as src.embedding.embed_batches takes
+            them.
+    """
+    height, width = np.broadcast_to(options['image_size'], 2)
+    return '+'.join([network, f'{height}x{width}', options['transform'], options['interpolation'],
+                     *(name for name in ('bgr', 'mirror') if options[name])])
+
+
+def network_of(identity: str) -> str:
+    """The network's part of an embedding_identity."""
+    return identity.partition('+')[0]
 
 
 def check_output(path, flag='--output'):
@@ -61,16 +79,17 @@ def write_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageList
         path: ending in .npy or .npz.
         batches: float32 arrays (n, D), as many rows together as there are images.
         images: of the rows, in their order; labels may be None.
-        model: identity of the network (src.exported.network_identity), kept beside a .npy.
+        model: identity of the embeddings (embedding_identity), kept beside a .npy.
         classes: {label: name}, kept beside a .npy.
 
     Returns:
         The width D.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or an embedding is NaN or Inf.
     """
     check_output(path)
+    batches = _checked(path, batches)
     if path.endswith('.npz'):
         with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
             return _write_archive(archive, batches, images)
@@ -96,39 +115,38 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
         path: an existing .npy.
         batches, images: as for write_embeddings; labels and cameras must be known where the gallery has them.
         model: as for write_embeddings; must be the gallery's where both are known.
-        classes: as for write_embeddings. Where both are known the new images get the labels that their names have in
-            the gallery, and names that it does not have the next free labels.
+        classes: as for write_embeddings. Where the gallery has names too the new images get the labels that their names
+            have there, and names that it does not have the next free labels.
 
     Returns:
         The number of images in the gallery now.
 
     Raises:
-        InputError: an .npz, another width or model, labels on one side alone, NaN or Inf, another process appending.
+        InputError: an .npz, another width or model, labels on one side alone or of which nobody knows whether they mean
+            the same, NaN or Inf, another process appending.
     """
     with _changing(path, 'add to') as (file, old, note):
         if note['model'] and model and note['model'] != model:
-            raise InputError(f'{path}: was written with another network than these embeddings; use the network it was '
-                             'written with, or write it anew')
+            raise InputError(f'{path}: was written with another network than these embeddings, or with images given to it in '
+                             'another way; use the network and flags it was written with, or write it anew')
         for what in ('labels', 'cameras'):
             if (getattr(old.everything, what) is None) != (getattr(images, what) is None):
                 raise InputError(f'{path}: holds {"no " if getattr(old.everything, what) is None else ""}{what}, the '
                                  f'new images {"none" if getattr(images, what) is None else "do"}; give a list like '
                                  'that of the gallery')
-        if classes and note['classes']:
-            images, note['classes'] = _same_names(images, classes, note['classes'])
+        if images.labels is not None and (classes or note['classes']):
+            images, note['classes'] = _same_names(path, images, classes, note['classes'])
         digest = hashlib.blake2b(note['identity'].encode(), digest_size=16)
         start = note['rows']
         file.truncate(old.offset + start * old.row_bytes)
         file.seek(0, os.SEEK_END)
         count = 0
         try:
-            for batch in batches:
+            for batch in _checked(path, batches):
                 rows = np.ascontiguousarray(batch, old.dtype)
                 if rows.ndim != 2 or rows.shape[1] != old.width:
                     raise InputError(f'{path}: embeddings of {old.width} values, the new ones have {rows.shape[-1]}; '
                                      'write both with the same network')
-                if not np.isfinite(rows).all():
-                    raise InputError(f'{path}: a new embedding holds NaN or Inf; look at the network that wrote it')
                 digest.update(rows.data)
                 file.write(rows.data)
                 count += len(rows)
@@ -210,8 +228,17 @@ def _changing(path, what):
             raise InputError(f'{path}: cannot be changed: {error.strerror}') from error
 
 
-def _same_names(images, classes, known):
+def _same_names(path, images, classes, known):
     """Images with the labels that their classes' names have in a gallery, and the gallery's classes with the new ones."""
+    if not known:
+        raise InputError(f'{path}: knows its classes by number, the new images are in folders, whose classes have names; '
+                         f'give a list with the numbers of {path}.txt')
+    if not classes:
+        strange = sorted({str(label) for label in images.labels.tolist()} - set(known))
+        if strange:
+            raise InputError(f'{path}: has no class of number {strange[0]}; give the numbers that its classes have in '
+                             f'{path}.json, or a folder with one folder a class')
+        return images, known
     label_of = {name: int(label) for label, name in known.items()}
     free = max(label_of.values()) + 1
     for name in (classes[label] for label in np.unique(images.labels).tolist()):
@@ -234,6 +261,13 @@ def _write_list(path, lists):
         for images in lists:
             columns = [column.tolist() for column in (images.labels, images.cameras) if column is not None]
             file.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *columns))
+
+
+def _checked(path, batches):
+    for batch in batches:
+        if not np.isfinite(batch).all():
+            raise InputError(f'{path}: a new embedding holds NaN or Inf; look at the network that wrote it')
+        yield batch
 
 
 def _hashed(batches, digest):

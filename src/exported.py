@@ -28,7 +28,6 @@ READABLE = ('.mindir', '.onnx')
 ENGINES = ('mindspore', 'onnxruntime')
 # Of float32 on a CPU; the others round the factors of their products, to 10 bits of mantissa.
 TOLERANCE = {'CPU': 1e-5, 'GPU': 1e-3, 'Ascend': 1e-2}
-MIRRORED = '+mirror'
 FEW_IMAGES = 500  # below that the export takes longer than it saves (ResNet50: 3 s)
 
 
@@ -55,17 +54,14 @@ class Exported:
         return batch, height, width
 
 
-def network_identity(network: nn.Cell, mirror: bool = False) -> str:
-    """A name for the weights of a network, the same whatever file they came from: 32 hexadecimal digits.
-
-    mirror: for embeddings averaged with those of mirrored images, which are others: MIRRORED follows.
-    """
+def network_identity(network: nn.Cell) -> str:
+    """A name for the weights of a network, the same whatever file they came from: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for parameter in sorted(network.get_parameters(), key=lambda parameter: parameter.name):
         values = parameter.asnumpy()
         digest.update(f'{parameter.name} {values.dtype} {values.shape}'.encode())
         digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest() + MIRRORED * mirror
+    return digest.hexdigest()
 
 
 def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_name: str, file_format: str = 'MINDIR',

@@ -17,18 +17,19 @@ from src.embedding_file import (
     append_embeddings,
     centroids_of,
     check_output,
+    embedding_identity,
     remove_embeddings,
     write_embeddings,
 )
 from src.errors import InputError
-from src.exported import MIRRORED, Engine, network_identity, open_exported
 from src.exported import READABLE as EXPORTED
+from src.exported import Engine, network_identity, open_exported
 from src.naming import CLASSES, NamedClasses, best_classes
 from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.pictures import check_picture, named_picture, neighbours_picture
 from src.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.set_parser import Command, make_recipe
-from src.systems.images import for_device
+from src.systems.images import embedding_options, for_device
 from src.systems.trained import load_trained, no_images
 from src.training.states import find_checkpoint
 
@@ -42,7 +43,8 @@ class Embedder(NamedTuple):
     """A network and how images are given to it.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: of embed_batches. subset: of
-    Stanford Online Products. model: identity of the weights (src.exported.network_identity), None where it is not known.
+    Stanford Online Products. model: identity of the embeddings (src.embedding_file.embedding_identity), None where it is not
+    known.
     """
     run: Callable
     batch_size: int
@@ -70,6 +72,9 @@ def load_embedder(command: Command) -> Embedder:
                          f'({", ".join(EXPORTED)})')
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     if path.endswith(EXPORTED):
+        runs = 'onnxruntime' if path.endswith('.onnx') else 'mindspore'
+        if options.engine not in (None, runs):
+            raise InputError(f'--engine={options.engine}: {path} runs with {runs}; leave the flag out')
         exported = open_exported(path)
         # What the file beside it says of the images goes before the defaults; flags go before both.
         told = [Change('', {name: value}) for name, value in exported.facts.items() if name in TOLD]
@@ -80,34 +85,48 @@ def load_embedder(command: Command) -> Embedder:
         if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:
             raise InputError(f'--image_size={asked}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
         batch_size, size = batch or recipe.test_batch_size, tuple(fixed)
-        model = exported.facts.get('model')
-        model = model and model + MIRRORED * recipe.mirror
+        network = exported.facts.get('model')
     else:
         trained = load_trained(command)
         recipe = trained.recipe
         no_images(recipe, path)
         batch_size, size = recipe.test_batch_size, recipe.image_size
-        model = network_identity(trained.network, recipe.mirror)
+        network = network_identity(trained.network)
         run = Engine(for_device(trained.network, process.target).set_train(False), engine=options.engine,
                      target=process.target)
-    taken = dict(transform=recipe.get('eval_transform', 'resize'), image_size=size, bgr=recipe.get('bgr', False),
-                 interpolation=recipe.interpolation, num_workers=recipe.num_workers, mirror=recipe.mirror)
-    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), model)
+    taken = {**embedding_options(recipe), 'image_size': size}
+    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), network and embedding_identity(network, taken))
+
+
+# What infer.py does, by the flags that say so, and for what each of the other flags is; else it would be without effect.
+NAME, CHANGE, SEARCH, EMBED = 'name', 'change', 'search', 'embed'
+_A_SEARCH = ((SEARCH,), 'is for a search; give --query and --gallery')
+_A_FILE = ((CHANGE,), 'is for an embedding file; give --gallery, without --query')
+_ANSWERS = ((SEARCH, NAME), 'is for a search or for --classes; give --query and --gallery, or --classes')
+FLAGS_FOR = {
+    'threshold': _A_SEARCH, 'index': _A_SEARCH, 'rerank': _A_SEARCH, 'remove': _A_FILE, 'centroids': _A_FILE,
+    'top_k': _ANSWERS, 'picture': _ANSWERS,
+    'gallery': ((SEARCH, CHANGE), 'is not for --classes; leave one of them out'),
+    'query': ((SEARCH, NAME), 'is for a search or for --classes; leave --remove and --centroids out'),
+    'append': ((EMBED,), 'adds images to --output; leave --query and --gallery out'),
+    'output': ((EMBED,), 'is for the embeddings of --dataset_path; leave the flags of searching, naming and changing out'),
+    'dataset_path': ((EMBED, NAME), 'is for images to embed or to name; those of a search are --query'),
+    'add_classes': ((NAME,), 'is for --classes'),
+}
 
 
 def check_flags(command: Command) -> None:
     """Raise InputError where flags of infer.py do not go together."""
     options = command.options
-    searching = bool(options.query)
-    for name, given in (('threshold', options.threshold), ('index=ivf', options.index == 'ivf'),
-                        ('rerank', options.rerank)):
-        if given and not searching:
-            raise InputError(f'--{name}: is for a search; give --query and --gallery')
-    for name in ('remove', 'centroids'):
-        if options[name] and (searching or not options.gallery):
-            raise InputError(f'--{name}: is for an embedding file; give --gallery, without --query')
-    if options.append and (searching or options.gallery):
-        raise InputError('--append: adds images to --output; leave --query and --gallery out')
+    mode = (NAME if options.classes else CHANGE if options.remove or options.centroids
+            else SEARCH if options.query or options.gallery else EMBED)
+    for name, (modes, advice) in FLAGS_FOR.items():
+        if name in command.given and mode not in modes:
+            raise InputError(f'--{name}: {advice}')
+    if mode == CHANGE and not options.gallery:
+        raise InputError(f'--{"remove" if options.remove else "centroids"}: {_A_FILE[1]}')
+    if mode == NAME and options.query and 'dataset_path' in command.given:
+        raise InputError('--query, --dataset_path: both name images for --classes; leave one of them out')
 
 
 def embed_to_file(command: Command):
@@ -125,8 +144,7 @@ def embed_to_file(command: Command):
         gallery = EmbeddingFile(options.output)
     embedder = load_embedder(command)
     images = open_images(options.dataset_path, 'test', subset=embedder.subset, need_labels=False)
-    classes = None if images.class_names is None else dict(enumerate(images.class_names))
-    batches, model = embedder.embed(images), embedder.model
+    classes, batches, model = _names(images), embedder.embed(images), embedder.model
     if options.append:
         total = append_embeddings(options.output, batches, images, model=model, classes=classes)
         return len(images), gallery.width, total
@@ -155,8 +173,8 @@ def find_neighbours(command: Command):
     A query that is in the gallery finds itself. With --threshold a query whose nearest image is below it has one line,
     whose path is `unknown`; in a gallery larger than the threshold was found for more queries are answered than should
     be, which is told on standard error. With --index=ivf the index is made where there is none. With --picture the first
-    PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both have labels. --query is an
-    embedding file, or images for the network of --save_ckpt.
+    PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both know their classes, by name or both
+    by number. --query is an embedding file, or images for the network of --save_ckpt.
 
     Returns:
         list of (query path, rank from 1, path, similarity), by query and rank.
@@ -174,10 +192,12 @@ def find_neighbours(command: Command):
     if options.query.endswith(SUFFIXES):
         query = EmbeddingFile(options.query)
         images, queries, model = query.images, np.concatenate([block for _, block in query.blocks()]), query.model
+        names = query.classes
     else:
         embedder = load_embedder(command)
         images = open_images(options.query, 'test', subset=embedder.subset, flag='--query', need_labels=False)
         queries, model = np.concatenate(list(embedder.embed(images))), embedder.model
+        names = _names(images)
     check_model(gallery, model)
     threshold = _threshold(options.threshold, model or gallery.model, gallery) if options.threshold else -np.inf
     index = (open_index(gallery) or build_index(gallery)) if options.index == 'ivf' else None
@@ -187,11 +207,12 @@ def find_neighbours(command: Command):
     known = ~unknown(nearest, threshold)
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
     if options.picture:
-        labelled = images.labels is not None and gallery.images.labels is not None
+        own, theirs = _classes(images.labels, names), _classes(gallery.images.labels, gallery.classes)
+        labelled = own is not None and theirs is not None and bool(names) == bool(gallery.classes)
         drawn = range(min(PICTURE_ROWS, len(near)))
         # An unknown query has no neighbours in the picture either.
         shown = [options.top_k * known[row] for row in drawn]
-        right = [(gallery.images.labels[indices[row]] == images.labels[row]).tolist()[:shown[row]]
+        right = [(theirs[indices[row]] == own[row]).tolist()[:shown[row]]
                  for row in drawn] if labelled else None
         neighbours_picture([images.paths[row] for row in drawn], [near[row][:shown[row]] for row in drawn], right,
                            options.picture, [similarities[row, :shown[row]].tolist() for row in drawn])
@@ -201,6 +222,18 @@ def find_neighbours(command: Command):
         found = zip(paths, row) if is_known else [(UNKNOWN, best)]
         answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
     return answers
+
+
+def _names(images):
+    """{label: name} of an ImageList, None where its classes have none."""
+    return None if images.class_names is None else dict(enumerate(images.class_names))
+
+
+def _classes(labels, names):
+    """What the images show: (N,) names where there are any, else labels; None without labels."""
+    if labels is None or not names:
+        return labels
+    return np.array([names.get(label, label) for label in labels.tolist()], object)
 
 
 def _threshold(path, model, gallery):
@@ -222,6 +255,8 @@ def open_classes(command: Command) -> NamedClasses:
         InputError: no such files, files that do not belong together, or see NamedClasses.added.
     """
     path, more = str(find_checkpoint(command.options.classes)), command.options.add_classes
+    if not os.path.isfile(path):
+        raise InputError(f'--classes={path}: no such checkpoint, folder of a training or exported network')
     exported = path.endswith(EXPORTED)
     classes = NamedClasses.load(f'{path}.{CLASSES}' if exported else os.path.join(os.path.dirname(path), CLASSES))
     if not more and not exported:

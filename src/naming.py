@@ -91,7 +91,7 @@ class NamedClasses:
             space = Space(scale('features'), arrays.get('whitening'), facts['share'], facts['metric'])
             return cls(facts['names'], arrays['unseen'], arrays['prototypes'], space, facts['gamma'], scale('semantics'),
                        facts['model'])
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f'{path}: damaged or no file of classes; run eval.py or export.py again') from error
 
     def scores(self, features: np.ndarray) -> np.ndarray:

@@ -58,6 +58,16 @@ def machine():
             yield name, os.environ[name]
 
 
+def _facts(checkpoint):
+    """What a checkpoint says of its training; what keeps it from being read, where it cannot."""
+    try:
+        # Not before: where it does not import, the rest is what is wanted.
+        import mindspore as ms
+        return json.loads(ms.load_checkpoint(str(checkpoint)).get('facts', '{}'))
+    except Exception as error:  # whatever the failure is that is reported
+        return {'recipe': f'{checkpoint}: {type(error).__name__}: {error}'}
+
+
 def training(folder: Path):
     """(name, value) of a training: its recipe and the last lines of its log.
 
@@ -69,8 +79,7 @@ def training(folder: Path):
     files = sorted(folder.glob('*.ckpt'), key=lambda path: path.stat().st_mtime)
     yield 'files', ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in files) or 'no checkpoint'
     if files:
-        import mindspore as ms  # not before: where it does not import, the rest is what is wanted
-        facts = json.loads(ms.load_checkpoint(str(files[-1])).get('facts', '{}'))
+        facts = _facts(files[-1])
         for part in ('recipe', 'found'):
             yield part, json.dumps(facts.get(part))
         yield 'devices of the training', facts.get('device_num')

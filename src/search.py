@@ -10,12 +10,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
 from src.accuracy.recall import nearest_neighbours
-from src.embedding_file import EmbeddingFile
+from src.embedding_file import EmbeddingFile, network_of
 from src.errors import InputError
 from src.files import replacing
 
@@ -74,9 +74,13 @@ def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Option
     return numbers, best
 
 
-def _exact(queries, gallery, k, first=0):
+def _exact(queries, gallery, k, first=0, end=None):
+    """As `search`, among the images from number `first` to before `end`."""
     numbers, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     for start, block in gallery.blocks(first):
+        block = block if end is None else block[:max(0, end - start)]
+        if not len(block):
+            break
         more, similarities = nearest_neighbours(queries, block, min(k, len(block)))
         numbers, best = _merged(numbers, best, more + start, similarities, k)
     return numbers, best
@@ -116,7 +120,7 @@ class Index:
                 found = found[found >= 0]
                 if len(found) < size:
                     # The lists are too short, or their rows removed.
-                    numbers[[i]], best[[i]] = _exact(queries[[i]], gallery, size)
+                    numbers[[i]], best[[i]] = _exact(queries[[i]], gallery, size, end=len(kept))
                 else:
                     order, best[[i]] = nearest_neighbours(queries[[i]], gallery.take(found), size)
                     numbers[i] = found[order[0]]
@@ -251,7 +255,7 @@ def write_threshold(checkpoint: str, similarity: float, *, model: str, **facts: 
     Args:
         checkpoint: whose network it is for.
         similarity: the threshold, -1..1.
-        model: identity of that network (src.exported.network_identity).
+        model: identity of the embeddings it is for (src.embedding_file.embedding_identity).
         facts: how it was found, as JSON: false_match_rate, bound, queries ...
 
     Returns:
@@ -266,21 +270,21 @@ def write_threshold(checkpoint: str, similarity: float, *, model: str, **facts: 
     return values
 
 
-def read_threshold(checkpoint: str, *, model: Union[str, Sequence[str]]) -> Optional[Dict[str, Any]]:
+def read_threshold(checkpoint: str, *, model: str) -> Optional[Dict[str, Any]]:
     """What write_threshold wrote beside a checkpoint, None where there is none.
 
     Raises:
-        InputError: it is damaged, or for another network than `model`.
+        InputError: see check_threshold.
     """
     path = threshold_path(checkpoint)
     return open_threshold(path, model=model) if os.path.isfile(path) else None
 
 
-def open_threshold(path: str, *, model: Union[str, Sequence[str]]) -> Dict[str, Any]:
+def open_threshold(path: str, *, model: str) -> Dict[str, Any]:
     """A threshold from its own file, or from the facts beside an exported model.
 
     Raises:
-        InputError: there is none, it is damaged, or for another network than `model`.
+        InputError: there is none, or see check_threshold.
     """
     try:
         values = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -293,27 +297,36 @@ def open_threshold(path: str, *, model: Union[str, Sequence[str]]) -> Dict[str, 
     return check_threshold(values, path, model=model)
 
 
-def check_threshold(values: Any, path: str, *, model: Union[str, Sequence[str]]) -> Dict[str, Any]:
+def check_threshold(values: Any, path: str, *, model: str) -> Dict[str, Any]:
     """A threshold as it was read from `path` (of its own, or of the facts of an exported model), checked.
 
+    Args:
+        model: identity of the embeddings it is to be used for, or of the network alone for any of its embeddings.
+
     Raises:
-        InputError: no number from -1 to 1 in it, or for another network than `model`.
+        InputError: no number from -1 to 1 in it, or for others than `model`.
     """
     similarity = values.get('similarity') if isinstance(values, dict) else None
     # Just above 1 where images of two classes are equal.
     if not isinstance(similarity, (int, float)) or not -1 <= similarity <= 1 + 1e-6:
         raise InputError(f'{path}: holds no similarity between -1 and 1; find the threshold again with eval.py')
-    if values.get('model') not in ([model] if isinstance(model, str) else model):
-        raise InputError(f'{path}: is the threshold of another network, or of embeddings with --mirror on one side alone; '
-                         'find that of this network with eval.py')
+    of = str(values.get('model'))
+    if model not in (of, network_of(of)):
+        raise InputError(f'{path}: is the threshold of another network, or of images given to it in another way '
+                         f'({_ways(of, model)}); find that of this network with eval.py and the same flags')
     return values
 
 
 def check_model(gallery: EmbeddingFile, model: Optional[str]) -> None:
-    """Raise InputError when a gallery says that another network than `model` wrote it."""
+    """Raise InputError when a gallery says that it holds other embeddings than those of `model`."""
     if gallery.model and model and gallery.model != model:
-        raise InputError(f'{gallery.path}: was written with another network than that of the queries, or with --mirror on '
-                         'one side alone; write both in the same way')
+        raise InputError(f'{gallery.path}: was written with another network than that of the queries, or with images given to '
+                         f'it in another way ({_ways(gallery.model, model)}); write both in the same way')
+
+
+def _ways(one, other):
+    """What two identities say of the images, for an error."""
+    return ' and '.join(identity.partition('+')[2].replace('+', ' ') or 'unknown' for identity in (one, other))
 
 
 def unknown(similarities: np.ndarray, threshold: float) -> np.ndarray:

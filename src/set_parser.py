@@ -1,6 +1,7 @@
 """The flags of the doors: each published system's own names, one table for all."""
 import argparse
 import math
+import os
 import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -123,7 +124,9 @@ class Flag(NamedTuple):
     switch: bool = False
 
 
-def _embedding(width, _):
+def _embedding(width, entries):
+    if entries['head'] == 'embedding':
+        return {'head_options.embedding_size': width}
     return ({'head': 'linear', 'head_options': {'embedding_size': width}} if width
             else {'head': 'none', 'head_options': {}})
 
@@ -185,6 +188,8 @@ FLAGS = [
     ROW(('--result_file',), (EVAL,), FILES, 'write the figures to this file as JSON too'),
 
     ROW(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'rows a step and device', positive, 'batch_size'),
+    # Before the row that counts in it.
+    ROW(('--samples_each_class',), (TRAIN,), TRAINING, 'images of a class in a batch', positive, 'samples_each_class'),
     ROW(('SOLVER.IMS_PER_BATCH',), (TRAIN,), REID, 'identities a step and device', positive, _identities),
     ROW(('--test_batch_size', 'TEST.IMS_PER_BATCH'), (TRAIN,), TRAINING, 'images at once in evaluation', positive,
         'test_batch_size'),
@@ -241,7 +246,6 @@ FLAGS = [
     ROW(('--bgr',), (TRAIN, EVAL, INFER), METRIC,
         'feed BGR through the RGB statistics, as the published checkpoints were trained', boolean, 'bgr'),
     ROW(('--num_workers',), (TRAIN, EVAL, INFER), METRIC, 'threads that read images', positive, 'num_workers'),
-    ROW(('--samples_each_class',), (TRAIN,), METRIC, 'images of a class in a batch', positive, 'samples_each_class'),
     ROW(('--margin',), (TRAIN,), METRIC, 'of triplet, quadruplet, ctl', real, 'loss_options.margin'),
     ROW(('--arc_scale',), (TRAIN,), METRIC, 'scale of arcmargin', real, 'loss_options.scale'),
     ROW(('--arc_margin',), (TRAIN,), METRIC, 'margin of arcmargin', real, 'loss_options.margin'),
@@ -326,7 +330,9 @@ def _create_parser(door, rows, values=None):
     parser.add_argument('-h', '--help', action='store_true', help='this text; with --dataset or --loss_name, and --recipe, '
                                                                   'also what that recipe has')
     for row in rows:
-        group = groups.setdefault(row.group, parser.add_argument_group(row.group))
+        if row.group not in groups:
+            groups[row.group] = parser.add_argument_group(row.group)
+        group = groups[row.group]
         names = [name for name in row.names if name.startswith('--')] or [f'--{row.names[0]}']
         text = row.help.replace('%', '%%')
         if values and isinstance(row.sets, str):
@@ -395,8 +401,8 @@ def _command(door, rows, args):
     for row in rows:
         name = _attribute(row)
         value = args.get(name)
-        written = row.names[0] if row.names[0].startswith('--') else row.names[0]
-        if value not in (None, False, []) or (value is False and not row.switch):
+        written = row.names[0]
+        if value is not None and value != [] and (value or not row.switch):
             given.append(name)
             if door in row.idle and door not in row.doors:
                 print(f'{written}: without effect in {door}.py')
@@ -420,6 +426,9 @@ def _set_change(text):
         raise InputError(f'--set={text}: expected ENTRY=VALUE')
     if entry in ('system', 'dataset', 'loss_name', 'recipe', 'train_mode'):
         raise InputError(f'--set={text}: {entry} chooses the recipe; give --{entry}')
+    for row in FLAGS:
+        if row.sets == entry and row.choices and (row.type or str)(value) not in row.choices:
+            raise InputError(f'--set={text}: choose one of {", ".join(row.choices)}')
     return Change(f'--set={text}', {entry: value}, checked=False)
 
 
@@ -444,7 +453,7 @@ def make_recipe(command: Command, default: Optional[str] = None) -> Tuple[Recipe
         if options.train_mode:
             raise InputError(f'--train_mode: is not for {dataset} with this recipe; leave it out')
         choice = options.get('loss_name') or ('softmax' if dataset == 'SOP' else 'ctl')
-        if not any(key[1] == choice for key in RECIPES):
+        if not any(key[:2] == ('lists' if dataset in REID_DATASETS else dataset, choice) for key in RECIPES):
             kind = loss_class(choice).kind
     chosen = choose(dataset, choice, options.recipe or default, kind, tuple(REID_DATASETS))
     base = entries_of(chosen.key)
@@ -458,7 +467,7 @@ def _guess_dataset(command):
     given = set(command.given)
     if 'train_list' in given:
         return 'lists'
-    if 'data_path' not in given and given & ({'dataset_path', 'images', 'loss_name', 'model', 'query', 'recipe'}
+    if 'data_path' not in given and given & ({'dataset_path', 'loss_name', 'model', 'query', 'recipe'}
                                              | ({'save_ckpt'} if command.door != TRAIN else set())):
         return 'SOP'
     raise InputError('which system? Give --dataset (AwA, CUB, GBU, DukeMTMC-reID, Market1501), --train_list '
@@ -486,9 +495,17 @@ def use_recipe(command: Command, saved: Dict[str, Any]) -> Recipe:
 
 
 def run(main):
-    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C and 130."""
+    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C and 130.
+
+    Where nobody reads standard output any more (infer.py ... | head) it ends in silence, with the 141 of a shell.
+    """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would write what is left at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except InputError as error:
         print(f'{sys.argv[0]}: error: {error}', file=sys.stderr)
         sys.exit(2)

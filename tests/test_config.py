@@ -4,8 +4,9 @@ import shlex
 
 import pytest
 
-from src.config import RECIPES, Recipe, create_recipe, describe, entries_of, list_recipes
+from src.config import RECIPES, Change, Recipe, create_recipe, describe, entries_of, list_recipes
 from src.errors import InputError
+from src.networks import BACKBONES
 from src.set_parser import make_recipe, parse_args, use_recipe
 
 
@@ -131,12 +132,50 @@ def test_set_reaches_every_entry_with_its_type():
     assert used.loss_options.margin == 1.0 and isinstance(used.loss_options.margin, float)
     assert (used.recall_k, used.image_size, used.flip, used.dataset_path) == ([2, 4], [32, 48], 0.0, 'elsewhere')
     assert used.backbone_options.stem_relu is False
-    for text, message in (('flip=much', 'expected a value like 0.5'), ('wings=2', 'is not for SOP'), ('flip', 'ENTRY=VALUE'),
-                          ('loss_options.wings=2', 'its options are'), ('flip.a=1', 'has no options'),
-                          ('dataset=CUB', 'give --dataset')):
-        with pytest.raises(InputError, match=message) as raised:
-            recipe(f'train --dataset_path=D --loss_name=triplet --recipe=small --set {text}')
-        assert '\n' not in str(raised.value) and '--set' in str(raised.value)
+    used = recipe('train --dataset_path=D --recipe=pretrained --loss_name=recall_at_k --set loss_options.k=1,2 '
+                  '--set lr_epochs=9 --set dataset_path=2026 --set small_classes=None --set backbone_options={} '
+                  """--set 'weight_decay={"conv1":0.1}'""")
+    assert (used.loss_options.k, used.lr_epochs, used.dataset_path, used.small_classes) == ([1, 2], [9], '2026', None)
+    assert (used.weight_decay, used.backbone_options) == ({'conv1': 0.1}, {})
+    used = recipe('train --dataset=GBU --set kernel_options.shrinkage=None --set dropout=0.1,0.2 '
+                  """--set 'candidates=[[{"dropout":None}]]'""")
+    assert (used.kernel_options.shrinkage, used.dropout, used.candidates) == (None, [0.1, 0.2], [[{'dropout': None}]])
+
+
+@pytest.mark.parametrize('text, message', [
+    ('flip=much', 'expected a value like 0.5'), ('wings=2', '--set=wings=2: is not for SOP'), ('flip', 'ENTRY=VALUE'),
+    ('loss_options.wings=2', 'loss_options.wings=2: is not for --loss_name=triplet; its options are'),
+    ('loss_options={"wings":2}', 'its options are'), ('flip.a=1', 'has no options'),
+    ('augmentation.a=1', 'its options are none'), ('dataset=CUB', 'give --dataset'),
+    ('batch_size=None', 'expected a value like 60'), ('seed=True', 'expected a value like 1'),
+    ('batch_size=[8]', 'expected a value like 60'), ('batch_size=1.5', 'expected a value like 60'),
+    ('batch_size=0', 'finite number above 0'), ('lr_max=-1', 'finite number of at least 0'), ('lr_max=1e999', 'finite'),
+    ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a value like'), ('recall_k=0', 'above 0'),
+    ('image_size=[8,8,8]', 'height and width'), ('subset=most', 'choose one of full'), ('lr_mode=up', 'choose one of const')])
+def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
+    with pytest.raises(InputError, match=message) as raised:
+        recipe(f'train --dataset_path=D --loss_name=triplet --recipe=small --set {shlex.quote(text)}')
+    assert '\n' not in str(raised.value) and '--set' in str(raised.value)
+
+
+def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
+    monkeypatch.setitem(BACKBONES, 'other', 'others.Other')
+    model = Change('--model=other', {'backbone': 'other'})
+    base = entries_of(('SOP', 'softmax', 'small'))
+    assert create_recipe(base, [model]).backbone_options == {}
+    with pytest.raises(ImportError):    # of the other backbone, not of the recipe's
+        create_recipe(base, [Change('--set', {'backbone_options.depth': '8'}, checked=False), model])
+
+
+def test_a_head_that_has_a_width_keeps_all_else_of_it():
+    used = recipe('train --dataset_path=D --loss_name=norm_softmax --recipe=pretrained --embedding_size=64')
+    assert used.head == 'embedding' and used.head_options == {'embedding_size': 64, 'pool': 'gem', 'layer_norm': True,
+                                                              'unit_length': True}
+    assert recipe('train --dataset_path=D --embedding_size=64').head == 'linear'
+
+
+def test_identities_are_of_as_many_images_as_another_flag_says():
+    assert recipe('train --dataset=Market1501 SOLVER.IMS_PER_BATCH 8 --samples_each_class=2').batch_size == 16
 
 
 def test_what_is_printed(capsys):
@@ -178,6 +217,13 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     ('train --save_ckpt=O', 'which system?'),
     ('eval --data_path=D --save_ckpt=X', 'which system?'),
     ('train --dataset_path=D --lr_steps=5,-1', '--lr_steps'),
+    ('train --dataset=CUB --momentum=0.5', '--momentum=0.5: would be without effect, the optimizer is adam'),
+    ('train --dataset_path=D --lr_init=0.1', '--lr_init=0.1: would be without effect, there is no warm-up'),
+    ('train --dataset_path=D --lr_end=0.1', '--lr_end=0.1: would be without effect, --lr_mode is steps'),
+    ('train --recipe=paddle --pretrain_epoch_size=1', '--pretrain_epoch_size=1: would be without effect'),
+    ('train --dataset_path=D --validation_fraction=0.2', '--validation_fraction=0.2: would be without effect'),
+    ('train --dataset_path=D --loss_scale=0', '--loss_scale=0.0: expected a finite number above 0'),
+    ('train --dataset=CUB --recipe=ranked --set dropout=[0.1,1]', 'to below 1'),
     ('train --dataset_path=D --recipe=ranked', '--recipe=ranked: for SOP softmax there are published'),
     ('train --dataset_path=D --pretrain_epoch_size=30', '--pretrain_epoch_size=30'),
     ('eval --save_ckpt=X --recall_k=0', '--recall_k'),

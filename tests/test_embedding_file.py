@@ -153,6 +153,18 @@ def test_new_images_get_the_labels_of_their_classes_names(tmp_path):
     assert [file.classes[label] for label in file.images.labels.tolist()] == ['apple', 'pear', 'pear', 'plum', 'plum']
 
 
+def test_labels_of_which_nobody_knows_what_they_mean_are_not_added(tmp_path, gallery):
+    """A folder's numbers are its own, a list's are whatever its writer says."""
+    with pytest.raises(InputError, match='knows its classes by number'):
+        append_embeddings(gallery, [rows(1)], ImageList(['/c'], np.array([0])), classes={0: 'apple'})
+    path = str(tmp_path / 'named.npy')
+    write_embeddings(path, [rows(2)], ImageList(['/a', '/b'], np.array([0, 1])), classes={0: 'apple', 1: 'pear'})
+    with pytest.raises(InputError, match='has no class of number 7'):
+        append_embeddings(path, [rows(2)], ImageList(['/c', '/d'], np.array([1, 7])))
+    append_embeddings(path, [rows(1)], ImageList(['/c'], np.array([1])))
+    assert EmbeddingFile(path).images.labels.tolist() == [0, 1, 1]
+
+
 def spoil(gallery, what):
     note = json.loads(open(gallery + '.json').read())
     if what == 'cut short':
@@ -202,6 +214,13 @@ def test_changes_that_make_no_sense_are_refused(gallery, change, words):
     with pytest.raises(InputError, match=words):
         change(gallery)
     assert {name: open(gallery + name, 'rb').read() for name in before} == before
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.npz'])
+def test_what_no_search_could_read_is_not_written(tmp_path, suffix):
+    with pytest.raises(InputError, match='NaN or Inf'):
+        write_embeddings(str(tmp_path / f'a{suffix}'), [rows(2), rows(1) * np.inf], images(0, 3))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize('block', [2, 1000])

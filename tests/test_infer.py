@@ -161,6 +161,16 @@ def test_neighbours_of_query_images_are_printed_and_drawn(work, tmp_path, here):
     assert os.listdir(tmp_path) == ['near.png']
 
 
+def test_a_reader_that_has_gone_is_no_error(work):
+    """infer.py ... | head"""
+    process = subprocess.Popen([sys.executable, str(ROOT / 'infer.py'), f'--query={work.root}/gallery.npy',
+                                f'--gallery={work.root}/gallery.npy', '--top_k=9'], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(120)) == ('', 141)
+    process.stderr.close()
+
+
 @pytest.mark.parametrize('query_labels', [True, False])
 def test_frames_tell_right_from_wrong_where_labels_are_known(work, tmp_path, monkeypatch, query_labels):
     seen = {}
@@ -172,6 +182,20 @@ def test_frames_tell_right_from_wrong_where_labels_are_known(work, tmp_path, mon
         assert seen['right'] == [['pear' in path for path in seen['near'][0]]]
     else:
         assert seen['right'] is None
+
+
+def test_frames_compare_the_names_of_folders_not_their_numbers(work, tmp_path, monkeypatch):
+    """A gallery of three folders, and a query from a folder of one of them, which is number 0 there."""
+    seen = {}
+    monkeypatch.setattr('src.inference.neighbours_picture', lambda *args: seen.update(right=args[2], near=args[1]))
+    query, named = str(tmp_path / 'query.npy'), str(tmp_path / 'named.npy')
+    write_embeddings(query, [work.embeddings[[7]]], ImageList(work.paths[7:8], np.array([0])), classes={0: 'plum'})
+    write_embeddings(named, [work.embeddings], ImageList(work.paths, np.arange(9) // 3),
+                     classes=dict(enumerate(('apple', 'pear', 'plum'))))
+    infer.main([f'--query={query}', f'--gallery={named}', '--top_k=9', '--picture=near.png'])
+    assert seen['right'] == [['plum' in path for path in seen['near'][0]]]
+    infer.main([f'--query={query}', f'--gallery={work.root}/gallery.npy', '--top_k=9', '--picture=near.png'])
+    assert seen['right'] is None    # names on one side alone
 
 
 def test_compressed_float16_of_another_program_is_read(tmp_path):

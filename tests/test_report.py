@@ -21,5 +21,9 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
                  'recipe: {"lr_max": 0.25}', 'devices of the training: 8', '    line 59', 'driver: '):
         assert part in out
     assert 'line 19\n' not in out
+    (tmp_path / 'train-1_2.ckpt').write_bytes(b'half of it')
+    main([str(tmp_path)])
+    out = capsys.readouterr().out
+    assert f'{tmp_path}/train-1_2.ckpt: ' in out and '    line 59' in out
     with pytest.raises(InputError, match='no such folder'):
         main([str(tmp_path / 'nothing')])

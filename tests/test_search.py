@@ -128,6 +128,16 @@ def test_index_goes_on_after_images_are_appended_and_removed(gallery, clustered,
     assert search(queries[[7]], file, 2, index=open_index(file))[0].tolist() == [[0, 1]]
 
 
+def test_where_lists_are_too_short_appended_images_come_once(gallery, clustered, bytes_of_index):
+    Path(gallery + '.ivf').write_bytes(bytes_of_index)
+    append_embeddings(gallery, [clustered[:4] + 0.1], images(2000, 4))
+    remove_embeddings(gallery, [f'/{i}.png' for i in range(5, 1998)])
+    file = EmbeddingFile(gallery)
+    queries = clustered[:3] + 0.01
+    for expected, found in zip(search(queries, file, 8), search(queries, file, 8, index=open_index(file))):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def spoil(path, gallery, clustered):
     """An index of another gallery; of this one, rewritten since; cut short; not an index at all."""
     if path == 'another':

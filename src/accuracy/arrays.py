@@ -6,6 +6,7 @@ from src.errors import InputError
 BLOCK_BYTES = 192 * 2 ** 20  # one block of similarities; several of them stay far below the embeddings themselves
 MIN_NORM = 1e-30             # a shorter row counts as a zero vector: 1 / norm would leave float32
 MAX_NORM = 1e30              # and a longer one's products would
+METRICS = ('euclidean', 'cosine')
 
 
 def as_embeddings(name, x, dtype=np.float32):
@@ -34,6 +35,11 @@ def check_k(k, available):
     if int(k) != k or not 1 <= k <= available:
         raise InputError(f'k: {k} is not a whole number between 1 and the {available} gallery rows to choose from')
     return int(k)
+
+
+def check_metric(metric):
+    if metric not in METRICS:
+        raise InputError(f'metric={metric}: choose one of {", ".join(METRICS)}')
 
 
 def slices(count, size):

@@ -1,8 +1,7 @@
 """Hubness: a few prototypes are the nearest of most queries (Radovanovic et al., JMLR 2010)."""
 import numpy as np
 
-from src.accuracy.arrays import Search, as_embeddings, block_rows, check_k, slices, stable_top_k
-from src.errors import InputError
+from src.accuracy.arrays import Search, as_embeddings, block_rows, check_k, check_metric, slices, stable_top_k
 
 
 def hubness(queries, prototypes, k=(1, 5, 10), metric='euclidean'):
@@ -22,8 +21,7 @@ def hubness(queries, prototypes, k=(1, 5, 10), metric='euclidean'):
     Raises:
         InputError: widths that differ, NaN or Inf, a k below 1, unknown metric.
     """
-    if metric not in ('euclidean', 'cosine'):
-        raise InputError(f"metric: {metric!r} is unknown, choose 'euclidean' or 'cosine'")
+    check_metric(metric)
     search = Search(as_embeddings('queries', queries, dtype=None), as_embeddings('prototypes', prototypes, np.float64),
                     metric, ('queries', 'prototypes'))
     count = len(search.gallery)

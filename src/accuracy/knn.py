@@ -7,6 +7,7 @@ from src.accuracy.arrays import (
     as_labels,
     block_rows,
     check_k,
+    check_metric,
     check_widths,
     slices,
     stable_top_k,
@@ -31,8 +32,7 @@ def knn_classify(queries, prototypes, labels, metric='euclidean', k=1):
     Raises:
         InputError: widths that differ, NaN or Inf, k outside 1..C, unknown metric.
     """
-    if metric not in ('euclidean', 'cosine'):
-        raise InputError(f"metric: {metric!r} is unknown, choose 'euclidean' or 'cosine'")
+    check_metric(metric)
     queries = as_embeddings('queries', queries, dtype=None)
     prototypes = as_embeddings('prototypes', prototypes, dtype=np.float64)
     check_widths('queries', queries, 'prototypes', prototypes)

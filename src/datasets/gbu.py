@@ -4,6 +4,7 @@ A folder xlsa17/data/DATASET holds res101.mat: features (V, N), a column an imag
 att_splits.mat: att (A, C), a column a class, allclasses_names (C, 1), and positions of images from 1: trainval_loc,
 test_seen_loc, test_unseen_loc, train_loc, val_loc. Index arrays are often uint8 or uint16.
 """
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import List, Optional
@@ -11,7 +12,7 @@ from typing import List, Optional
 import h5py
 import numpy as np
 
-from src.datasets.mat_file import read_mat, read_names
+from src.datasets.mat_file import NoVariable, read_mat, read_names
 from src.datasets.splits import held_out
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 from src.errors import InputError
@@ -56,6 +57,8 @@ class Benchmark:
         """The same from trainval alone, to choose anything on: val classes play the unseen ones, some images of the others
         the seen test. Images of test_seen that a file lists in train_loc or val_loc are left out."""
         labels = self.labels[self.trainval]
+        if len(np.unique(labels)) < 2:
+            raise InputError(f'{self.name}: trainval_loc has images of one class, so that nothing can be chosen on others')
         if self.val_classes is None:
             unseen = held_out(labels, CLASS_SHARE, seed, 'classes')
         else:
@@ -146,11 +149,8 @@ def open_gbu(data_path, features: str = 'res101.mat', splits: str = 'att_splits.
              for name in ('trainval_loc', 'test_seen_loc', 'test_unseen_loc')}
     optional = {}
     for name in ('train_loc', 'val_loc'):
-        try:
+        with contextlib.suppress(NoVariable):
             optional[name] = _whole(split_path, name, 1, count, 'the images')
-        except InputError as error:
-            if 'no variable' not in str(error):
-                raise
     val = None
     if len(optional) == 2:
         val = np.setdiff1d(labels[optional['val_loc']], labels[optional['train_loc']])

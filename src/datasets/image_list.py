@@ -1,6 +1,6 @@
 """Lists of images on disk: which file shows which class, seen by which camera."""
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import List, Optional, Tuple
 
 import numpy as np
@@ -110,6 +110,22 @@ def check_images(images: ImageList) -> None:
 def remap_labels(labels: np.ndarray) -> np.ndarray:
     """Class ids (N,) of any value -> int64 (N,) of 0..C-1, in increasing order of the ids."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def in_one_numbering(query: ImageList, gallery: ImageList) -> Tuple[ImageList, ImageList]:
+    """Two labelled lists with labels that mean the same in both: two folders number their classes apart.
+
+    Raises InputError when only one of them knows its classes by name.
+    """
+    if query.class_names == gallery.class_names:
+        return query, gallery
+    mine, theirs = query.class_names, gallery.class_names
+    if mine is None or theirs is None:
+        raise InputError('--query and --gallery: one is a folder, whose classes have names, the other a list, whose classes '
+                         'have numbers; give two folders or two lists')
+    names = tuple(sorted({*mine, *theirs}))
+    return (replace(query, labels=np.searchsorted(names, mine)[query.labels], class_names=names),
+            replace(gallery, labels=np.searchsorted(names, theirs)[gallery.labels], class_names=names))
 
 
 def numbered_lines(file: str) -> List[Tuple[int, str]]:

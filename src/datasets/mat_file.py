@@ -8,6 +8,10 @@ import scipy.io
 from src.errors import InputError
 
 
+class NoVariable(InputError):
+    """The file has no variable of that name."""
+
+
 def _read_v5(path, variable):
     contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
     if variable in contents:
@@ -43,7 +47,7 @@ def read_mat(path, variable):
         have two or more axes.
 
     Raises:
-        InputError: missing, truncated or foreign file; no such variable; not numeric, empty, NaN or infinite.
+        InputError: missing, truncated or foreign file; no such variable (NoVariable); not numeric, empty, NaN or infinite.
     """
     path = str(path)
     if not os.path.isfile(path):
@@ -57,7 +61,7 @@ def read_mat(path, variable):
         raise InputError(f'{path}: cannot read {variable}, the file is truncated, damaged or not a MATLAB file; '
                          f'copy or download it again ({reason})') from error
     if names is not None:
-        raise InputError(f'{path}: no variable {variable}; the file holds: {", ".join(names) or "nothing"}')
+        raise NoVariable(f'{path}: no variable {variable}; the file holds: {", ".join(names) or "nothing"}')
     if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
         raise InputError(f'{path}: {variable} is not an array of real numbers')
     if not array.size:

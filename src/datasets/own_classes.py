@@ -18,6 +18,7 @@ from src.datasets.splits import held_out
 from src.embedding_file import EmbeddingFile
 from src.errors import InputError
 from src.files import replacing
+from src.set_parser import natural
 
 
 def read_classes(path: str) -> Tuple[List[str], np.ndarray]:
@@ -77,14 +78,16 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed:
     try:
         with open(unseen, encoding='utf-8') as lines:
             unseen_names = [line.strip() for line in lines if line.strip()]
-    except OSError as error:
-        raise InputError(f'{unseen}: cannot be read: {error.strerror}') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{unseen}: cannot be read: {error}') from error
     for name in unseen_names:
         if name not in number:
             raise InputError(f'{unseen}: class {name} is not in {classes}')
     is_unseen = np.isin(image_class, [number[name] for name in unseen_names])
     if is_unseen.all() or not is_unseen.any():
         raise InputError(f'{unseen}: {"all" if is_unseen.all() else "none"} of the images are of these classes')
+    if len(np.unique(image_class[~is_unseen])) < 2:
+        raise InputError(f'{unseen}: leaves images of one class to learn from; at least two, one of them to choose on')
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(image_class))
     seen_test = np.zeros(len(image_class), bool)
@@ -105,7 +108,6 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed:
     images = np.empty((len(own), 1), object)
     images[:, 0] = file.images.paths
     rows = np.concatenate([block for _, block in file.blocks()])
-    os.makedirs(folder, exist_ok=True)
     for name, arrays in (
             ('res101.mat', {'features': rows.T, 'labels': image_class[:, None] + 1.0, 'image_files': images}),
             ('att_splits.mat', {'att': unit.T, 'original_att': semantics.T, 'allclasses_names': cells,
@@ -122,7 +124,7 @@ def main(args=None):
     parser = argparse.ArgumentParser(description='Write own embeddings and classes in the layout of the benchmark.')
     for name in ('features', 'classes', 'unseen', 'folder'):
         parser.add_argument(name)
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--seed', type=natural, default=1)
     given = parser.parse_args(args)
     try:
         print(write_benchmark(given.features, given.classes, given.unseen, given.folder, given.seed))

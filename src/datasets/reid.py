@@ -8,11 +8,12 @@ import numpy as np
 from src.datasets import REID_DATASETS
 from src.datasets.image_list import ImageList, check_images, list_images, read_image_list
 from src.errors import InputError
-from src.registry import load
+from src.registry import loader
 
 JUNK = -1
 Parts = Tuple[Optional[ImageList], ImageList, ImageList]
 SPLITS = ('train', 'query', 'gallery')
+_dataset_class = loader('src.datasets', REID_DATASETS, '--dataset')
 
 
 class ReidFolders:
@@ -90,7 +91,7 @@ class ReidLists:
 
 def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> Any:
     """The class of a name of REID_DATASETS; the class of lists where any is given, which go before the name."""
-    return load('src.datasets', REID_DATASETS, 'lists' if any((lists or {}).values()) else name, '--dataset')
+    return _dataset_class('lists' if any((lists or {}).values()) else name)
 
 
 def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dict[str, Optional[str]]] = None,

@@ -4,7 +4,7 @@ A new loss is a file with a subclass of Loss and a line here. MindSpore is impor
 """
 from typing import Any
 
-from src.registry import load
+from src.registry import loader
 
 LOSSES = {
     'softmax': 'softmax.SoftmaxLoss',
@@ -28,15 +28,8 @@ LOSSES = {
     'mse': 'mse.MeanSquaredLoss',
     'prototype_softmax': 'prototype_softmax.PrototypeSoftmaxLoss',
 }
-
-
-def loss_class(name: str) -> Any:
-    """The subclass of Loss of that name.
-
-    Raises:
-        InputError: no loss has that name.
-    """
-    return load('src.losses', LOSSES, name, '--loss_name')
+# The subclass of Loss of a name.
+loss_class = loader('src.losses', LOSSES, '--loss_name')
 
 
 def create_loss(name: str, **options: Any) -> Any:

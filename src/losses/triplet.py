@@ -2,6 +2,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.errors import InputError
 from src.losses.loss import Loss
 from src.losses.pairs import normalize, rowwise_squared_distance
 
@@ -31,7 +32,8 @@ class TripletLoss(Loss):
         scalar float32.
 
     Raises:
-        ValueError: N is not a multiple of 3, or reduction is neither of the two.
+        InputError: reduction is neither of the two.
+        ValueError: N is not a multiple of 3.
 
     Batch: rows in groups of three, anchor, positive (same class), negative (another class). A triplet with a zero
     vector is a constant for that vector (zero gradient).
@@ -42,7 +44,7 @@ class TripletLoss(Loss):
     def __init__(self, margin: float = 0.1, reduction: str = 'mean'):
         super().__init__()
         if reduction not in ('mean', 'sum'):
-            raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
+            raise InputError(f'reduction={reduction}: choose mean or sum')
         self.margin = margin
         self.reduction = reduction
 

@@ -6,7 +6,7 @@ import inspect
 from typing import Any, Dict
 
 from src.errors import InputError
-from src.registry import load
+from src.registry import loader
 
 # Of class semantics (DEM): name -> function, and the options that belong to the name.
 NETWORKS = {
@@ -46,33 +46,10 @@ HEADS = {
     'embedding': 'heads.Embedding',
     'neck': 'heads.Neck',
 }
-
-
-def backbone_class(name: str) -> Any:
-    """The class of a backbone.
-
-    Raises:
-        InputError: no backbone has that name.
-    """
-    return load('src.networks', BACKBONES, name, 'backbone')
-
-
-def head_class(name: str) -> Any:
-    """The class of a head.
-
-    Raises:
-        InputError: no head has that name.
-    """
-    return load('src.networks', HEADS, name, 'head')
-
-
-def network_class(name: str) -> Any:
-    """The function or class of a semantic network.
-
-    Raises:
-        InputError: no network has that name.
-    """
-    return load('src.networks', NETWORKS, name, 'network')
+# What stands behind a name: the class of a backbone or head, the function or class of a semantic network.
+backbone_class = loader('src.networks', BACKBONES, 'backbone')
+head_class = loader('src.networks', HEADS, 'head')
+network_class = loader('src.networks', NETWORKS, 'network')
 
 
 def create_network(name: str, **options):
@@ -90,7 +67,7 @@ def create_network(name: str, **options):
         return create_image_network(name, backbone_options=options)
     if name not in NETWORKS:
         raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
-    return _create(network_class(name), f'network {name}', **{**dict(OPTIONS[name]), **options})
+    return _create(network_class(name), f'network {name}', **{**OPTIONS.get(name, {}), **options})
 
 
 def create_image_network(backbone: str, head: str = 'none', *, backbone_options=None, head_options=None):

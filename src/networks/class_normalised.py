@@ -2,6 +2,8 @@
 from mindspore import mint, nn
 from mindspore.common.initializer import Uniform
 
+from src.networks.demnet import check_layers
+
 
 class ClassNormalisedNetwork(nn.Cell):
     """Dense, ReLU, Dense, CS, ReLU, CS, Dense: every unit standardised over the classes of the forward pass.
@@ -20,6 +22,7 @@ class ClassNormalisedNetwork(nn.Cell):
 
     def __init__(self, attribute_dim, hidden_dim=1024, visual_dim=1024, output_relu=True):
         super().__init__()
+        check_layers((attribute_dim, hidden_dim, visual_dim), (), 0)
         self.fc1 = nn.Dense(attribute_dim, hidden_dim)
         self.fc2 = nn.Dense(hidden_dim, hidden_dim)
         bound = (3 / (hidden_dim * visual_dim)) ** 0.5
@@ -28,6 +31,7 @@ class ClassNormalisedNetwork(nn.Cell):
         self.cs2 = nn.BatchNorm1d(hidden_dim, affine=False)
         self.output_relu = output_relu
         self.input_widths = (attribute_dim,)
+        self.hidden_width = hidden_dim
 
     def construct(self, semantics, keep=None):
         x = self.fc2(mint.nn.functional.relu(self.fc1(semantics)))

@@ -3,6 +3,15 @@ import mindspore.nn as nn
 from mindspore import mint
 from mindspore.common.initializer import Normal
 
+from src.errors import InputError
+
+
+def check_layers(widths, sigmas, layers):
+    """Raise InputError unless widths are positive and every layer has its sigma."""
+    if min(widths) < 1 or len(sigmas) != layers:
+        raise InputError(f'network_options: expected widths of at least 1 and {layers} sigmas, found widths '
+                         f'{", ".join(map(str, widths))} and sigmas {list(sigmas)}')
+
 
 def dense(input_dim, output_dim, sigma):
     """A Dense layer with Normal initial weights of deviation sigma and biases of 0."""
@@ -29,11 +38,13 @@ class PathNetwork(nn.Cell):
 
     def __init__(self, dims, sigmas, output_relu=True):
         super().__init__()
+        check_layers(dims, sigmas, len(dims) - 1)
         self.names = [f'fc{i + 1}' for i in range(len(dims) - 1)]
         for i, name in enumerate(self.names):
             setattr(self, name, dense(dims[i], dims[i + 1], sigmas[i]))
         self.output_relu = output_relu
         self.input_widths = (dims[0],)
+        self.hidden_width = dims[-2] if len(dims) > 2 else 0
 
     def construct(self, semantics, keep=None):
         x = semantics
@@ -61,11 +72,13 @@ class FusionNetwork(nn.Cell):
 
     def __init__(self, attribute_dim, word_dim, hidden_dim, sigmas, visual_dim=1024, output_relu=True):
         super().__init__()
+        check_layers((attribute_dim, word_dim, hidden_dim, visual_dim), sigmas, 3)
         self.fc1 = dense(word_dim, hidden_dim, sigmas[0])
         self.fc2 = dense(attribute_dim, hidden_dim, sigmas[1])
         self.fc3 = dense(hidden_dim, visual_dim, sigmas[2])
         self.output_relu = output_relu
         self.input_widths = (attribute_dim, word_dim)
+        self.hidden_width = 0  # none that is dropped out
 
     def construct(self, attribute, word):
         x = self.fc3(_scaled_tanh(self.fc1(word)) + 3 * _scaled_tanh(self.fc2(attribute)))

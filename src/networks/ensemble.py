@@ -3,7 +3,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, mint, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from src.networks.demnet import dense
+from src.networks.demnet import check_layers, dense
 
 
 def _unit(rows):
@@ -42,6 +42,7 @@ class EnsembleNetwork(nn.Cell):
     def __init__(self, attribute_dim, hidden_dim=700, visual_dim=1024, members=3, classes=1, width=0.3, share=0.5,
                  sigmas=(0.01, 0.001)):
         super().__init__()
+        check_layers((attribute_dim, hidden_dim, visual_dim, members), sigmas, 2)
         self.fc1 = dense(attribute_dim, members * hidden_dim, sigmas[0])
         self.fc2 = Parameter(initializer(Normal(sigmas[1]), (members, hidden_dim, visual_dim), ms.float32), name='fc2.weight')
         self.fc2_bias = Parameter(initializer('zeros', (members, 1, visual_dim), ms.float32), name='fc2.bias')
@@ -51,6 +52,7 @@ class EnsembleNetwork(nn.Cell):
         self.shape = (-1, members, hidden_dim)
         self.width, self.share = width, share
         self.input_widths = (attribute_dim,)
+        self.hidden_width = members * hidden_dim
 
     def construct(self, semantics, keep=None):
         x = mint.nn.functional.relu(self.fc1(semantics))

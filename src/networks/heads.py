@@ -137,10 +137,11 @@ class Neck(nn.Cell):
     """Global average and a BatchNorm `neck` whose bias stays 0 (Luo et al., arXiv 1903.07071; CTL, arXiv 2104.13643).
 
     Outputs: in training (f, b), each (N, C) float32: the feature for the metric losses and the neck's output for the
-        classifier; otherwise b alone, the embedding for retrieval.
+        classifier; otherwise, or where gives_feature is set to False, b alone, the embedding for retrieval.
     """
 
     new_layers = ('neck.',)
+    gives_feature = True
 
     def __init__(self, in_channels: int):
         super().__init__()
@@ -151,4 +152,4 @@ class Neck(nn.Cell):
     def construct(self, x):
         feature = average_pool(x)
         embedding = self.neck(feature)
-        return (feature, embedding) if self.training else embedding
+        return (feature, embedding) if self.training and self.gives_feature else embedding

@@ -44,49 +44,46 @@ def _shortcut(in_channels, out_channels, stride, padding, norm):
     return nn.SequentialCell(_conv(in_channels, out_channels, 1, stride, padding), _batch_norm(out_channels, **norm))
 
 
-class BasicBlock(nn.Cell):
+class Block(nn.Cell):
+    """Convolutions, each with a BatchNorm, ReLU between them, added to the input or to a 1x1 convolution of it, ReLU.
+
+    A subclass says the kernels of the convolutions, which of them has the stride, the names of their BatchNorms, and how
+    many times as many channels the last one gives.
+    """
+
+    kernels: Tuple[int, ...]
+    strided: int
+    norms: Tuple[str, ...]
+    expansion: int
+
+    def __init__(self, in_channels, channels, stride, padding, norm):
+        super().__init__()
+        widths = [in_channels, *[channels] * (len(self.kernels) - 1), self.expansion * channels]
+        self.layers = [(f'conv{i + 1}', name) for i, name in enumerate(self.norms)]
+        for i, (conv, bn) in enumerate(self.layers):
+            setattr(self, conv, _conv(widths[i], widths[i + 1], self.kernels[i], stride if i == self.strided else 1, padding))
+            # A block that starts as its shortcut trains better (Goyal et al., arXiv 1706.02677, section 5.1).
+            setattr(self, bn, _batch_norm(widths[i + 1], **norm, gamma='ones' if i + 1 < len(self.layers) else 'zeros'))
+        self.down_sample_layer = _shortcut(in_channels, widths[-1], stride, padding, norm)
+
+    def construct(self, x):
+        shortcut = x if self.down_sample_layer is None else self.down_sample_layer(x)
+        for conv, bn in self.layers[:-1]:
+            x = mint.nn.functional.relu(getattr(self, bn)(getattr(self, conv)(x)))
+        conv, bn = self.layers[-1]
+        return mint.nn.functional.relu(getattr(self, bn)(getattr(self, conv)(x)) + shortcut)
+
+
+class BasicBlock(Block):
     """3x3 with the stride, 3x3."""
 
-    expansion = 1
-
-    def __init__(self, in_channels, channels, stride, padding, norm):
-        super().__init__()
-        self.conv1 = _conv(in_channels, channels, 3, stride, padding)
-        self.bn1d = _batch_norm(channels, **norm)
-        self.conv2 = _conv(channels, channels, 3, 1, padding)
-        self.bn2d = _batch_norm(channels, **norm, gamma='zeros')
-        self.down_sample_layer = _shortcut(in_channels, channels, stride, padding, norm)
-
-    def construct(self, x):
-        relu = mint.nn.functional.relu
-        shortcut = x if self.down_sample_layer is None else self.down_sample_layer(x)
-        x = relu(self.bn1d(self.conv1(x)))
-        return relu(self.bn2d(self.conv2(x)) + shortcut)
+    kernels, strided, norms, expansion = (3, 3), 0, ('bn1d', 'bn2d'), 1
 
 
-class Bottleneck(nn.Cell):
+class Bottleneck(Block):
     """1x1, 3x3 with the stride, 1x1."""
 
-    expansion = 4
-
-    def __init__(self, in_channels, channels, stride, padding, norm):
-        super().__init__()
-        out_channels = self.expansion * channels
-        self.conv1 = _conv(in_channels, channels, 1, 1, padding)
-        self.bn1 = _batch_norm(channels, **norm)
-        self.conv2 = _conv(channels, channels, 3, stride, padding)
-        self.bn2 = _batch_norm(channels, **norm)
-        self.conv3 = _conv(channels, out_channels, 1, 1, padding)
-        # A block that starts as its shortcut trains better (Goyal et al., arXiv 1706.02677, section 5.1).
-        self.bn3 = _batch_norm(out_channels, **norm, gamma='zeros')
-        self.down_sample_layer = _shortcut(in_channels, out_channels, stride, padding, norm)
-
-    def construct(self, x):
-        relu = mint.nn.functional.relu
-        shortcut = x if self.down_sample_layer is None else self.down_sample_layer(x)
-        x = relu(self.bn1(self.conv1(x)))
-        x = relu(self.bn2(self.conv2(x)))
-        return relu(self.bn3(self.conv3(x)) + shortcut)
+    kernels, strided, norms, expansion = (1, 3, 1), 1, ('bn1', 'bn2', 'bn3'), 4
 
 
 class ResNet(nn.Cell):
@@ -108,7 +105,7 @@ class ResNet(nn.Cell):
     Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32.
 
     Raises:
-        InputError: padding or stem is none of the two.
+        InputError: padding or stem is none of the two, or width is not positive.
     """
 
     block = Bottleneck
@@ -122,6 +119,8 @@ class ResNet(nn.Cell):
         for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):
             if value not in (one, other):
                 raise InputError(f'{name} is {value!r}: choose {one!r} or {other!r}')
+        if width < 1:
+            raise InputError(f'width is {width}: give the channels of the first stage')
         norm = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
         self.bn1 = _batch_norm(width, **norm)

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from src.errors import InputError
+from src.set_parser import natural
 
 SPRITE = 160   # pixels of a product drawn once for its class, before the viewpoint is applied
 
@@ -197,7 +198,10 @@ class _NewFolder:
             raise InputError(f'{self.folder}: exists and is not an empty folder; remove it or name another one')
         self.part = self.folder.with_name(f'.{self.folder.name}.part')
         shutil.rmtree(self.part, ignore_errors=True)
-        self.part.mkdir(parents=True)
+        try:
+            self.part.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f'cannot write {self.folder}: {error.strerror}') from error
         return self.part
 
     def __exit__(self, kind, error, trace):
@@ -205,6 +209,8 @@ class _NewFolder:
             os.replace(self.part, self.folder)
         else:
             shutil.rmtree(self.part, ignore_errors=True)
+            if issubclass(kind, OSError):
+                raise InputError(f'cannot write {self.folder}: {error.strerror or error}') from error
 
 
 def make_described(folder, images_per_class=10, size=64, seed=0):
@@ -499,7 +505,7 @@ def main(arguments):
                                      description='Render a small data set in a published layout.')
     parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
     parser.add_argument('folder')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=natural, default=0)
     args = parser.parse_args(arguments)
     try:
         if args.kind == 'products':

@@ -1,5 +1,5 @@
 """The published systems: for each, which data, network, loss and accuracy belong together."""
-from src import registry
+from src.registry import loader
 
 SYSTEMS = {
     'zero_shot': 'zero_shot.ZeroShot',
@@ -7,11 +7,8 @@ SYSTEMS = {
     'metric_learning': 'metric_learning.MetricLearning',
     'reid': 'reid.Reid',
 }
-
-
-def system_class(name):
-    """The class of a system, a src.systems.system.System."""
-    return registry.load('src.systems', SYSTEMS, name, 'system')
+# The class of a system, a src.systems.system.System.
+system_class = loader('src.systems', SYSTEMS, 'system')
 
 
 def create_system(recipe, process):

@@ -131,13 +131,13 @@ class Generalised(ZeroShot):
             choice = keep(self.recipe.kernel_candidates, by_regression, choice, 'regression')[0]
         choice, which = keep(self.recipe.candidates, by_training, choice, 'training')
         # All processes go on with what the first one found.
-        at, millionths = gather([which, round(tried[which]['gamma'] * 1e6)], self.process)[0]
+        at, *bits = gather([which, *np.array([tried[which]['gamma']]).view(np.int32)], self.process)[0]
         if at != which:
             raise InputError('the processes chose different candidates: train on one device')
         names = sorted(bench.names[i] for i in data.test.class_ids)
         chosen_on = {'unseen': len(names), 'unseen_classes': names, 'train_images': len(data.train_labels),
                      'seen_images': len(data.seen_test.labels), 'unseen_images': len(data.test.labels), 'tried': tried}
-        return {'choice': choice, 'gamma': int(millionths) / 1e6, 'chosen_on': chosen_on}
+        return {'choice': choice, 'gamma': float(np.array(bits, np.int32).view(np.float64)[0]), 'chosen_on': chosen_on}
 
     @property
     def space(self):
@@ -245,21 +245,20 @@ class Trial(Generalised):
         lr = schedule(recipe, self.steps_per_epoch)
         step = create_step(self.network, self.loss, self.network_columns, recipe, lr, self.process)
         self.network.set_train()
-        stop, done = Tensor(0, ms.int32), 0
-        while done < len(lr):
-            for columns in self.batches(done // self.steps_per_epoch, 0):
-                finite = step(stop, *columns)[1]
-                done += 1
-                if done == len(lr):
+        stop, finite = Tensor(0, ms.int32), []
+        while len(finite) < len(lr):
+            for columns in self.batches(len(finite) // self.steps_per_epoch, 0):
+                finite.append(step(stop, *columns)[1])
+                if len(finite) == len(lr):
                     break
-        if not bool(finite.asnumpy()):
+        if not all(bool(one.asnumpy()) for one in finite):
             raise InputError('the loss became NaN or infinite: lower --lr, or look at the data')
         self.network.set_train(False)
         if recipe.network != 'ensemble':
             return [({}, self._curve(data))]
         features, labels, ids, semantics, seen = self._test(data)
         prototypes, width = self.prototypes(semantics), features.shape[1]
-        of_networks = features @ unit(prototypes[:, :width]).T
+        of_networks = unit(features) @ unit(prototypes[:, :width]).T
         of_regression = unit(features @ self.network.whitening.asnumpy()) @ unit(prototypes[:, width:]).T
         return [({'kernel_options.share': part}, seen_unseen_curve((1 - part) * of_networks + part * of_regression, labels,
                                                                    ids, seen))

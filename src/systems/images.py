@@ -1,10 +1,12 @@
 """What the systems that learn from images share."""
-from typing import Tuple
+import inspect
+from typing import Any, Dict, Tuple
 
 from mindspore import amp
 
+from src.config import Recipe
 from src.datasets.image_batches import reading, train_dataset
-from src.datasets.samplers import create_sampler
+from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.embedding import embed
 from src.errors import InputError
 from src.losses import create_loss, loss_class
@@ -16,6 +18,12 @@ from src.systems.system import System
 def for_device(network, target):
     """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
     return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
+
+
+def embedding_options(recipe: Recipe) -> Dict[str, Any]:
+    """How the images of an evaluation are given to a network, as src.embedding.embed_batches takes it."""
+    return dict(image_size=recipe.image_size, transform=recipe.get('eval_transform', 'resize'), bgr=recipe.get('bgr', False),
+                interpolation=recipe.interpolation, mirror=recipe.mirror, num_workers=recipe.num_workers)
 
 
 class ImageSystem(System):
@@ -66,6 +74,12 @@ class ImageSystem(System):
         self.found = {'class_num': int(self.labels.max()) + 1,
                       **(self.found_in_weights(recipe, start) if start else {'conventions': {}})}
         network = self.build_network(recipe, self.found)
+        kind = loss_class(recipe.loss_name)
+        if hasattr(network.head, 'gives_feature'):
+            network.head.gives_feature = kind.uses_neck
+        elif kind.uses_neck:
+            raise InputError(f'--loss_name={recipe.loss_name}: needs a head with a neck, this is {recipe.head}; give '
+                             '--set head=neck')
         self.loss = self._create_loss(network.out_channels)
         if start:
             report = load_weights(network, start, network.new_layers)
@@ -75,10 +89,24 @@ class ImageSystem(System):
                 print(f'starting from {start.path}: {report}' + ', the classifier goes on' * goes_on)
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
-            recipe.sampler or loss_class(recipe.loss_name).batch, self.labels, batch_size=recipe.batch_size,
+            recipe.sampler or kind.batch, self.labels, batch_size=recipe.batch_size,
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
             instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
+        self._check_batches(kind)
+
+    def _check_batches(self, kind):
+        """Raise InputError where a named sampler gives other batches than the loss is made for."""
+        recipe = self.recipe
+        # In the other batches the order of the rows means nothing.
+        ordered = {'triplet': TripletSampler, 'pairs': GroupSampler, 'identities': GroupSampler}.get(kind.batch, Sampler)
+        if not isinstance(self.sampler, ordered) or kind.batch == 'pairs' and self.sampler.instances != 2:
+            raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
+                             'the sampler at its default')
+        mask = self.sampler.epoch(0)[1]
+        if mask is not None and 'mask' not in inspect.signature(kind.construct).parameters:
+            raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
+                             'sampler and small_classes at their defaults')
 
     def _create_loss(self, embedding_size):
         recipe = self.recipe
@@ -103,8 +131,7 @@ class ImageSystem(System):
                     return
             yield tuple(columns)
 
-    def embed(self, images, show_progress=False, **options):
-        """Embeddings (N, D) float32 of an ImageList; options of eval_dataset."""
-        recipe = self.recipe
-        return embed(self.network, images, recipe.test_batch_size, show_progress, image_size=recipe.image_size,
-                     num_workers=recipe.num_workers, mirror=recipe.mirror, target=self.process.target, **options)
+    def embed(self, images, show_progress=False):
+        """Embeddings (N, D) float32 of an ImageList."""
+        return embed(self.network, images, self.recipe.test_batch_size, show_progress, target=self.process.target,
+                     **embedding_options(self.recipe))

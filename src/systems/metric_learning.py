@@ -2,7 +2,7 @@
 import numpy as np
 
 from src.accuracy import Rerank, recall_at_k
-from src.datasets.image_list import remap_labels
+from src.datasets.image_list import in_one_numbering, remap_labels
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.errors import InputError
@@ -34,11 +34,6 @@ class MetricLearning(ImageSystem):
             print(f'training on {len(self.images)} images of {classes} classes'
                   + (f', {single} of them with one image, which is never a positive' if single else ''))
 
-    def embed(self, images, show_progress=False):
-        recipe = self.recipe
-        return super().embed(images, show_progress, transform=recipe.eval_transform, bgr=recipe.bgr,
-                             interpolation=recipe.interpolation)
-
     def validate(self):
         """Recall@1 of the held-out classes, or of the test classes where the recipe says so.
 
@@ -55,8 +50,8 @@ class MetricLearning(ImageSystem):
         if bool(recipe.query) != bool(recipe.gallery):
             raise InputError('--query and --gallery: give both or neither')
         if recipe.query:
-            return [open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
-                    for name in ('query', 'gallery')]
+            return list(in_one_numbering(*(open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
+                                           for name in ('query', 'gallery'))))
         return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
 
     def evaluate(self, checkpoint):

@@ -3,10 +3,12 @@ import numpy as np
 
 from src.accuracy import OpenSet
 from src.datasets.splits import held_out
+from src.embedding_file import embedding_identity
 from src.errors import InputError
 from src.exported import add_facts, network_identity
 from src.pictures import threshold_picture
 from src.search import threshold_path, write_threshold
+from src.systems.images import embedding_options
 from src.training.states import find_checkpoint
 
 
@@ -17,7 +19,7 @@ def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
     picture is drawn where the recipe has one. What is reported of the other half was not chosen on.
 
     Args:
-        system (ImageSystem): its recipe tells false_match_rate, seed, mirror and picture.
+        system (ImageSystem): its recipe tells false_match_rate, seed, picture and how images are embedded.
         checkpoint (str): a checkpoint, or a training's folder.
         embeddings, labels, cameras: (N, D), (N,), (N,) or None, of test classes; see src.accuracy.OpenSet.
 
@@ -48,7 +50,7 @@ def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
     path = str(find_checkpoint(checkpoint))
     model = network_identity(system.network)
     values = write_threshold(
-        path, model=network_identity(system.network, recipe.mirror), seed=recipe.seed, **chosen._asdict(),
+        path, model=embedding_identity(model, embedding_options(recipe)), seed=recipe.seed, **chosen._asdict(),
         reported=dict(queries=len(report.labels), classes=report.classes, measured=measured, found=found, lost=lost))
     told = add_facts(find_checkpoint(checkpoint).parent, model, threshold=values)
     print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images; '

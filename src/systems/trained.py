@@ -5,7 +5,7 @@ from mindspore import nn
 
 from src.config import Recipe
 from src.errors import InputError
-from src.exported import MIRRORED, network_identity
+from src.exported import network_identity
 from src.networks.weights import Weights, load_weights, read_weights
 from src.search import read_threshold
 from src.set_parser import Command, make_recipe, use_recipe
@@ -29,15 +29,22 @@ class Trained(NamedTuple):
     @property
     def facts(self) -> Dict[str, Any]:
         """What somebody who has the exported network alone must know to use it; InputError: a threshold of another."""
-        recipe, identity = self.recipe, network_identity(self.network)
+        recipe = self.recipe
         names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation')
         facts = {name: recipe[name] for name in names if name in recipe}
-        threshold = read_threshold(self.path, model=(identity, identity + MIRRORED))
+        threshold = read_threshold(self.path, model=network_identity(self.network))
         return {**facts, 'threshold': threshold} if threshold else facts
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
-        """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given."""
+        """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given.
+
+        Raises:
+            InputError: a size for a network that takes no images.
+        """
         size = self.recipe.get('image_size')
+        if size is None and (height or width):
+            raise InputError(f'--height, --width: {self.path} is a network of class semantics, which has no images; leave '
+                             'them out')
         trained_height, trained_width = size if isinstance(size, list) else (size, size)
         return system_class(self.recipe.system).input_shapes(
             self.network, (height or trained_height, width or trained_width))

@@ -5,6 +5,7 @@ import numpy as np
 from mindspore import Tensor
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
+from src.accuracy.arrays import check_metric
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
@@ -63,6 +64,7 @@ class ZeroShot(System):
     def _train_on(self, data):
         """Set what training needs, from data before scaling."""
         recipe = self.recipe
+        check_metric(recipe.metric)
         self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, self.fitted)
         self.train = self.scaling.train(data)
         names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
@@ -70,6 +72,10 @@ class ZeroShot(System):
             **{name: rows.shape[1] for name, rows in zip(names, self.train.train_semantics)},
             'visual_dim': self.train.train_features.shape[1], **self._more_options()}}
         self.network = self.build_network(recipe, self.found)
+        together = loss_class(recipe.loss_name).batch == 'prototypes'
+        if recipe.dropout is not None and not (self.network.hidden_width and together):
+            raise InputError(f'--set dropout={list(recipe.dropout)}: is for a network with one path and a hidden layer, and '
+                             f'loss prototype_softmax; these are network {recipe.network} and loss {recipe.loss_name}')
         self.loss = create_loss(recipe.loss_name, **recipe.loss_options)
         self.network_columns = len(names) + (recipe.dropout is not None)
         self.steps_per_epoch = steps_per_epoch(len(self.train.train_labels), recipe.batch_size, self.process.size)
@@ -84,8 +90,7 @@ class ZeroShot(System):
         recipe = self.recipe
         which = Epoch(recipe.seed, epoch, self.process.rank, self.process.size, skip)
         if loss_class(recipe.loss_name).batch == 'prototypes':
-            batches = prototype_batches(self.train, recipe.batch_size, which, recipe.dropout,
-                                        recipe.network_options.get('hidden_dim', 0) * recipe.network_options.get('members', 1))
+            batches = prototype_batches(self.train, recipe.batch_size, which, recipe.dropout, self.network.hidden_width)
         else:
             batches = image_batches(self.train, recipe.batch_size, which)
         for columns in batches:
@@ -125,7 +130,7 @@ class ZeroShot(System):
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
         # What the scale is fitted to is held in the recipe: the same part of the data as in training.
-        if recipe.validation in HELD_OUT and recipe.feature_scaling + recipe.semantics_scaling != 'nonenone':
+        if recipe.validation in HELD_OUT and {recipe.feature_scaling, recipe.semantics_scaling} != {'none'}:
             data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
         test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
         self._check_widths(test)

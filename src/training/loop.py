@@ -1,9 +1,9 @@
 """Training from its first or its last saved step to the end, and what it leaves behind."""
 import json
-import os
 import platform
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -270,13 +270,14 @@ class _Clock:
         self.training = training
         self.run = training.run
         self.pending = []
+        self.stop = self.stop_before = None
         self.first = True
         self.began = self.shown = time.perf_counter()
         self.every = TERMINAL_SECONDS if sys.stdout.isatty() else LOG_SECONDS
 
     def add(self, loss, finite, stop):
         self.pending.append((loss, finite))
-        self.stop = stop
+        self.stop_before, self.stop = self.stop, stop
         if self.first:
             # The first step compiles: its time is told and not counted.
             loss.asnumpy()
@@ -286,8 +287,14 @@ class _Clock:
             self.began, self.uncounted = time.perf_counter(), 1
 
     def stop_of_all(self, noted):
-        """The signal that ends the training, the same in all processes after the same step."""
-        return noted if self.training.process.size == 1 else int(self.stop.asnumpy())
+        """The signal that ends the training, the same in all processes after the same step.
+
+        Several processes look at what the step before brought: to wait for this step's would leave the devices idle until
+        the next one is sent.
+        """
+        if self.training.process.size == 1:
+            return noted
+        return 0 if self.stop_before is None else int(self.stop_before.asnumpy())
 
     def late(self):
         """Whether it is time for a line of progress."""
@@ -353,10 +360,9 @@ def _make_folder(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f'--save_ckpt: cannot make the folder {folder}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f'--save_ckpt: {folder} is not writable')
+        raise InputError(f'--save_ckpt: cannot make the folder {folder}, or write to it: {error.strerror}') from error
 
 
 def write_result(result: Dict[str, Any], path: Union[str, Path]) -> None:

@@ -111,7 +111,10 @@ def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
     if epochs and recipe['total_iter_num']:
         raise InputError(f'head_first_epochs={epochs}: counts epochs, and this recipe counts iterations '
                          '(total_iter_num); give --epoch_size')
-    return epochs * total_steps // recipe['epoch_size'] if epochs else 0
+    if not epochs:
+        return 0
+    done = recipe['pretrain_epoch_size']
+    return max(epochs - done, 0) * (total_steps // (recipe['epoch_size'] - done))
 
 
 def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: np.ndarray) -> nn.Cell:
@@ -124,7 +127,7 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
     Args:
         recipe: optimizer, a key of OPTIMIZERS, with beta1 or momentum; weight_decay, a float, or a dict of layer name
             -> float; decay, which parameters a float is for: 'weights', all but gamma and beta of the normalisations,
-            or 'all'; loss_lr_factor; head_first_epochs, with epoch_size and total_iter_num.
+            or 'all'; loss_lr_factor; head_first_epochs, with epoch_size, pretrain_epoch_size and total_iter_num.
         network: to train; its attribute new_layers is asked for where head_first_epochs is not 0.
         loss: of src.losses; its parameters' names begin with 'loss.' by now.
         lr: float array, the learning rate of every step.

@@ -1,4 +1,6 @@
 """The benchmark's files in every storage they come in, their contradictions, and own data written as them."""
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -130,6 +132,11 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     (tmp_path / 'unseen.txt').write_text('fox\n')
     with pytest.raises(InputError, match='class fox is not in'):
         write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')))
+    (tmp_path / 'unseen.txt').write_text('\n'.join(names[1:]))
+    with pytest.raises(InputError, match='unseen.txt: leaves images of one class to learn from'):
+        write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')))
+    with pytest.raises(InputError, match='trainval_loc has images of one class'):
+        replace(bench, trainval=np.flatnonzero(bench.labels == 0)).choosing(0)
 
 
 @pytest.mark.parametrize('text, words', [('a,1\nb,1,2\n', 'class b'), ('a,1\na,2\n', 'comes twice'), ('a,1\nb,x\n', 'class b'),

@@ -98,6 +98,30 @@ def test_values_of_metric_learning(refused, products, flag):
     assert flag.split('=')[-2].split()[-1] in refused('train', *flags)
 
 
+@pytest.mark.parametrize('flags, words', [
+    ('--loss_name=triplet --set=sampler=groups', 'sampler=groups: --loss_name=triplet needs batches of triplet'),
+    ('--loss_name=npairs --set=sampler=shuffle', 'sampler=shuffle: --loss_name=npairs needs batches of pairs'),
+    ('--loss_name=eml --set=small_classes=mask', '--loss_name=eml: counts all images of a batch'),
+    ('--loss_name=triplet --set=loss_options.reduction=all', 'reduction=all: choose mean or sum'),
+    ('--set=backbone_options.width=0', 'width is 0'), ('--seed=4294967296', '--seed=4294967296'),
+    ('--loss_name=ctl --batch_size=8', '--loss_name=ctl: needs a head with a neck'), ('--set=momentum=1', 'below 1'),
+    ('--save_ckpt=/proc', '--save_ckpt: cannot make the folder /proc, or write to it')])
+def test_what_does_not_go_together_in_metric_learning(refused, products, flags, words):
+    assert words in refused('train', f'--dataset_path={products}', '--recipe=small', '--batch_size=12', '--model=resnet18',
+                            '--device_target=CPU', '--image_size=32', *flags.split())
+
+
+@pytest.mark.parametrize('flags, words', [
+    ('--recipe=ranked --set=network_options.sigmas=[0.1]', 'expected widths of at least 1 and 2 sigmas'),
+    ('--set=network_options.hidden_dim=0', 'expected widths of at least 1'),
+    ('--set=metric=manhattan', 'metric=manhattan: choose'),
+    ('--set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: is for a network with one path'),
+    ('--recipe=ranked --dataset=AwA --train_mode=word --set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: '),
+    ('--recipe=ranked --dataset=AwA --train_mode=fusion --set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: ')])
+def test_what_does_not_go_together_in_zero_shot_learning(refused, dem_data, flags, words):
+    assert words in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU', *flags.split())
+
+
 def test_a_device_id_in_the_environment_that_is_no_number(refused, dem_data, monkeypatch):
     monkeypatch.setenv('DEVICE_ID', 'first')
     assert 'DEVICE_ID=first' in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU')

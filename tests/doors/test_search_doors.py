@@ -18,7 +18,7 @@ from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.device import Process
-from src.embedding_file import EmbeddingFile, write_embeddings
+from src.embedding_file import EmbeddingFile, embedding_identity, write_embeddings
 from src.errors import InputError
 from src.exported import export_network, network_identity, read_facts
 from src.networks import create_image_network
@@ -50,6 +50,12 @@ def expected(network, paths, flipped=False):
     return network(ms.Tensor(np.ascontiguousarray(pixels[..., ::-1]) if flipped else pixels)).asnumpy()
 
 
+def identity(network, **changed):
+    """Of its embeddings of pictures as the checkpoint's recipe gives them to it."""
+    return embedding_identity(network_identity(network), {
+        'image_size': SIDE, 'transform': 'resize', 'interpolation': 'bilinear', 'bgr': False, 'mirror': False, **changed})
+
+
 @pytest.fixture(scope='module')
 def work(tmp_path_factory):
     """Pictures of many classes, a checkpoint, its gallery, its threshold found by eval.py, and the exported model."""
@@ -76,7 +82,7 @@ def work(tmp_path_factory):
         save_cell(networks[-1], root / name / 'train.ckpt', facts)
     images = open_images(str(root / 'pictures'), 'test')
     write_embeddings(str(root / 'gallery.npy'), [expected(networks[0], images.paths)], images,
-                     model=network_identity(networks[0]), classes=dict(enumerate(images.class_names)))
+                     model=identity(networks[0]), classes=dict(enumerate(images.class_names)))
     export_network(networks[0], [(3, SIDE, SIDE)], file_name=str(root / 'training' / 'early'), file_format='ONNX',
                    batch_size=0)
     said = door('eval', '--save_ckpt=training', '--dataset_path=pictures', f'--false_match_rate={RATE}', '--rerank',
@@ -84,7 +90,7 @@ def work(tmp_path_factory):
     door('export', '--save_ckpt=training', '--file_name=late', '--file_format=ONNX', '--batch_size=0', cwd=root)
     return EasyDict(root=root, network=networks[0], said=said, result=json.loads((root / 'result.json').read_text()),
                     embeddings=np.load(root / 'gallery.npy'), labels=np.repeat(np.arange(CLASSES), EACH),
-                    models=[network_identity(network) for network in networks])
+                    models=[identity(network) for network in networks])
 
 
 @pytest.fixture
@@ -198,7 +204,7 @@ def test_images_are_searched_added_and_mirrored(work, folder, capfd):
     door('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=mirror.npy', '--mirror', cwd=folder)
     both = (gallery.take(np.arange(400, 408)) + expected(work.network, gallery.images.paths[400:], True)) / 2
     np.testing.assert_allclose(np.load('mirror.npy'), both, rtol=1e-3, atol=1e-4)
-    assert EmbeddingFile('mirror.npy').model == work.models[0] + '+mirror'
+    assert EmbeddingFile('mirror.npy').model == identity(work.network, mirror=True)
 
 
 def test_images_are_removed_and_classes_become_centroids(work, folder, capfd):
@@ -257,8 +263,25 @@ def test_threshold_of_another_checkpoint_is_refused(work, folder, refused):
 
 def test_threshold_for_embeddings_without_their_mirror_is_refused(work, folder, refused):
     note = json.loads(Path('gallery.npy.json').read_text())
-    Path('gallery.npy.json').write_text(json.dumps({**note, 'model': note['model'] + '+mirror'}))
-    assert '--mirror on one side' in refused(*SEARCH, '--threshold=train.threshold.json')
+    Path('gallery.npy.json').write_text(json.dumps({**note, 'model': identity(work.network, mirror=True)}))
+    assert '16x16 resize bilinear and 16x16 resize bilinear mirror' in refused(*SEARCH, '--threshold=train.threshold.json')
+
+
+def test_images_given_to_the_network_in_another_way_are_refused(work, folder):
+    """Through the doors: what the flags change is told by the gallery, and asked of the queries and of the threshold."""
+    query = [f'--images={work.root}/pictures/class 07', f'--save_ckpt={work.root}/training']
+    for flags, changed in (([], {}), (['--image_size=24'], {'image_size': 24}),
+                           (['--eval_transform=center_crop', '--bgr=True'], {'transform': 'center_crop', 'bgr': True})):
+        door('infer', *query, *flags, '--output=few.npy', cwd=folder)
+        assert EmbeddingFile('few.npy').model == identity(work.network, **changed)
+        searched = subprocess.run([sys.executable, str(ROOT / 'infer.py'), '--query=few.npy', '--gallery=gallery.npy',
+                                   '--threshold=train.threshold.json', '--top_k=1'], capture_output=True, text=True)
+        assert searched.returncode == (2 if flags else 0), searched.stderr
+        assert not flags or 'gallery.npy: was written with' in searched.stderr
+    door('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24', cwd=folder)
+    assert read_facts('larger.mindir')['image_size'] == [24, 24]
+    door('infer', '--model_file=larger.mindir', query[0], '--output=few.npy', cwd=folder)
+    assert EmbeddingFile('few.npy').model == identity(work.network, image_size=24)
 
 
 @pytest.mark.parametrize('text', ['{"simil', '[]', '{"similarity": "high"}', '{"similarity": 7, "model": "m"}', '\0\xff'])
@@ -305,13 +328,19 @@ def test_gallery_changed_since_is_refused(work, folder, refused):
 
 
 @pytest.mark.parametrize('flags, words', [
-    ('--threshold=t.json', '--threshold: is for a search'), ('--index=ivf', '--index=ivf: is for a search'),
+    ('--threshold=t.json', '--threshold: is for a search'), ('--index=ivf', '--index: is for a search'),
     ('--rerank', '--rerank: is for a search'), ('--remove=a.txt', '--remove: '), ('--centroids=c.npy', '--centroids: '),
     ('--gallery=gallery.npy --centroids=c.csv', '--centroids=c.csv'),
     ('--gallery=gallery.npy --remove=absent.txt', 'absent.txt: cannot be read'),
     ('--gallery=gallery.npy --remove=stranger.txt', 'gallery.npy: has no image '),
     ('--gallery=gallery.npy --remove=gallery.npy.txt', 'no image would be left'),
     ('--gallery=gallery.npy --append', '--append: adds images to --output'),
+    ('--top_k=3', '--top_k: is for a search or for --classes'), ('--picture=a.png', '--picture: is for a search'),
+    ('--add_classes=a.csv', '--add_classes: is for --classes'),
+    ('--query=gallery.npy --gallery=gallery.npy --output=a.npy', '--output: is for the embeddings'),
+    ('--query=gallery.npy --gallery=gallery.npy --images=pictures', '--dataset_path: is for images to embed'),
+    ('--query=gallery.npy --gallery=gallery.npy --remove=a.txt', '--query: is for a search or'),
+    ('--classes=a --query=gallery.npy --gallery=gallery.npy', '--gallery: is not for --classes'),
     ('--append --output=absent.npy', 'absent.npy'), ('--index=hnsw', '--index'),
     ('--query=gallery.npy --gallery=gallery.npy --index=ivf', 'holds 400 images, which the exact search')])
 def test_flags_that_do_not_go_together(work, folder, refused, flags, words):

@@ -1,10 +1,9 @@
 """Small networks for the tests: eight channels instead of 64, few blocks, weights of the oracle."""
 import mindspore as ms
 
-from src.networks import HEADS
+from src.networks import head_class
 from src.networks.heads import ImageNetwork
 from src.networks.resnet import ResNet, ResNet18
-from src.registry import load
 from tests.networks.resnet_oracle import random_weights, to_mindspore
 
 WIDTH, FEATURES = 8, 256
@@ -21,7 +20,7 @@ class SmallBasic(ResNet18):
 def small(head='none', head_options=None, **options):
     """A small network of bottlenecks; see create_image_network."""
     return ImageNetwork(Small(width=WIDTH, **options),
-                        load('src.networks', HEADS, head, 'head')(FEATURES, **(head_options or {})))
+                        head_class(head)(FEATURES, **(head_options or {})))
 
 
 def small_weights(seed=0):

@@ -9,7 +9,7 @@ import pytest
 from src.errors import InputError
 from src.networks import BACKBONES, HEADS, create_image_network, create_network
 from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, gem_pool
-from src.registry import load
+from src.registry import loader
 from tests.networks.networks_small import FEATURES, WIDTH, Small, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet
 
@@ -225,5 +225,5 @@ def test_registries_hold_classes_and_need_no_mindspore():
     assert subprocess.run([sys.executable, '-c', line], timeout=60).returncode == 0
     for table in (BACKBONES, HEADS):
         for name in table:
-            assert issubclass(load('src.networks', table, name, 'network'), ms.nn.Cell)
+            assert issubclass(loader('src.networks', table, 'network')(name), ms.nn.Cell)
     assert NoHead(7).out_channels == Neck(7).out_channels == 7

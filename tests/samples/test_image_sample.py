@@ -12,7 +12,7 @@ from PIL import Image
 
 from src.datasets.own_classes import read_classes
 from src.errors import InputError
-from src.samples.image_sample import make_described, make_products, make_reid
+from src.samples.image_sample import main, make_described, make_products, make_reid
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {'market': re.compile(r'(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpg'),
@@ -203,6 +203,19 @@ def test_bad_numbers_are_refused_and_leave_nothing(make, tmp_path):
     with pytest.raises(InputError):
         make(tmp_path / 'new')
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(InputError, match='cannot write .*file/new: Not a directory'):
+        make_products(tmp_path / 'file' / 'new')
+
+
+@pytest.mark.parametrize('seed', ['-1', 'one'])
+def test_a_seed_that_is_none(tmp_path, seed, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(['market', str(tmp_path / 'root'), f'--seed={seed}'])
+    assert end.value.code == 2 and '--seed' in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_command_prints_one_line(tmp_path):

@@ -48,6 +48,14 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
+def test_the_quick_start_leaves_the_files_of_others_alone(tmp_path):
+    (tmp_path / 'mine.txt').write_text('mine')
+    done = subprocess.run(['bash', str(ROOT / 'scripts/quickstart.sh'), str(tmp_path)], text=True, capture_output=True,
+                          timeout=60)
+    assert (done.returncode, done.stderr) == (2, f'quickstart.sh: {tmp_path} holds other files: name a new folder\n')
+    assert (tmp_path / 'mine.txt').read_text() == 'mine'
+
+
 @pytest.mark.parametrize('shell', SHELLS)
 def test_installs_once_and_is_silent_without_a_device(machine, shell):
     code, out, err = machine.prepare(shell)

@@ -92,6 +92,20 @@ def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictur
     assert f"result: {{'acc': {truth:.3f}}} ckpt=~/x.ckpt\n" in capsys.readouterr().out
 
 
+def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tmp_path, monkeypatch):
+    for place in ('gallery/apple', 'gallery/pear', 'gallery/plum', 'query/pear', 'query/plum'):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / place / '0.png')
+    angle = {'apple': 0.0, 'pear': 1.0, 'plum': 2.0}
+    monkeypatch.setattr(MetricLearning, 'embed', lambda self, images, show_progress=False: np.array(
+        [[np.cos(angle[path.split('/')[-2]]), np.sin(angle[path.split('/')[-2]])] for path in images.paths], np.float32))
+    folders = recipe(query=str(tmp_path / 'query'), gallery=str(tmp_path / 'gallery'))
+    assert MetricLearning(folders, HERE).evaluate('x')['accuracy'] == 1
+    (tmp_path / 'list.txt').write_text('gallery/apple/0.png 0\ngallery/pear/0.png 1\n')
+    with pytest.raises(InputError, match='--query and --gallery: one is a folder'):
+        MetricLearning(recipe(query=str(tmp_path / 'query'), gallery=str(tmp_path / 'list.txt')), HERE).evaluate('x')
+
+
 @pytest.mark.parametrize('changes, message', [
     ({'dataset_path': None}, '--dataset_path is missing'),
     ({'validation': 'seen_images'}, '--validation=seen_images: choose one of seen_classes'),

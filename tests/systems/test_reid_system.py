@@ -163,6 +163,18 @@ def test_batches_statistics_and_the_start_from_a_backbone(lists, tmp_path, capfd
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize('loss', ['softmax', 'multi_similarity'])
+def test_losses_without_a_use_for_the_neck_get_the_embedding_of_retrieval(lists, loss):
+    mine = system(*lists, f'--loss_name={loss}')
+    mine.prepare()
+    images = next(iter(mine.batches(0, 0)))[0]
+    mine.network.set_train()
+    embedding = mine.network(images)
+    assert embedding.shape == (8, mine.network.out_channels)
+    means = embedding.asnumpy().mean(0)
+    np.testing.assert_allclose(means, 0, atol=1e-4)    # behind the neck
+
+
 @pytest.mark.parametrize('given, message', [
     (['--dataset=Market1501'], '--data_path is missing'),
     (['--dataset=lists'], '--train_list is missing'),

@@ -52,7 +52,8 @@ class Proxies(Mse):
 
 def recipe(**entries):
     return {**dict(optimizer='momentum', momentum=0.9, beta1=0.9, weight_decay=0.0, decay='weights', loss_scale=1.0,
-                   clip_norm=0.0, loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0,
+                   clip_norm=0.0, loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1,
+                   pretrain_epoch_size=0, total_iter_num=0,
                    chunk_size=0), **entries}
 
 
@@ -243,13 +244,17 @@ def test_the_loss_has_rates_of_its_own(scale):
         np.testing.assert_allclose(loss.centers.asnumpy(), centers + 0.5 * far_b, rtol=1e-4)
 
 
-@pytest.mark.parametrize('optimizer', [pytest.param('momentum', marks=pytest.mark.graph), 'adam', 'adamw'])
-def test_new_layers_alone_first(optimizer):
+@pytest.mark.parametrize('optimizer, epochs', [
+    pytest.param('momentum', dict(head_first_epochs=1, epoch_size=2), marks=pytest.mark.graph),
+    ('adam', dict(head_first_epochs=1, epoch_size=2)),
+    # The first of the epochs was trained elsewhere.
+    ('adamw', dict(head_first_epochs=2, epoch_size=3, pretrain_epoch_size=1))])
+def test_new_layers_alone_first(optimizer, epochs):
     network = nn.SequentialCell(nn.Dense(4, 4), nn.Dense(4, 3))
     network.new_layers = ('1.',)
     loss = Proxies()
-    step = create_step(network, loss, 1, recipe(optimizer=optimizer, weight_decay=0.1, head_first_epochs=1,
-                                                epoch_size=2), np.full(4, 0.1, np.float32), CPU)
+    step = create_step(network, loss, 1, recipe(optimizer=optimizer, weight_decay=0.1, **epochs), np.full(4, 0.1, np.float32),
+                       CPU)
     before = values(step)
     for t, (x, y) in enumerate(batches(3)):
         run(step, x, y)
