@@ -99,7 +99,7 @@ def test_features_are_the_maps_average():
     assert_close(out, numpy_resnet(weights, images, Small.blocks, 'same', 1e-4))
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 def test_resnet50_whole():
     weights, images = random_weights(BLOCKS['resnet50']), images_of(64, 64)
     network = create_network('resnet50')
