@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# All tests: installs what they need, then runs pytest with the given arguments; a path among them takes the place of tests.
+# All tests: installs what they need, then runs pytest with the given arguments, in two processes, each of which takes file by
+# file; a path among them takes the place of tests and runs in one.
 # usage: bash scripts/run_tests.sh [PYTEST_ARGUMENT...]       for example -m "not slow"
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 prepare_environment tests/requirements.txt
-where=tests
+where=tests parallel='-n 2 --dist=loadfile --no-loadscope-reorder'
 for arg do
     # A node of a file is PATH::NAME.
-    [ ! -e "${arg%%::*}" ] || where=
+    [ ! -e "${arg%%::*}" ] || where='' parallel=''
 done
-exec "$PYTHON" -m pytest -q --durations=10 "$@" ${where:+"$where"}
+# shellcheck disable=SC2086 # several options in one variable
+exec "$PYTHON" -m pytest -q --durations=10 $parallel "$@" ${where:+"$where"}

@@ -138,9 +138,10 @@ _MANY = dict(
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, loss_options={'temperature': 0.1, 'lr_factor': 10.0}, epoch_size=12)
+_FEW = dict(_MANY, backbone_options={**_MANY['backbone_options'], 'stages': 2}, sampler='groups', loss_lr_factor=10.0,
+            epoch_size=12)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
-_FEW_PAIR = dict(_MANY, loss_options={}, lr_max=5e-4, epoch_size=4)
+_FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=4)
 
 # ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
 # batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
@@ -232,6 +233,7 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'eml', 'small'): _SMALL_RAW_PAIR,
     ('SOP', 'npairs', 'small'): dict(_SMALL_RAW_PAIR, loss_options={'reg_lambda': 0.01}),
     ('SOP', 'supcon', 'many_classes'): _MANY,
+    ('SOP', 'arcmargin', 'few_classes'): dict(_FEW, loss_options=_SMALL_ARCMARGIN),
     ('SOP', 'norm_softmax', 'few_classes'): _FEW,
     ('SOP', 'supcon', 'few_classes'): dict(_FEW_PAIR, loss_options={'temperature': 0.1}),
     ('SOP', 'pair', 'few_classes'): _FEW_PAIR,

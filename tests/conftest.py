@@ -1,6 +1,8 @@
-"""Shared by all tests: the device, and where the real data is."""
+"""Shared by all tests: the device, the order of files, what is generated once, and where the real data is."""
 import os
 import sys
+from collections import Counter
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mindspore as ms
@@ -16,6 +18,31 @@ SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'
 def device():
     """MindSpore takes no device once it has computed: the doors' tests would fail after others in the same process."""
     ms.set_device('CPU')
+    # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
+    ms.runtime.launch_blocking()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def pynative():
+    """The mode that every file begins in: a door that another file has run in this process leaves graph mode behind."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@contextmanager
+def graph_mode():
+    """Within `with`, cells are compiled as in a training."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@pytest.fixture(autouse=True)
+def _mode(request):
+    """Of tests that are marked graph."""
+    with graph_mode() if request.node.get_closest_marker('graph') else nullcontext():
+        yield
 
 
 @pytest.fixture(scope='session')
@@ -26,9 +53,22 @@ def shared_data():
     return SHARED_DATA
 
 
+@pytest.fixture(scope='session')
+def dem_data(tmp_path_factory):
+    """A folder with AwA_data and CUB_data, not to be changed."""
+    from src.samples.dem_sample import make_dem_sample
+    folder = tmp_path_factory.mktemp('dem')
+    make_dem_sample(folder)
+    return folder
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What is run by hand is slow too: `-m "not slow"` leaves both out."""
+    """What is run by hand is slow too: `-m "not slow"` leaves both out. Files that train come first, then large ones: of two
+    workers, each of which takes file by file, none is left with a long one at the end."""
     for item in items:
         if item.get_closest_marker('by_hand'):
             item.add_marker('slow')
+    training = {item.path for item in items if item.get_closest_marker('slow')}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in training, -count[item.path]))

@@ -10,7 +10,6 @@ from PIL import Image
 
 from src.ascend310 import main
 from src.errors import InputError
-from src.samples.dem_sample import make_dem_sample
 from src.set_parser import make_recipe, parse_args
 from src.systems import system_class
 from src.training.states import save_cell
@@ -32,10 +31,9 @@ def checkpoint(path, found, *flags):
 
 
 @pytest.fixture(scope='module')
-def dem(tmp_path_factory):
+def dem(dem_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp('dem310')
-    make_dem_sample(folder)
-    flags = [f'--data_path={folder}', '--dataset=AwA', '--train_mode=fusion']
+    flags = [f'--data_path={dem_data}', '--dataset=AwA', '--train_mode=fusion']
     found = {'network_options': {'attribute_dim': 85, 'word_dim': 1000, 'visual_dim': 1024}}
     checkpoint(folder / 'dem.ckpt', found, *flags)
     return folder, [f'--save_ckpt={folder / "dem.ckpt"}', *flags], 10

@@ -1,5 +1,6 @@
 """Exported models and the engine, on small networks, against the network called directly."""
 import json
+import shutil
 from pathlib import Path
 
 import mindspore as ms
@@ -29,6 +30,19 @@ class Small(nn.Cell):
         return self.neck(ops.mean(self.norm(self.conv(images)), (2, 3)) * 3)
 
 
+@pytest.fixture(scope='module')
+def exported_once(network, tmp_path_factory):
+    return Path(export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path_factory.mktemp('exported') / 'a')))
+
+
+@pytest.fixture
+def exported_file(exported_once, tmp_path):
+    """A copy of a MINDIR and of the file beside it, to spoil."""
+    for name in (exported_once.name, f'{exported_once.name}.json'):
+        shutil.copy(exported_once.with_name(name), tmp_path)
+    return str(tmp_path / exported_once.name)
+
+
 def images(count, seed=0):
     return np.random.default_rng(seed).standard_normal((count, 3, SIDE, SIDE)).astype(np.float32)
 
@@ -38,8 +52,9 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def network():
+    """Not to be changed: compiled once for each shape."""
     return Small().set_train(False)
 
 
@@ -63,20 +78,19 @@ def test_exported_model_with_its_facts(network, tmp_path, capsys, file_format, b
     assert open_exported(path).facts == {}
 
 
-def test_facts_of_another_model_are_refused_by_name(network, tmp_path):
-    one, two = (export_network(net, [(3, SIDE, SIDE)], file_name=str(tmp_path / name))
-                for name, net in (('one', network), ('two', Small(1).set_train(False))))
-    Path(sidecar(one)).write_bytes(Path(sidecar(two)).read_bytes())
-    with pytest.raises(InputError, match='one.mindir.json: describes another model'):
-        open_exported(one)
+def test_facts_of_another_model_are_refused_by_name(exported_file, tmp_path):
+    other = export_network(Small(1).set_train(False), [(3, SIDE, SIDE)], file_name=str(tmp_path / 'other'))
+    Path(sidecar(exported_file)).write_bytes(Path(sidecar(other)).read_bytes())
+    with pytest.raises(InputError, match='a.mindir.json: describes another model'):
+        open_exported(exported_file)
     for bad in (b'{"checksum"', b'[]', b'\xff'):
-        Path(sidecar(one)).write_bytes(bad)
-        with pytest.raises(InputError, match='one.mindir.json: damaged'):
-            read_facts(one)
+        Path(sidecar(exported_file)).write_bytes(bad)
+        with pytest.raises(InputError, match='a.mindir.json: damaged'):
+            read_facts(exported_file)
 
 
-def test_cut_short_or_absent_models(network, tmp_path):
-    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+def test_cut_short_or_absent_models(exported_file, tmp_path):
+    path = exported_file
     Path(path).write_bytes(Path(path).read_bytes()[:-200])
     with pytest.raises(InputError, match='a.mindir.json: describes another model'):
         open_exported(path)
@@ -168,15 +182,15 @@ def test_engines_that_cannot_be(network, monkeypatch):
     assert Engine(network).name == 'mindspore'
 
 
-def test_the_file_beside_is_json_for_other_programs(network, tmp_path):
-    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a.mindir'))
-    assert sorted(json.loads((tmp_path / 'a.mindir.json').read_text())) == ['checksum', 'model']
-    assert sorted(file.name for file in tmp_path.iterdir()) == ['a.mindir', 'a.mindir.json'] and path
+def test_the_file_beside_is_json_for_other_programs(exported_once):
+    assert sorted(file.name for file in exported_once.parent.iterdir()) == ['a.mindir', 'a.mindir.json']
+    assert sorted(json.loads(exported_once.with_name('a.mindir.json').read_text())) == ['checksum', 'model']
 
 
-def test_every_engine_of_a_network_that_trains_on_finds_onnxruntime(network):
+def test_every_engine_of_a_network_that_trains_on_finds_onnxruntime():
     """A second export of one cell failed, so that all validations but the first of a training ran through MindSpore."""
     pytest.importorskip('onnxruntime')
+    network = Small().set_train(False)
     for weight in (0.5, 2.0):
         ops.assign(network.norm.gamma, Tensor(np.full(4, weight, np.float32)))
         engine = Engine(network, engine='onnxruntime')

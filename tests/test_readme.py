@@ -10,7 +10,8 @@ from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_reid
 from src.set_parser import DOORS, FLAGS, make_recipe, parse_args
 from tests.conftest import ROOT
-from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, free_port, save_published
+from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, save_published
+from tests.processes import free_port
 
 ENGLISH, CHINESE = (ROOT / name for name in ('README.md', 'README_CN.md'))
 PAGES = [ENGLISH, CHINESE, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]

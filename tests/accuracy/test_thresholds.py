@@ -119,8 +119,8 @@ def test_independent_queries_take_433_for_one_in_a_hundred():
 
 
 @pytest.mark.parametrize('rate, arguments', [
-    (0.05, (400, (1, 4))), pytest.param(0.05, (320, (3, 9)), marks=pytest.mark.by_hand),
-    pytest.param(0.1, (200, (3, 9), 50), marks=pytest.mark.by_hand)])
+    (0.05, (400, (1, 4))), pytest.param(0.05, (320, (3, 9)), marks=pytest.mark.slow),
+    pytest.param(0.1, (200, (3, 9), 50), marks=pytest.mark.slow)])
 def test_bound_holds_over_random_splits_of_classes(rate, arguments):
     # of 200 splits at most 5 % may show a higher rate in the other half, which is searched among itself
     x, labels = clustered(4, *arguments)

@@ -16,6 +16,8 @@ from src.set_parser import run
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = [name for name in ('train', 'eval', 'export', 'infer') if (ROOT / f'{name}.py').is_file()]
 TRAIN_FEATURES = 'train_cub_googlenet_bn'
+# A network that is drawn in no time.
+SMALL = ['--recipe=small', '--model=resnet18', '--set=backbone_options.width=8']
 
 
 @pytest.fixture
@@ -92,8 +94,7 @@ def test_values_of_training(refused, dem_data, flag, monkeypatch):
                                   '--lr_mode=const --lr_steps=5', '--epoch_size=2 --warmup_epochs=3',
                                   '--dataset_path=/no/products', '--image_size=0'])
 def test_values_of_metric_learning(refused, products, flag):
-    flags = [f'--dataset_path={products}', '--recipe=small', '--loss_name=triplet', '--device_target=CPU',
-             *flag.split()]
+    flags = [f'--dataset_path={products}', *SMALL, '--loss_name=triplet', '--device_target=CPU', *flag.split()]
     assert flag.split('=')[-2].split()[-1] in refused('train', *flags)
 
 
@@ -160,7 +161,7 @@ def test_missing_data_folder(refused, trained, door):
 @pytest.mark.parametrize('door', ['eval', 'export', 'train'])
 def test_checkpoints(refused, dem_data, products, trained, tmp_path, door):
     flag = '--save_ckpt' if door != 'train' else '--pretrained'
-    flags = [f'--dataset_path={products}', '--recipe=small'] if door == 'train' else ['--dataset=CUB']
+    flags = [f'--dataset_path={products}', *SMALL] if door == 'train' else ['--dataset=CUB']
     flags += ['--device_target=CPU'] + [f'--data_path={dem_data}'] * (door == 'eval')
     broken = tmp_path / 'broken.ckpt'
     broken.write_bytes((trained / 'train.ckpt').read_bytes()[:-1000])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+import train
 from benchmarks import compare
 from src.errors import InputError
 from src.set_parser import make_recipe, parse_args
@@ -98,15 +99,13 @@ def test_figures_of_different_seeds_are_compared_in_pairs():
     assert lines[-1].startswith('c  no seed in common')
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 @pytest.mark.parametrize('loss, more', [('norm_softmax', ['--batch_size=10']), ('proxy_anchor', ['--batch_size=10']),
                                         ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8'])])
 def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, loss, more):
-    command = [sys.executable, str(ROOT / 'train.py'), '--recipe=pretrained', f'--loss_name={loss}', '--epoch_size=2',
-               f'--dataset_path={products}', '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32',
-               '--set=lr_epochs=[1]', '--run_eval=True', '--device_target=CPU', f'--save_ckpt={tmp_path}', *more]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + done.stdout
+    train.main(['--recipe=pretrained', f'--loss_name={loss}', '--epoch_size=2', f'--dataset_path={products}',
+                '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32', '--set=lr_epochs=[1]',
+                '--run_eval=True', '--device_target=CPU', f'--save_ckpt={tmp_path}', *more])
     assert 0 <= json.loads((tmp_path / 'result.json').read_text())['accuracy'] <= 1
 
 

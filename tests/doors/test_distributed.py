@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.kill_and_resume import Training, differences, parameters
+from tests.processes import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +23,8 @@ class Launch:
     """run_distributed_train_ascend.sh (DEM) or run_distribute_train.sh as a process in a copy of the project."""
 
     def __init__(self, project, script, *args):
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
         env = {name: value for name, value in os.environ.items() if name not in ('DEVICE_ID', 'RANK_TABLE_FILE')}
-        env.update(DEVICE_TARGET='CPU', DEVICE_NUM='2', PYTHON=sys.executable, MASTER_PORT=str(port))
+        env.update(DEVICE_TARGET='CPU', DEVICE_NUM='2', PYTHON=sys.executable, MASTER_PORT=free_port())
         self.project = project
         self.output = project / 'train_parallel'
         self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env,

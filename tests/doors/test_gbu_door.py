@@ -104,7 +104,7 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
         infer_door.main([*query, f'--classes={exported}'])
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 def test_resumed_training_goes_on_with_what_was_chosen(benchmark, trained, tmp_path):
     flags = [*FLAGS, f'--data_path={benchmark}', *QUICK, '--save_iter_step=20', '--keep_checkpoint_max=9']
     whole = train_door.main([*flags, f'--save_ckpt={tmp_path / "a"}'])
@@ -116,7 +116,7 @@ def test_resumed_training_goes_on_with_what_was_chosen(benchmark, trained, tmp_p
         assert resumed[name] == whole[name], name
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 @pytest.mark.parametrize('recipe', ['ranked', 'normalised'])
 def test_the_other_recipes(benchmark, tmp_path, recipe):
     result = train_door.main([*FLAGS, f'--data_path={benchmark}', f'--recipe={recipe}', '--batch_size=24', '--lr=0.003',

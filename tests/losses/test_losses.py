@@ -102,10 +102,6 @@ compiled_losses = pytest.mark.parametrize('one', [CASES[key] for key in (
 
 @pytest.fixture(autouse=True)
 def pynative():
-    ms.set_device('CPU')
-    # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
-    ms.runtime.launch_blocking()
-    ms.set_context(mode=ms.PYNATIVE_MODE)
     yield
     ms.set_context(mode=ms.PYNATIVE_MODE)
 

@@ -23,12 +23,6 @@ def oracle(prototypes, features, labels, scale, smoothing=0.0):
     return total / len(labels)
 
 
-@pytest.fixture(autouse=True)
-def pynative():
-    ms.set_device('CPU')
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-
-
 def random_case(seed=0):
     rng = np.random.default_rng(seed)
     return rng.standard_normal((4, 6)), rng.standard_normal((7, 6)), rng.integers(0, 4, 7).astype(np.int32)

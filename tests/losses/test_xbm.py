@@ -1,7 +1,5 @@
 """The cross-batch memory over several steps, against a queue of rows, and on two processes."""
 import collections
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from mindspore import Tensor
 
 from src.losses import create_loss
+from tests.processes import run_two
 
 HERE = Path(__file__).resolve().parent
 D, ROWS, MEMORY, MARGIN = 3, 6, 14, 0.2
@@ -90,15 +89,8 @@ def test_rows_that_are_not_finite_are_not_remembered():
 @pytest.mark.by_hand
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     script = str(HERE / 'xbm_processes.py')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     subprocess.run([sys.executable, script, '1', str(tmp_path / 'one')], check=True, timeout=120)
-    # msrun starts the first python there is.
-    env = dict(os.environ, PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
-    subprocess.run(['msrun', '--worker_num=2', '--local_worker_num=2',
-                    '--join=True', f'--master_port={port}', f'--log_dir={tmp_path}', script, '2',
-                    str(tmp_path / 'two')], check=True, timeout=240, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    run_two(script, 2, tmp_path / 'two', folder=tmp_path)
     one, first, second = (np.load(tmp_path / name) for name in ('one.0.npz', 'two.0.npz', 'two.1.npz'))
     for name in ('memory', 'memory_labels', 'position', 'steps'):
         np.testing.assert_array_equal(first[name], second[name])

@@ -346,7 +346,7 @@ def test_half_precision_file_becomes_the_networks_type(tmp_path):
     assert read_weights(tmp_path / 'a.safetensors').values['fc1.weight'].dtype == np.float16
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 def test_weights_of_the_published_size(tmp_path):
     network = create_image_network('resnet50')
     ms.save_checkpoint(network, str(tmp_path / 'a.ckpt'))

@@ -27,30 +27,22 @@ ROWS = {'AwA': {'train': 3200, 'test': 800, 'unseen': 10}, 'CUB': {'train': 3000
 CASES = [('AwA', 'att'), ('AwA', 'word'), ('AwA', 'fusion'), ('CUB', 'att'), ('CUB', 'word'), ('CUB', 'fusion')]
 
 
-@pytest.fixture(scope='module')
-def sample(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('sample')
-    line = make_dem_sample(folder)
-    assert str(folder) in line and '\n' not in line
-    return folder
-
-
-def test_published_layout(sample):
-    written = {path.relative_to(sample).as_posix() for path in sample.rglob('*') if path.is_file()}
+def test_published_layout(dem_data):
+    written = {path.relative_to(dem_data).as_posix() for path in dem_data.rglob('*') if path.is_file()}
     assert written == set(LAYOUT)
     for path, (rows, width) in LAYOUT.items():
         variable = os.path.basename(path)[:-4]
         shape = (ROWS[path[:3]][rows], width)
         if variable == 'Z_s_con':
-            with h5py.File(sample / path) as contents:
+            with h5py.File(dem_data / path) as contents:
                 assert contents[variable].shape == shape
         else:
-            assert scipy.io.loadmat(sample / path)[variable].shape == shape
-    assert sum((sample / path).stat().st_size for path in written) < 40e6
+            assert scipy.io.loadmat(dem_data / path)[variable].shape == shape
+    assert sum((dem_data / path).stat().st_size for path in written) < 40e6
 
 
-def test_v73_file_is_known_as_one(sample):
-    path = sample / 'AwA_data' / 'attribute' / 'Z_s_con.mat'
+def test_v73_file_is_known_as_one(dem_data):
+    path = dem_data / 'AwA_data' / 'attribute' / 'Z_s_con.mat'
     with pytest.raises(NotImplementedError, match='v7.3'):
         scipy.io.loadmat(path)
     with open(path, 'rb') as contents:
@@ -59,8 +51,8 @@ def test_v73_file_is_known_as_one(sample):
 
 
 @pytest.mark.parametrize('dataset, mode', CASES)
-def test_values(sample, dataset, mode):
-    data = load_dem(sample, dataset, mode)
+def test_values(dem_data, dataset, mode):
+    data = load_dem(dem_data, dataset, mode)
     assert data.train_features.min() == 0 and 0.2 < (data.train_features == 0).mean() < 0.8
     assert len(data.seen_class_ids) == {'AwA': 40, 'CUB': 150}[dataset]
     assert set(data.test.labels) == set(data.test.class_ids)
@@ -88,8 +80,8 @@ def ridge_accuracy(data, semantics, unseen, cosine):
 
 
 @pytest.mark.parametrize('dataset, mode', CASES)
-def test_unseen_classes_are_learnable_through_the_semantics_alone(sample, dataset, mode):
-    data = load_dem(sample, dataset, mode)
+def test_unseen_classes_are_learnable_through_the_semantics_alone(dem_data, dataset, mode):
+    data = load_dem(dem_data, dataset, mode)
     semantics = np.concatenate(data.train_semantics, 1).astype(np.float64)
     unseen = np.concatenate(data.test.semantics, 1).astype(np.float64)
     assert ridge_accuracy(data, semantics, unseen, mode != 'att') > 0.8
@@ -98,21 +90,19 @@ def test_unseen_classes_are_learnable_through_the_semantics_alone(sample, datase
     assert ridge_accuracy(data, semantics, swapped, mode != 'att') < 0.1
 
 
-def test_seed_decides(sample, tmp_path):
-    for seed, same in ((0, True), (1, False)):
-        make_dem_sample(tmp_path / str(seed), seed)
-        again = load_dem(tmp_path / str(seed), 'CUB', 'word')
-        first = load_dem(sample, 'CUB', 'word')
-        assert np.array_equal(again.train_features, first.train_features) == same
-        assert np.array_equal(again.train_semantics[0], first.train_semantics[0]) == same
-
-
-def test_as_a_command(tmp_path):
+def test_as_a_command_and_the_seed_decides(dem_data, tmp_path):
     folder = str(tmp_path / 'new' / 'data')
     done = subprocess.run([sys.executable, '-m', 'src.samples.dem_sample', folder], cwd=ROOT, check=True,
                           capture_output=True, text=True)
     assert done.stdout.count('\n') == 1 and folder in done.stdout and not done.stderr
     assert load_dem(folder, 'AwA', 'fusion').train_features.shape == (3200, 1024)
+    line = make_dem_sample(tmp_path / 'other', 1)
+    assert str(tmp_path / 'other') in line and '\n' not in line
+    first = load_dem(dem_data, 'CUB', 'word')
+    for written, same in ((folder, True), (tmp_path / 'other', False)):
+        again = load_dem(written, 'CUB', 'word')
+        assert np.array_equal(again.train_features, first.train_features) == same
+        assert np.array_equal(again.train_semantics[0], first.train_semantics[0]) == same
 
 
 def test_command_refuses_what_is_not_a_folder(tmp_path):

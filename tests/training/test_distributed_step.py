@@ -1,25 +1,16 @@
 """Two processes with half a batch each against one with the whole."""
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.processes import run_two
 from tests.training.two_processes import steps
 
 
 @pytest.mark.by_hand
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
-    subprocess.run(['msrun', '--worker_num=2', '--local_worker_num=2', f'--master_port={port}', '--join=True',
-                    f'--log_dir={tmp_path}', str(Path(__file__).with_name('two_processes.py')), str(tmp_path)],
-                   env=environment, check=True, timeout=400, capture_output=True, cwd=tmp_path)
+    run_two(Path(__file__).with_name('two_processes.py'), tmp_path, folder=tmp_path)
     one = steps(0, 1, 0)
     # The signal of one process reaches both; what is not finite on one stops both.
     np.testing.assert_array_equal(one['said'][:, 1:], [[1, 0], [1, 15], [0, 0]])

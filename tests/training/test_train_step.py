@@ -1,4 +1,8 @@
-"""Steps, optimizers, decay, loss scales and replay against numpy written from the formulas."""
+"""Steps, optimizers, decay, loss scales and replay against numpy written from the formulas.
+
+As one graph, which is what a training runs, where order and branches within a step are the point, and once for each kind
+of step; other values of the same formulas operator by operator, because a graph takes a second to compile.
+"""
 from types import SimpleNamespace
 
 import mindspore as ms
@@ -7,15 +11,17 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 from src.errors import InputError
+from src.losses.loss import Loss
 from src.training.optimizer import create_optimizer
 from src.training.train_step import FIRST_SCALE, create_step
+from tests.conftest import graph_mode
 
 CPU = SimpleNamespace(target='CPU', device_id=0, rank=0, size=1)
 GO_ON = Tensor(0, ms.int32)
 
 
-class Mse(nn.Cell):
-    """As a loss of src.losses, with what the tests ask for."""
+class Mse(Loss):
+    """Mean of the squares, with what the tests ask for."""
 
     def __init__(self, own=(), factors=None):
         super().__init__()
@@ -92,8 +98,9 @@ def values(cell):
 
 
 @pytest.mark.parametrize('optimizer, beta1, bound, scale, decay', [
-    ('adam', 0.01, 0.0, 1.0, 0.0), ('adam', 0.9, 0.2, 1.0, 0.0), ('adam', 0.9, 0.2, 1024.0, 0.01),
-    ('adam', 0.9, 0.2, 'dynamic', 0.01), ('adamw', 0.9, 0.0, 1.0, 0.1), ('adamw', 0.9, 100.0, 1024.0, 0.1)])
+    pytest.param('adam', 0.01, 0.0, 1.0, 0.0, marks=pytest.mark.graph), ('adam', 0.9, 0.2, 1.0, 0.0),
+    ('adam', 0.9, 0.2, 1024.0, 0.01), pytest.param('adam', 0.9, 0.2, 'dynamic', 0.01, marks=pytest.mark.graph),
+    ('adamw', 0.9, 0.0, 1.0, 0.1), pytest.param('adamw', 0.9, 100.0, 1024.0, 0.1, marks=pytest.mark.graph)])
 def test_adam(optimizer, beta1, bound, scale, decay):
     lr = np.array([1e-2, 2e-2, 5e-3, 1e-3], np.float32)
     network = linear_network()
@@ -118,34 +125,50 @@ def test_adam(optimizer, beta1, bound, scale, decay):
         np.testing.assert_allclose(network.bias.asnumpy(), b, rtol=2e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('scale', [1.0, 1024.0, 'dynamic'])
-def test_momentum_is_the_same_to_the_bit_under_any_power_of_two(scale):
+def momentum_weights(scale):
+    """Of a network after three steps of momentum under a loss scale, having compared them with the formula."""
     lr = np.array([0.1, 0.05, 0.01], np.float32)
-    found = []
-    for given in (1.0, scale):
-        network = linear_network()
-        step = create_step(network, Mse(), 1, recipe(weight_decay=1e-2, loss_scale=given), lr, CPU)
-        w, b = network.weight.asnumpy().astype(float), network.bias.asnumpy().astype(float)
-        speed = [np.zeros_like(w), np.zeros_like(b)]
-        for t, (x, y) in enumerate(batches(3)):
-            _, *gradients = mse_gradients(w, b, x, y)
-            run(step, x, y)
-            for i, (p, g) in enumerate(zip((w, b), gradients)):
-                speed[i] = 0.9 * speed[i] + g + 1e-2 * p
-                p -= lr[t] * speed[i]
-        np.testing.assert_allclose(network.weight.asnumpy(), w, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(network.bias.asnumpy(), b, rtol=1e-4, atol=1e-6)
-        found.append(values(network))
-    for name, value in found[0].items():
-        np.testing.assert_array_equal(found[1][name], value)
-
-
-@pytest.mark.parametrize('optimizer, bound', [('adam', 0.0), ('adam', 0.2), ('momentum', 0.0)])
-@pytest.mark.parametrize('bad', [np.nan, 1e30])
-def test_what_is_not_finite_never_reaches_the_weights(optimizer, bound, bad):
     network = linear_network()
-    step = create_step(network, Mse(), 1, recipe(optimizer=optimizer, clip_norm=bound), np.full(4, 0.1, np.float32),
-                       CPU)
+    step = create_step(network, Mse(), 1, recipe(weight_decay=1e-2, loss_scale=scale), lr, CPU)
+    w, b = network.weight.asnumpy().astype(float), network.bias.asnumpy().astype(float)
+    speed = [np.zeros_like(w), np.zeros_like(b)]
+    for t, (x, y) in enumerate(batches(3)):
+        _, *gradients = mse_gradients(w, b, x, y)
+        run(step, x, y)
+        for i, (p, g) in enumerate(zip((w, b), gradients)):
+            speed[i] = 0.9 * speed[i] + g + 1e-2 * p
+            p -= lr[t] * speed[i]
+    np.testing.assert_allclose(network.weight.asnumpy(), w, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(network.bias.asnumpy(), b, rtol=1e-4, atol=1e-6)
+    return values(network)
+
+
+@pytest.fixture(scope='module')
+def unscaled_weights():
+    with graph_mode():
+        return momentum_weights(1.0)
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize('scale', [0.125, 1024.0, 'dynamic'])
+def test_momentum_is_the_same_to_the_bit_under_any_power_of_two(unscaled_weights, scale):
+    found = momentum_weights(scale)
+    for name, value in unscaled_weights.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.fixture(scope='module', params=[('adam', 0.0), ('adam', 0.2), ('momentum', 0.0)], ids=str)
+def compiled_step(request):
+    """A step, compiled once."""
+    optimizer, bound = request.param
+    return create_step(linear_network(), Mse(), 1, recipe(optimizer=optimizer, clip_norm=bound),
+                       np.full(4, 0.1, np.float32), CPU)
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize('bad', [np.nan, 1e30])
+def test_what_is_not_finite_never_reaches_the_weights(compiled_step, bad):
+    step = compiled_step
     (x, y), = batches(1)
     assert run(step, x, y)[1]
     before = values(step)
@@ -155,6 +178,7 @@ def test_what_is_not_finite_never_reaches_the_weights(optimizer, bound, bad):
         np.testing.assert_array_equal(values(step)[name], value)
 
 
+@pytest.mark.graph
 def test_an_infinite_gradient_of_a_finite_loss_is_noticed():
     class Root(Mse):
         def construct(self, outputs, targets):
@@ -169,6 +193,7 @@ def test_an_infinite_gradient_of_a_finite_loss_is_noticed():
     np.testing.assert_array_equal(network.weight.asnumpy(), before['weight'])
 
 
+@pytest.mark.graph
 def test_the_dynamic_scale_skips_and_halves_and_gives_up_at_one():
     network = linear_network()
     step = create_step(network, Mse(), 1, recipe(loss_scale='dynamic'), np.full(40, 0.1, np.float32), CPU)
@@ -200,7 +225,7 @@ def test_names_are_final_before_the_optimizer_copies_them():
         *(f'{moment}.{name}' for moment in ('moment1', 'moment2') for name in ('weight', 'bias', 'loss.proxies'))])
 
 
-@pytest.mark.parametrize('scale', [1.0, 1024.0])
+@pytest.mark.parametrize('scale', [1.0, pytest.param(1024.0, marks=pytest.mark.graph)])
 def test_the_loss_has_rates_of_its_own(scale):
     """Proxies at 2 x 5 the rate; centres by plain SGD on the gradient of the total, whatever the rate."""
     network, loss = linear_network(), Proxies({'proxies': 5.0})
@@ -220,7 +245,8 @@ def test_the_loss_has_rates_of_its_own(scale):
 
 
 @pytest.mark.parametrize('optimizer, epochs', [
-    ('momentum', dict(head_first_epochs=1, epoch_size=2)), ('adam', dict(head_first_epochs=1, epoch_size=2)),
+    pytest.param('momentum', dict(head_first_epochs=1, epoch_size=2), marks=pytest.mark.graph),
+    ('adam', dict(head_first_epochs=1, epoch_size=2)),
     # The first of the epochs was trained elsewhere.
     ('adamw', dict(head_first_epochs=2, epoch_size=3, pretrain_epoch_size=1))])
 def test_new_layers_alone_first(optimizer, epochs):
@@ -303,7 +329,8 @@ class TwoOutputs(nn.Cell):
 
 
 @pytest.mark.parametrize('entries, chunk, norm', [
-    ({}, 2, None), ({'optimizer': 'adam', 'clip_norm': 0.1, 'loss_scale': 'dynamic'}, 5, 'frozen'), ({}, 8, None)])
+    ({}, 2, None), ({}, 8, None), pytest.param({'optimizer': 'adam', 'clip_norm': 0.1, 'loss_scale': 'dynamic'}, 5, 'frozen',
+                                               marks=pytest.mark.graph)])
 def test_replay_has_the_gradient_of_the_whole_batch(entries, chunk, norm):
     rng = np.random.default_rng(5)
     data = [(rng.standard_normal((8, 4)), rng.standard_normal((8, 3))) for _ in range(3)]
