@@ -98,8 +98,11 @@ def test_an_image_of_both_lists_is_one_image_where_a_threshold_is_found(pictures
     monkeypatch.setattr(MetricLearning, 'embed', lambda self, images, show_progress=False: np.array(
         [[1.0, int(path[-5])] for path in images.paths], np.float32))
     seen = {}
-    monkeypatch.setattr('src.systems.metric_learning.find_threshold', lambda system, checkpoint, embeddings, labels: seen.update(
-        numbers=embeddings[:, 1].tolist(), labels=labels.tolist()) or {})
+
+    def find_threshold(system, checkpoint, embeddings, labels):
+        seen.update(numbers=embeddings[:, 1].tolist(), labels=labels.tolist())
+        return {}
+    monkeypatch.setattr('src.systems.metric_learning.find_threshold', find_threshold)
     MetricLearning(recipe(query=str(pictures / 'query.txt'), gallery=str(pictures / 'gallery.txt'), false_match_rate=0.1),
                    HERE).evaluate('x')
     assert seen == {'numbers': [0, 2, 1, 3], 'labels': [0, 1, 0, 1]}
