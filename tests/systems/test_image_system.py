@@ -78,6 +78,24 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
     assert len(batches) == system.steps_per_epoch - 1 and batches[0][0].shape == (2, 3, 8, 8)
 
 
+def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
+    seeds = []
+
+    def train_dataset(*args, seed, **options):
+        seeds.append(seed)
+        raise InputError('enough')
+    monkeypatch.setattr('src.systems.images.train_dataset', train_dataset)
+    for seed in (1, 2):
+        used = make_recipe(parse_args('train', [f'--dataset_path={pictures}', *SMALL, '--recipe=small', '--batch_size=2',
+                                                f'--seed={seed}']))[0]
+        system = MetricLearning(used, HERE)
+        system.prepare()
+        for epoch in range(3):
+            with pytest.raises(InputError, match='enough'):
+                next(system.batches(epoch, 0))
+    assert len(set(seeds)) == 6
+
+
 def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictures, capsys, monkeypatch):
     # Classes 0 and 2 find each other first, one image of class 1 does not.
     embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [-1, 0.3], [-1, 0], [-1, -0.1]], np.float32)
