@@ -107,6 +107,8 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
             _write(network, shapes, batch_size, temporary, file_format)
         except (RuntimeError, ValueError) as error:
             raise InputError(f'cannot export {path}: {str(error).strip().splitlines()[0]}') from error
+        if not temporary.is_file():  # MindSpore does not tell of a full disk here
+            raise InputError(f'cannot write {path}: MindSpore has written nothing; look whether the disk is full')
         temporary.chmod(0o644)
         apart = None
         if file_format == 'MINDIR' or file_format == 'ONNX' and importlib.util.find_spec('onnxruntime'):
