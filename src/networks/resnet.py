@@ -163,7 +163,7 @@ class ResNet(nn.Cell):
         for i, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
             x = layer(x)
             if self.stages > 1 and i >= 4 - self.stages:
-                features += (unit_length(ops.mean(x, (2, 3), True)),)
+                features += (unit_length(ops.mean(x, (2, 3), True)),)  # type: ignore[assignment]
         return ops.concat(features, 1) if self.stages > 1 else x
 
     @staticmethod
