@@ -212,9 +212,10 @@ def main():
     parser.add_argument('--test', help='a list to measure on; without it, held-out training classes')
     parser.add_argument('--gallery', help='with --test: what its pictures are searched in')
     parser.add_argument('--loss', choices=('supcon', 'norm_softmax', 'arcmargin'), default='supcon')
-    for name, value in {'held_out': 0.2, 'temperature': 0.1, 'margin': 0.3, 'lr': 4e-3, 'weight_decay': 0.05, 'rotation': 10.0, 'scale': 0.15,
-                        'shift': 0.07, 'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05, 'split': 0, 'seed': 1,
-                        'width': 48, 'stages': 2, 'classes': 32, 'instances': 4, 'epochs': 16, 'every': 4}.items():
+    for name, value in {'held_out': 0.2, 'temperature': 0.1, 'margin': 0.3, 'lr': 4e-3, 'weight_decay': 0.05, 'rotation': 10.0,
+                        'scale': 0.15, 'shift': 0.07, 'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05,
+                        'split': 0, 'seed': 1, 'width': 48, 'stages': 2, 'classes': 32, 'instances': 4, 'epochs': 16,
+                        'every': 4}.items():
         parser.add_argument(f'--{name}', type=type(value), default=value)
     parser.add_argument('--bfloat16', action='store_true', help='convolutions in bfloat16')
     train(parser.parse_args())
