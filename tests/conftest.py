@@ -1,4 +1,5 @@
-"""Shared by all tests: the device, the order of files, what is generated once, and where the real data is."""
+"""Shared by all tests: the device, the order of files, what is generated once, doors run here, and where the real data is."""
+import importlib
 import os
 import sys
 from collections import Counter
@@ -60,6 +61,21 @@ def dem_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('dem')
     make_dem_sample(folder)
     return folder
+
+
+@pytest.fixture
+def here(capfd):
+    """Function (door, *flags) -> (exit code, standard output, standard error) of a door run in this process."""
+    def call(door, *flags):
+        from src.set_parser import run
+        capfd.readouterr()
+        code = 0
+        try:
+            run(lambda: importlib.import_module(door).main([str(flag) for flag in flags]))
+        except SystemExit as end:
+            code = end.code
+        return (code, *capfd.readouterr())
+    return call
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -54,16 +54,19 @@ def images(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['dem', pytest.param('images', marks=pytest.mark.by_hand)])
-def test_accuracy_from_result_files_is_that_of_eval(kind, request):
+@pytest.mark.parametrize('kind', ['dem', 'images'])
+def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
+    """The files around the card by processes, as their user runs them."""
     folder, flags, batch = request.getfixturevalue(kind)
     work = folder / 'card'
     assert f'--batch_size={batch}' in door('-m', 'src.ascend310', 'inputs', str(work), *flags)
-    door('export.py', flags[0], f'--batch_size={batch}', '--file_format=ONNX', f'--file_name={folder}/model',
-         '--device_target=CPU')
+    code, _, err = here('export', flags[0], f'--batch_size={batch}', '--file_format=ONNX', f'--file_name={folder}/model',
+                        '--device_target=CPU')
+    assert code == 0, err
     door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
     said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
-    door('eval.py', *flags, f'--result_file={folder}/eval.json', '--device_target=CPU')
+    code, _, err = here('eval', *flags, f'--result_file={folder}/eval.json', '--device_target=CPU')
+    assert code == 0, err
     assert json.loads((folder / 'card.json').read_text()) == json.loads((folder / 'eval.json').read_text())
     assert 'Starting Evaluating' in said
     if kind == 'dem':

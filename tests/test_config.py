@@ -254,4 +254,4 @@ def test_a_checkpoint_is_used_for_what_it_was_trained_for():
 
 
 def test_create_recipe_needs_no_parser():
-    assert create_recipe(entries_of(('CUB', 'att', 'published')), []).batch_size == 100
+    assert create_recipe(entries_of(('CUB', 'att', 'published')), []) == recipe('train --dataset=CUB --recipe=published')

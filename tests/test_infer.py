@@ -1,4 +1,5 @@
 """infer.py on generated pictures, in this process where only what it does is asked, against the network and loops."""
+import functools
 import os
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from src.embedding_file import EmbeddingFile, write_embeddings
 from src.errors import InputError
 from src.exported import export_network
 from src.networks import create_image_network, create_network
-from src.set_parser import run as run_door
 from src.training.states import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,18 +74,10 @@ def run(*flags, cwd):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, capfd):
+def embed(here, tmp_path, monkeypatch):
     """Function (flags) -> exit code, standard output and standard error of infer.py run in this process, in tmp_path."""
-    def call(*flags):
-        code = 0
-        monkeypatch.chdir(tmp_path)
-        capfd.readouterr()
-        try:
-            run_door(lambda: infer.main(['--device_target=CPU', *map(str, flags)]))
-        except SystemExit as end:
-            code = end.code
-        return (code, *capfd.readouterr())
-    return call
+    monkeypatch.chdir(tmp_path)
+    return functools.partial(here, 'infer', '--device_target=CPU')
 
 
 @pytest.mark.slow
@@ -111,9 +103,9 @@ def test_command_of_paddle_as_documented(tmp_path):
         f'{data}/chair_final/{i}.png {11319 + i // 2}' for i in range(3)]
 
 
-def test_checkpoint_is_used_by_its_own_recipe_and_npz_holds_paths_and_labels(work, tmp_path, here):
-    code, _, err = here(f'--save_ckpt={work.root}/training', f'--images={work.root}/pictures', '--batch_size=4',
-                        '--output=new folder/all.npz')
+def test_checkpoint_is_used_by_its_own_recipe_and_npz_holds_paths_and_labels(work, tmp_path, embed):
+    code, _, err = embed(f'--save_ckpt={work.root}/training', f'--images={work.root}/pictures', '--batch_size=4',
+                         '--output=new folder/all.npz')
     assert code == 0, err
     with np.load(tmp_path / 'new folder' / 'all.npz') as archive:
         assert sorted(archive.files) == ['embeddings', 'labels', 'paths']
@@ -124,13 +116,13 @@ def test_checkpoint_is_used_by_its_own_recipe_and_npz_holds_paths_and_labels(wor
 
 
 @pytest.mark.parametrize('model', ['fixed.mindir', 'fixed.onnx', 'any.mindir'])
-def test_exported_model_gives_what_the_network_gave(work, tmp_path, here, model):
+def test_exported_model_gives_what_the_network_gave(work, tmp_path, embed, model):
     """Nine images through a batch of four, which is the model's own, or of five."""
     if model.endswith('.onnx'):
         pytest.importorskip('onnxruntime')
     order = [8, 0, 3, 3, 7, 1, 2, 4, 6]
     (tmp_path / 'list.txt').write_text('\n'.join(os.path.relpath(work.paths[i], tmp_path) for i in order) + '\n\n')
-    code, _, err = here(f'--model_file={work.root}/{model}', '--dataset_path=list.txt', '--batch_size=5')
+    code, _, err = embed(f'--model_file={work.root}/{model}', '--dataset_path=list.txt', '--batch_size=5')
     assert code == 0, err
     np.testing.assert_allclose(np.load(tmp_path / 'embeddings.npy'), work.embeddings[order], rtol=1e-3, atol=1e-4)
     written = EmbeddingFile(str(tmp_path / 'embeddings.npy'))
@@ -144,9 +136,9 @@ def cosines(queries, gallery):
              for g in gallery.astype(float).tolist()] for q in queries.astype(float).tolist()]
 
 
-def test_neighbours_of_query_images_are_printed_and_drawn(work, tmp_path, here):
-    code, out, err = here(f'--save_ckpt={work.root}/training', f'--query={work.root}/pictures/pear',
-                          f'--gallery={work.root}/gallery.npy', '--top_k=4', '--picture=near.png')
+def test_neighbours_of_query_images_are_printed_and_drawn(work, tmp_path, embed):
+    code, out, err = embed(f'--save_ckpt={work.root}/training', f'--query={work.root}/pictures/pear',
+                           f'--gallery={work.root}/gallery.npy', '--top_k=4', '--picture=near.png')
     assert code == 0, err
     rows = [line.split('\t') for line in out.splitlines() if '\t' in line]
     assert [(row[0], int(row[1])) for row in rows] == [(path, rank) for path in work.paths[3:6]
@@ -308,17 +300,16 @@ def prepare(name, work, folder):
 
 
 @pytest.mark.parametrize('case', BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(work, tmp_path, monkeypatch, here, case):
+def test_bad_input_is_one_line_and_leaves_nothing(work, tmp_path, embed, case):
     if 'onnx' in case:
         pytest.importorskip('onnxruntime')
     name, flags, words = BAD[case]
-    monkeypatch.chdir(tmp_path)
     prepare(name, work, tmp_path)
     before = sorted(os.listdir(tmp_path))
     gallery = work.root / 'gallery.npy'
     where = dict(fixed=work.root / 'fixed.mindir', pictures=work.root / 'pictures', gallery=gallery,
                  query=f'--query={gallery}')
-    code, _, err = here(*(flag.format(**where) for flag in flags.split()))
+    code, _, err = embed(*(flag.format(**where) for flag in flags.split()))
     message, = err.splitlines()
     assert code == 2 and words in message
     assert sorted(os.listdir(tmp_path)) == before

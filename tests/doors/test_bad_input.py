@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import scipy.io
 
-from src.set_parser import run
-
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = [name for name in ('train', 'eval', 'export', 'infer') if (ROOT / f'{name}.py').is_file()]
 TRAIN_FEATURES = 'train_cub_googlenet_bn'
@@ -21,14 +19,11 @@ SMALL = ['--recipe=small', '--model=resnet18', '--set=backbone_options.width=8']
 
 
 @pytest.fixture
-def refused(capfd, tmp_path, monkeypatch):
+def refused(here, tmp_path, monkeypatch):
     """Function (door, flags) -> the line on standard error; nothing may be left in the working folder."""
     def call(door, *flags):
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            run(lambda: importlib.import_module(door).main([str(flag) for flag in flags]))
-        _, err = capfd.readouterr()
-        assert end.value.code == 2
+        code, _, err = here(door, *flags)
+        assert code == 2
         assert err.count('\n') == 1 and ': error: ' in err, err
         assert not [path for path in Path().rglob('*') if path.is_file()]
         return err
@@ -107,8 +102,8 @@ def test_values_of_metric_learning(refused, products, flag):
     ('--loss_name=ctl --batch_size=8', '--loss_name=ctl: needs a head with a neck'), ('--set=momentum=1', 'below 1'),
     ('--save_ckpt=/proc', '--save_ckpt: cannot make the folder /proc, or write to it')])
 def test_what_does_not_go_together_in_metric_learning(refused, products, flags, words):
-    assert words in refused('train', f'--dataset_path={products}', '--recipe=small', '--batch_size=12', '--model=resnet18',
-                            '--device_target=CPU', '--image_size=32', *flags.split())
+    assert words in refused('train', f'--dataset_path={products}', *SMALL, '--batch_size=12', '--device_target=CPU',
+                            '--image_size=32', *flags.split())
 
 
 @pytest.mark.parametrize('flags, words', [

@@ -84,7 +84,8 @@ def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path):
         assert differences(whole, folder) == [] and not list(folder.glob('.*'))
 
 
-def test_refusals(dem, dem_data, tmp_path):
+def test_refusals(dem, here, tmp_path):
+    """The first as a process."""
     flags, whole, _ = dem
     folder = tmp_path / 'out'
     shutil.copytree(whole, folder)
@@ -92,8 +93,12 @@ def test_refusals(dem, dem_data, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def refused(*more):
-        errors = Training([flag for flag in flags if flag.split('=')[0] not in {m.split('=')[0] for m in more}], folder,
-                          *more).end(2)
+        kept = [flag for flag in flags if flag.split('=')[0] not in {m.split('=')[0] for m in more}]
+        if more == ('--resume', '--lr=0.5'):
+            errors = Training(kept, folder, *more).end(2)
+        else:
+            code, _, errors = here('train', *kept, f'--save_ckpt={folder}', *more)
+            assert code == 2
         assert errors.count('\n') == 1 and 'error: ' in errors
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         return errors

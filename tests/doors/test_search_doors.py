@@ -22,7 +22,7 @@ from src.embedding_file import EmbeddingFile, embedding_identity, write_embeddin
 from src.errors import InputError
 from src.exported import export_network, network_identity, read_facts
 from src.networks import create_image_network
-from src.set_parser import make_recipe, parse_args, run
+from src.set_parser import make_recipe, parse_args
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
@@ -103,15 +103,22 @@ def folder(work, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def refused(capfd):
+def refused(here):
     """Function (flags of infer.py) -> its one line on standard error."""
     def call(*flags):
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            run(lambda: infer.main(list(flags)))
-        out, err = capfd.readouterr()
-        assert end.value.code == 2 and not out and err.count('\n') == 1 and ': error: ' in err, err
+        code, out, err = here('infer', *flags)
+        assert code == 2 and not out and err.count('\n') == 1 and ': error: ' in err, err
         return err
+    return call
+
+
+@pytest.fixture
+def said(here):
+    """Function (door, flags) -> what a door that does its work prints."""
+    def call(name, *flags):
+        code, out, err = here(name, '--device_target=CPU', *flags)
+        assert code == 0, err
+        return out
     return call
 
 
@@ -184,24 +191,23 @@ def test_unknown_queries_have_no_neighbours_in_the_picture(work, folder, capfd, 
         assert picture.width > picture.height > 100
 
 
-def test_images_are_searched_added_and_mirrored(work, folder, capfd):
-    """As processes, because they run the network."""
+def test_images_are_searched_added_and_mirrored(work, folder, said):
     shutil.copytree(work.root / 'pictures' / 'class 07', folder / 'more' / 'class 07')
     shutil.copytree(work.root / 'pictures' / 'class 08', folder / 'more' / 'new')
-    said = door('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=gallery.npy', '--append', cwd=folder)
-    assert said.endswith('; 408 images now\n') and '8 embeddings of 16 values' in said
+    out = said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=gallery.npy', '--append')
+    assert out.endswith('; 408 images now\n') and '8 embeddings of 16 values' in out
     gallery = EmbeddingFile('gallery.npy')
     # The label that its name has in the gallery, and the next free one.
     assert gallery.images.labels[400:].tolist() == [7] * 4 + [100] * 4 and gallery.classes[100] == 'new'
     np.testing.assert_allclose(gallery.take(np.arange(400, 404)), work.embeddings[28:32], rtol=1e-3, atol=1e-4)
     assert gallery.model == work.models[0]
-    out = door('infer', f'--model_file={work.root}/late.onnx', '--query=more/new', '--gallery=gallery.npy', '--top_k=2',
-               f'--threshold={work.root}/late.onnx.json', cwd=folder)
+    out = said('infer', f'--model_file={work.root}/late.onnx', '--query=more/new', '--gallery=gallery.npy', '--top_k=2',
+               f'--threshold={work.root}/late.onnx.json')
     rows = [line.split('\t') for line in out.splitlines()]
     assert len(rows) == 8 and all(len(row) == 4 for row in rows)    # nothing but neighbours on standard output
     assert all('class 08' in row[2] or '/new/' in row[2] for row in rows)
 
-    door('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=mirror.npy', '--mirror', cwd=folder)
+    said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=mirror.npy', '--mirror')
     both = (gallery.take(np.arange(400, 408)) + expected(work.network, gallery.images.paths[400:], True)) / 2
     np.testing.assert_allclose(np.load('mirror.npy'), both, rtol=1e-3, atol=1e-4)
     assert EmbeddingFile('mirror.npy').model == identity(work.network, mirror=True)
@@ -267,20 +273,19 @@ def test_threshold_for_embeddings_without_their_mirror_is_refused(work, folder, 
     assert '16x16 resize bilinear and 16x16 resize bilinear mirror' in refused(*SEARCH, '--threshold=train.threshold.json')
 
 
-def test_images_given_to_the_network_in_another_way_are_refused(work, folder):
+def test_images_given_to_the_network_in_another_way_are_refused(work, folder, said, here):
     """Through the doors: what the flags change is told by the gallery, and asked of the queries and of the threshold."""
     query = [f'--images={work.root}/pictures/class 07', f'--save_ckpt={work.root}/training']
     for flags, changed in (([], {}), (['--image_size=24'], {'image_size': 24}),
                            (['--eval_transform=center_crop', '--bgr=True'], {'transform': 'center_crop', 'bgr': True})):
-        door('infer', *query, *flags, '--output=few.npy', cwd=folder)
+        said('infer', *query, *flags, '--output=few.npy')
         assert EmbeddingFile('few.npy').model == identity(work.network, **changed)
-        searched = subprocess.run([sys.executable, str(ROOT / 'infer.py'), '--query=few.npy', '--gallery=gallery.npy',
-                                   '--threshold=train.threshold.json', '--top_k=1'], capture_output=True, text=True)
-        assert searched.returncode == (2 if flags else 0), searched.stderr
-        assert not flags or 'gallery.npy: was written with' in searched.stderr
-    door('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24', cwd=folder)
+        code, _, err = here('infer', '--query=few.npy', *SEARCH[1:], '--threshold=train.threshold.json')
+        assert code == (2 if flags else 0), err
+        assert not flags or 'gallery.npy: was written with' in err
+    said('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24')
     assert read_facts('larger.mindir')['image_size'] == [24, 24]
-    door('infer', '--model_file=larger.mindir', query[0], '--output=few.npy', cwd=folder)
+    said('infer', '--model_file=larger.mindir', query[0], '--output=few.npy')
     assert EmbeddingFile('few.npy').model == identity(work.network, image_size=24)
 
 

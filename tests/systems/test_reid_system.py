@@ -219,14 +219,13 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
 
 
 @pytest.mark.slow
-def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path):
+def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path, here, monkeypatch):
     (tmp_path / 'broken.jpg').write_bytes(b'no picture')
     gallery = Path(lists[2].split('=')[1]).read_text()
     (tmp_path / 'gallery.txt').write_text(f'{gallery}broken.jpg 1 2\n')
-    done = subprocess.run([sys.executable, str(ROOT / 'train.py'), *TINY, *lists[:2], '--gallery=gallery.txt',
-                           '--total_iter_num=1', '--save_ckpt=out'], cwd=tmp_path, text=True, capture_output=True,
-                          timeout=900)
-    assert done.returncode == 2 and 'broken.jpg' in done.stderr.splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    code, _, err = here('train', *TINY, *lists[:2], '--gallery=gallery.txt', '--total_iter_num=1', '--save_ckpt=out')
+    assert code == 2 and 'broken.jpg' in err.splitlines()[-1]
     assert json.loads((tmp_path / 'out' / 'result.json').read_text())['steps'] == 1
     assert {'train.ckpt', 'curves.png'} <= {path.name for path in (tmp_path / 'out').iterdir()}
 
@@ -265,7 +264,8 @@ def test_two_processes_train_one_network(data, project):
 
 
 @pytest.mark.slow
-def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
+def test_doors_train_resume_evaluate_and_export(data, project, tmp_path, here, monkeypatch):
+    """Trained and resumed by processes; the other doors in this one."""
     keep = [*TINY, '--save_checkpoint_epochs=1', '--keep_checkpoint_max=9', '--validation=test_classes']
 
     # As published: two epochs of Duke, with images per second and mAP at the end.
@@ -305,23 +305,27 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path):
         np.testing.assert_array_equal(first[name].asnumpy(), second[name].asnumpy())
     assert np.abs(first['loss.center.centers'].asnumpy() - before['loss.center.centers'].asnumpy()).max() > 0.1
 
-    run(project, sys.executable, 'eval.py', f'--save_ckpt={folder}', f'--data_path={data}', '--device_target=CPU',
-        '--picture=ranked.png', '--result_file=eval.json')
+    monkeypatch.chdir(project)
+    code, _, err = here('eval', f'--save_ckpt={folder}', f'--data_path={data}', '--device_target=CPU',
+                        '--picture=ranked.png', '--result_file=eval.json')
+    assert code == 0, err
     evaluated = json.loads((project / 'eval.json').read_text())
     assert evaluated == {key: result[key] for key in ('queries', 'instance', 'centroid')}
     assert (project / 'ranked.png').read_bytes().startswith(b'\x89PNG')
 
     parts = []
     for name, sub in (('q', 'query'), ('g', 'bounding_box_test')):
-        run(project, sys.executable, 'infer.py', f'--save_ckpt={folder}', f'--images={root / sub}',
-            f'--output={name}.npz', '--device_target=CPU')
+        code, _, err = here('infer', f'--save_ckpt={folder}', f'--images={root / sub}', f'--output={name}.npz',
+                            '--device_target=CPU')
+        assert code == 0, err
         with np.load(project / f'{name}.npz') as archive:
             names = [Path(path).name for path in archive['paths'].tolist()]
             parts += [archive['embeddings'], *np.array([(int(name[:4]), int(name[6])) for name in names]).T]
     assert reid_metrics(*parts)['mAP'] == pytest.approx(result['instance']['mAP'], abs=1e-6)
 
-    out = run(project, sys.executable, 'export.py', f'--save_ckpt={folder}', '--device_target=CPU', '--file_name=m',
-              '--file_format=ONNX', '--batch_size=0')
+    code, _, err = here('export', f'--save_ckpt={folder}', '--device_target=CPU', '--file_name=m', '--file_format=ONNX',
+                        '--batch_size=0')
+    assert code == 0, err
     onnxruntime = pytest.importorskip('onnxruntime')
     model = onnxruntime.InferenceSession(str(project / 'm.onnx'), providers=['CPUExecutionProvider'])
     assert [(put.name, put.shape[1:]) for put in model.get_inputs()] == [('input_0', [3, 48, 32])]
