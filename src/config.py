@@ -128,7 +128,7 @@ _SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 # From scratch on small pictures of many classes with few images each, as Stanford Online Products has them. Chosen with
 # benchmarks on held-out classes of the training list of drawings (docs/RESULTS.md).
 _MANY = dict(
-    _SMALL, backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 48},
+    _SMALL, backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 48, 'stages': 2},
     loss_options={'temperature': 0.1}, batch_size=128, samples_each_class=4, small_classes='repeat',
     optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3, epoch_size=60,
     train_transform='resize',
@@ -138,9 +138,9 @@ _MANY = dict(
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, loss_options={'temperature': 0.1, 'lr_factor': 10.0}, epoch_size=12)
+_FEW = dict(_MANY, sampler='groups', loss_lr_factor=10.0, epoch_size=12)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
-_FEW_PAIR = dict(_MANY, loss_options={}, lr_max=5e-4, epoch_size=4)
+_FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=4)
 
 # ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
 # batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
@@ -232,6 +232,7 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'eml', 'small'): _SMALL_RAW_PAIR,
     ('SOP', 'npairs', 'small'): dict(_SMALL_RAW_PAIR, loss_options={'reg_lambda': 0.01}),
     ('SOP', 'supcon', 'many_classes'): _MANY,
+    ('SOP', 'arcmargin', 'few_classes'): dict(_FEW, loss_options=_SMALL_ARCMARGIN),
     ('SOP', 'norm_softmax', 'few_classes'): _FEW,
     ('SOP', 'supcon', 'few_classes'): dict(_FEW_PAIR, loss_options={'temperature': 0.1}),
     ('SOP', 'pair', 'few_classes'): _FEW_PAIR,

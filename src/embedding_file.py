@@ -142,8 +142,8 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
         file.seek(0, os.SEEK_END)
         count = 0
         try:
-            for batch in _checked(path, batches):
-                rows = np.ascontiguousarray(batch, old.dtype)
+            # In the gallery's type: a float16 may not hold what a float32 did.
+            for rows in _checked(path, (np.ascontiguousarray(batch, old.dtype) for batch in batches)):
                 if rows.ndim != 2 or rows.shape[1] != old.width:
                     raise InputError(f'{path}: embeddings of {old.width} values, the new ones have {rows.shape[-1]}; '
                                      'write both with the same network')

@@ -85,14 +85,16 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
         The path of the file.
 
     Raises:
-        InputError: AIR without Ascend or of any batch, a file that cannot be written, or one that gives another output;
-            nothing is left of it then.
+        InputError: AIR without Ascend or of any batch, a folder, a file that cannot be written, or one that gives another
+            output; nothing is left of it then.
     """
     if file_format == 'AIR' and target != 'Ascend':
         raise InputError(f'--file_format=AIR: MindSpore writes AIR on Ascend only, this is {target}; '
                          'choose MINDIR or ONNX')
     if file_format == 'AIR' and batch_size == 0:
         raise InputError('--batch_size=0: AIR has no batch of any size; give the size it will be run with')
+    if os.path.isdir(file_name):
+        raise InputError(f'--file_name={file_name}: is a folder; give the name of a file')
     suffix = SUFFIXES[file_format]
     path = file_name if file_name.endswith(suffix) else file_name + suffix
     network.set_train(False)

@@ -84,6 +84,14 @@ def test_the_identity_is_that_of_the_rows_and_history_knows_the_earlier_ones(gal
     assert EmbeddingFile(gallery).identity == second.identity
 
 
+def test_the_same_rows_after_others_have_another_identity(gallery, tmp_path):
+    other = str(tmp_path / 'other.npy')
+    write_embeddings(other, [rows(20, 7)], images(0, 20))
+    for path in (gallery, other):
+        append_embeddings(path, [rows(3, 1)], images(20, 3))
+    assert EmbeddingFile(other).identity != EmbeddingFile(gallery).identity
+
+
 class Killed(BaseException):
     pass
 
@@ -142,6 +150,9 @@ def test_a_gallery_without_a_note_gets_one_when_it_changes(tmp_path):
     assert append_embeddings(path, [rows(2, 1)], images(4, 2, labels=False)) == 6
     np.testing.assert_array_equal(np.load(path), np.concatenate([rows(4), rows(2, 1)]).astype(np.float16))
     assert EmbeddingFile(path).rows_of(identity) == 4
+    with pytest.raises(InputError, match='NaN or Inf'), np.errstate(over='ignore'):
+        append_embeddings(path, [np.full((1, WIDTH), 1e6, np.float32)], images(6, 1, labels=False))
+    assert EmbeddingFile(path).count == 6
 
 
 def test_new_images_get_the_labels_of_their_classes_names(tmp_path):

@@ -40,6 +40,8 @@ INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BIC
 PAD = 10
 # batches made ahead of the network; MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224
 PREFETCH = 4
+# sides of the pictures that affine gets, of those that it gives
+AFFINE_FROM = 1.25
 # pictures a decoding thread makes ahead of what follows
 DECODED_AHEAD = 8
 Size = Union[int, Sequence[int]]
@@ -60,7 +62,8 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
         image_size: S or (H, W).
         seed: of this epoch; the caller derives it from the run's seed and the epoch.
         flip: probability of a horizontal flip.
-        augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of image_size.
+        augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of image_size; with affine
+            they come AFFINE_FROM times as high and wide from the transform, and affine brings them to image_size.
         interpolation: 'bilinear' or 'bicubic', of crops and resizing.
         bgr: channels in the order blue, green, red, still through the RGB statistics.
         as_uint8: leave pixels as they are; the networks of src.networks normalise them on the device.
@@ -82,8 +85,11 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
     if not 0 <= skip < steps:
         raise ValueError(f'cannot skip {skip} of {steps} batches')
     build = _known('train_transform', transform, TRAIN_TRANSFORMS)
-    before, cut, after = build(_height_width(image_size), flip, _resizing(interpolation))
-    augment = _augmenting(augmentation or {}, seed)
+    height_width, augmentation = _height_width(image_size), augmentation or {}
+    # To turn small pictures blurs them; larger ones are turned and brought to their size in one step.
+    cut_to = tuple(round(AFFINE_FROM * side) for side in height_width) if 'affine' in augmentation else height_width
+    before, cut, after = build(cut_to, flip, _resizing(interpolation))
+    augment = _augmenting(augmentation, height_width, seed)
     workers = clamp_workers(num_workers)
     columns = ['image', 'label'] + ([] if mask is None else ['mask'])
     positions = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
@@ -269,30 +275,32 @@ def _center_crop(size, resize):
     return [resize(max(size)), vision.CenterCrop(size)]
 
 
-def _affine(rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
-    """Turned by up to `rotation` degrees either way, enlarged by a factor in `scale`, shifted by up to `shift` of the
-    sides, all uniform, in one bilinear step. fill: what comes in from outside, the 'border' pixels' mean colour or
+def _affine(size, rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
+    """To H x W, turned by up to `rotation` degrees either way, enlarged by a factor in `scale`, shifted by up to `shift` of
+    the sides, all uniform, in one bilinear step. fill: what comes in from outside, the 'border' pixels' mean colour or
     'mean', that of ImageNet.
     """
     if fill not in ('border', 'mean'):
         raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
+    height, width = size
 
     def augment(picture, rng):
         turn, grow, right, down = rng.random(4).tolist()
         angle = math.radians(rotation * (2 * turn - 1))
         zoom = scale[0] + (scale[1] - scale[0]) * grow
-        width, height = picture.size
+        across, along = picture.width / width, picture.height / height
         # PIL asks where in the picture a pixel of the result comes from.
         cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
         x, y = width * (0.5 + shift * (2 * right - 1)), height * (0.5 + shift * (2 * down - 1))
-        back = (cos, sin, width / 2 - cos * x - sin * y, -sin, cos, height / 2 + sin * x - cos * y)
+        back = (across * cos, across * sin, across * (width / 2 - cos * x - sin * y),
+                -along * sin, along * cos, along * (height / 2 + sin * x - cos * y))
         colour = MEAN_COLOUR if fill == 'mean' else _border_colour(np.asarray(picture))
-        return picture.transform(picture.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR,
+        return picture.transform((width, height), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR,
                                  fillcolor=tuple(colour.astype(int).tolist()))
     return augment
 
 
-def _colour(brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0, grey=0.0):
+def _colour(size, brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0, grey=0.0):
     """Brightness, contrast, saturation and each channel (tint) times a factor uniform in 1 - strength .. 1 + strength;
     grey with probability `grey`. Together one linear map of the colours, rounded and clipped once.
     """
@@ -317,7 +325,7 @@ TRAIN_TRANSFORMS: Dict[str, Callable[..., Transform]] = {
     'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
 # name -> function(size, resize) -> operators
 EVAL_TRANSFORMS: Dict[str, Callable[..., List[Any]]] = {'resize': _resize, 'center_crop': _center_crop}
-# name -> function(**options) -> function(picture of PIL, rng) -> picture of the same size
+# name -> function(size, **options) -> function(picture of PIL, rng) -> picture
 AUGMENTATIONS: Dict[str, Callable[..., Callable]] = {'affine': _affine, 'colour': _colour}
 
 
@@ -362,13 +370,13 @@ def _border_colour(image):
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).mean(axis=0)
 
 
-def _augmenting(augmentation, seed):
+def _augmenting(augmentation, size, seed):
     """function(image uint8 (H, W, 3), position) that applies the augmentations."""
     chain = []
     for name, options in augmentation.items():
         build = _known('augmentation', name, AUGMENTATIONS)
         try:
-            chain.append(build(**options))
+            chain.append(build(size, **options))
         except TypeError as error:
             raise InputError(f'augmentation {name}: {error}') from None
 

@@ -53,6 +53,12 @@ def average_max_pool(x: Tensor) -> Tensor:
     return ops.mean(x, (2, 3)) + ops.amax(x, (2, 3))
 
 
+def unit_length(x: Tensor) -> Tensor:
+    """(N, C, ...) -> the same in float32, of norm 1 along C; zeros stay zeros."""
+    x = ops.cast(x, ms.float32)
+    return x / ops.sqrt(ops.maximum(ops.sum(x * x, 1, True), 1e-24))
+
+
 POOLS = {'average': average_pool, 'gem': gem_pool, 'average_max': average_max_pool}
 
 
@@ -108,10 +114,7 @@ class Embedding(nn.Cell):
             x = x / ops.sqrt(ops.mean(x * x, 1, True) + 1e-5)
         if self.embedding is not None:
             x = self.embedding(x)
-        if self.unit_length:
-            x = ops.cast(x, ms.float32)
-            x = x / ops.sqrt(ops.maximum(ops.sum(x * x, 1, True), 1e-24))
-        return x
+        return unit_length(x) if self.unit_length else x
 
 
 class Linear(Embedding):

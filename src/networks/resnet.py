@@ -16,6 +16,7 @@ from mindspore.common.initializer import HeNormal
 
 from src.errors import InputError
 from src.networks.convolution import Convolution
+from src.networks.heads import unit_length
 
 SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
 # PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; blocks are a, b, c, ... or a, b1, b2, ...
@@ -101,11 +102,14 @@ class ResNet(nn.Cell):
             stride 1 and no pool, for pictures of 32 to 64 pixels.
         frozen_batch_norm: statistics, gamma and beta stay as they are in training: what to start from pretrained
             weights with where batches are small.
+        stages: how many of the last stages the output is of. Where few classes train the network, its earlier stages are
+            less bound to these classes than the last (docs/RESULTS.md).
 
-    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32.
+    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32; of several
+        stages (N, out_channels, 1, 1): of each its global average at unit length, earlier stages first.
 
     Raises:
-        InputError: padding or stem is none of the two, or width is not positive.
+        InputError: padding or stem is none of the two, width is not positive, or stages is not 1 to 4.
     """
 
     block = Bottleneck
@@ -114,13 +118,15 @@ class ResNet(nn.Cell):
                                     'paddle': SYMMETRIC}
 
     def __init__(self, padding: str = 'same', bn_eps: float = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
-                 width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False):
+                 width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False, stages: int = 1):
         super().__init__()
         for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):
             if value not in (one, other):
                 raise InputError(f'{name} is {value!r}: choose {one!r} or {other!r}')
         if width < 1:
             raise InputError(f'width is {width}: give the channels of the first stage')
+        if not 1 <= stages <= 4:
+            raise InputError(f'stages is {stages}: there are 1 to 4 to put together')
         norm = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
         self.bn1 = _batch_norm(width, **norm)
@@ -133,6 +139,8 @@ class ResNet(nn.Cell):
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             self._stage(number, width * 2 ** i, stride, padding, norm)
             for i, (number, stride) in enumerate(zip(self.blocks, (1, 2, 2, last_stride))))
+        self.stages = stages
+        self.out_channels = sum(self.block.expansion * width * 2 ** i for i in range(4 - stages, 4))
 
     def _stage(self, number, channels, stride, padding, norm):
         cells = []
@@ -151,7 +159,12 @@ class ResNet(nn.Cell):
                 x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
                 x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
             x = self.max_pool(x)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        features = ()
+        for i, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
+            x = layer(x)
+            if self.stages > 1 and i >= 4 - self.stages:
+                features += (unit_length(ops.mean(x, (2, 3), True)),)  # type: ignore[assignment]
+        return ops.concat(features, 1) if self.stages > 1 else x
 
     @staticmethod
     def rename(name: str) -> str:

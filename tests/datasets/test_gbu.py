@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from src.datasets.gbu import open_gbu
+from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.own_classes import main, read_classes, write_benchmark
 from src.errors import InputError
 
@@ -101,6 +101,15 @@ def test_contradictions(tmp_path, change, words):
     write(tmp_path, files)
     with pytest.raises(InputError, match=words):
         open_gbu(tmp_path)
+
+
+def test_a_class_of_one_image_is_trained_on_where_something_is_chosen():
+    labels = np.array([0, 0, 0, 0, 1, 2, 2, 2])
+    bench = Benchmark(np.zeros((8, 2), np.float32), labels, np.eye(3, dtype=np.float32), ['a', 'b', 'c'], np.arange(8),
+                      np.arange(0), np.arange(0), np.array([2]))
+    data = bench.choosing(0)
+    assert sorted(data.train_labels.tolist()) == [0, 0, 0, 1] and data.seen_test.labels.tolist() == [0]
+    assert data.test.labels.tolist() == [2, 2, 2] and data.seen_test.class_ids.tolist() == [0, 1]
 
 
 def test_no_folder(tmp_path):

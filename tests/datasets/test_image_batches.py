@@ -201,16 +201,17 @@ def test_eval_resize_every_image_once_in_order(images):
     np.testing.assert_allclose(image[0], normalised(pixels(few.paths[0])), atol=1e-5)
 
 
-def test_eval_center_crop(images):
+@pytest.mark.parametrize('wanted', [(32, 32), (32, 16), (16, 32)])
+def test_eval_center_crop(images, wanted):
     for path in images.paths[:5]:
-        (image,), = read(eval_dataset(ImageList([path], [0]), batch_size=1, transform='center_crop', image_size=32))
+        (image,), = read(eval_dataset(ImageList([path], [0]), batch_size=1, transform='center_crop', image_size=wanted))
         picture = pixels(path)
         height, width = picture.shape[:2]
         short = min(height, width)
         resized = bilinear(picture, (height * 32 // short, width * 32 // short))
         # where an odd pixel is left over, either centre is a centre
-        tops, lefts = ({(side - 32) // 2, (side - 31) // 2} for side in resized.shape[:2])
-        errors = [np.abs(image[0] - normalised(resized[top:top + 32, left:left + 32])).max()
+        tops, lefts = ({(side - own) // 2, (side - own + 1) // 2} for side, own in zip(resized.shape[:2], wanted))
+        errors = [np.abs(image[0] - normalised(resized[top:top + wanted[0], left:left + wanted[1]])).max()
                   for top in tops for left in lefts]
         assert min(errors) <= 1 / 255 / min(STD) + 1e-5
 
@@ -333,8 +334,10 @@ def augmented(images, augmentation, count=200, size=(40, 48), **options):
 
 def test_augmentations_of_no_strength_change_nothing(images):
     plain = augmented(images, None, 4)
-    still = {'affine': {'rotation': 0, 'scale': [1, 1], 'shift': 0}, 'colour': {}}
-    assert (augmented(images, still, 4) == plain).all()
+    assert (augmented(images, {'colour': {}}, 4) == plain).all()
+    # By way of larger pictures: the same up to interpolation.
+    still = augmented(images, {'affine': {'rotation': 0, 'scale': [1, 1], 'shift': 0}, 'colour': {}}, 4)
+    assert still.shape == plain.shape and np.abs(still.astype(float) - plain).mean() < 0.1 * plain.std()
 
 
 def test_affine_turns_scales_and_shifts_about_the_centre(tmp_path):

@@ -180,6 +180,11 @@ def test_air_needs_ascend(refused, trained):
                             '--file_format=AIR')
 
 
+def test_a_folder_is_no_name_of_an_exported_model(refused, trained):
+    assert f'--file_name={trained}: is a folder' in refused('export', f'--save_ckpt={trained}', '--device_target=CPU',
+                                                            f'--file_name={trained}')
+
+
 @pytest.mark.parametrize('door, flags, name', [
     ('train', ['--total_iter_num=2', '--save_ckpt=out', '--validation=none'], 'out/train-1_2.ckpt'),
     ('export', ['--file_name=net'], 'net.mindir'),

@@ -14,7 +14,7 @@ from mindspore.common.initializer import Normal
 from src.errors import InputError
 from src.losses import LOSSES, create_loss, loss_class
 from src.losses.loss import Loss
-from src.losses.pairs import squared_distances
+from src.losses.pairs import normalize, squared_distances
 
 ROOT = Path(__file__).resolve().parents[2]
 D, C = 5, 4
@@ -323,6 +323,13 @@ def arcmargin_at(cosines, easy=False, margin=0.5, scale=4.0):
     loss.weight.set_data(Tensor(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)))
     cosines = np.array(cosines, np.float64)
     return one, loss, np.stack([cosines, np.sqrt(1 - cosines ** 2)], 1).astype(np.float32)
+
+
+def test_a_vector_too_short_for_a_direction_becomes_zero_without_gradient():
+    rows = Tensor(np.array([[3, 4], [6e-7, 6e-7], [0, 0]]), ms.float32)
+    unit, gradient = ms.value_and_grad(lambda x: normalize(x).sum())(rows)
+    np.testing.assert_allclose(normalize(rows).asnumpy(), [[0.6, 0.8], [0, 0], [0, 0]], rtol=1e-6)
+    assert unit.asnumpy() == pytest.approx(1.4) and not gradient.asnumpy()[1:].any()
 
 
 @pytest.mark.parametrize('easy', [False, True])

@@ -78,6 +78,24 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
     assert len(batches) == system.steps_per_epoch - 1 and batches[0][0].shape == (2, 3, 8, 8)
 
 
+def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
+    seeds = []
+
+    def train_dataset(*args, seed, **options):
+        seeds.append(seed)
+        raise InputError('enough')
+    monkeypatch.setattr('src.systems.images.train_dataset', train_dataset)
+    for seed in (1, 2):
+        used = make_recipe(parse_args('train', [f'--dataset_path={pictures}', *SMALL, '--recipe=small', '--batch_size=2',
+                                                f'--seed={seed}']))[0]
+        system = MetricLearning(used, HERE)
+        system.prepare()
+        for epoch in range(3):
+            with pytest.raises(InputError, match='enough'):
+                next(system.batches(epoch, 0))
+    assert len(set(seeds)) == 6
+
+
 def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictures, capsys, monkeypatch):
     # Classes 0 and 2 find each other first, one image of class 1 does not.
     embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [-1, 0.3], [-1, 0], [-1, -0.1]], np.float32)
@@ -90,6 +108,22 @@ def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictur
     truth = np.mean([first[i] // 2 == i // 2 for i in range(6)])
     assert 0 < truth < 1 and result['accuracy'] == pytest.approx(truth)
     assert f"result: {{'acc': {truth:.3f}}} ckpt=~/x.ckpt\n" in capsys.readouterr().out
+
+
+def test_an_image_of_both_lists_is_one_image_where_a_threshold_is_found(pictures, monkeypatch):
+    for name, numbers in (('query', (0, 2)), ('gallery', (0, 1, 2, 3))):
+        (pictures / f'{name}.txt').write_text(''.join(f'test/class_{i // 2}/{i}.png {i // 2}\n' for i in numbers))
+    monkeypatch.setattr(MetricLearning, 'embed', lambda self, images, show_progress=False: np.array(
+        [[1.0, int(path[-5])] for path in images.paths], np.float32))
+    seen = {}
+
+    def find_threshold(system, checkpoint, embeddings, labels):
+        seen.update(numbers=embeddings[:, 1].tolist(), labels=labels.tolist())
+        return {}
+    monkeypatch.setattr('src.systems.metric_learning.find_threshold', find_threshold)
+    MetricLearning(recipe(query=str(pictures / 'query.txt'), gallery=str(pictures / 'gallery.txt'), false_match_rate=0.1),
+                   HERE).evaluate('x')
+    assert seen == {'numbers': [0, 2, 1, 3], 'labels': [0, 1, 0, 1]}
 
 
 def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tmp_path, monkeypatch):

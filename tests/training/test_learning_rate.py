@@ -95,6 +95,11 @@ def test_schedule_of_a_recipe():
         schedule({**RECIPE, 'warmup': 'day'}, 3)
 
 
+def test_several_devices_have_a_factor_on_all_of_the_course():
+    more = {**RECIPE, 'lr_mode': 'linear', 'lr_init': 0.02, 'lr_end': 0.01, 'warmup_epochs': 1, 'distributed_lr_factor': 5}
+    np.testing.assert_allclose(schedule(more, 3, 8), 5 * schedule(more, 3), rtol=1e-6)
+
+
 def test_epochs_trained_elsewhere_are_left_out():
     whole = schedule({**RECIPE, 'epoch_size': 30, 'lr_mode': 'cosine', 'warmup_epochs': 2}, 46)
     rest = schedule({**RECIPE, 'epoch_size': 30, 'lr_mode': 'cosine', 'warmup_epochs': 2, 'pretrain_epoch_size': 12}, 46)

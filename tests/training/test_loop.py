@@ -92,6 +92,17 @@ def test_what_a_training_prints_writes_and_returns(tmp_path, capsys):
                                                     'result.json', 'curves.png', 'first'}
 
 
+def test_losses_are_means_of_their_epoch_and_of_equal_validations_the_later_is_best(tmp_path):
+    used = recipe(validation='test_classes', lr_max=0.0)
+    system = Numbers(used)
+    system.validate = lambda: 0.5
+    result = fit(system, used, ALONE, tmp_path)
+    for epoch, row in enumerate(result['history']):
+        steps = [np.random.default_rng((epoch, step)).standard_normal((4, 1)) for step in range(STEPS)]
+        assert row['loss'] == pytest.approx(np.mean([((2 * rows + 1) ** 2).mean() for rows in steps]), rel=1e-5)
+    assert (result['best_step'], result['validation_accuracy']) == (15, 0.5)
+
+
 def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_path, capsys):
     used, number = recipe(), signal.SIGTERM
     whole = fit(Numbers(used), used, ALONE, tmp_path / 'whole')
