@@ -6,7 +6,6 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import mindspore as ms
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +17,8 @@ SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'
 @pytest.fixture(scope='session', autouse=True)
 def device():
     """MindSpore takes no device once it has computed: the doors' tests would fail after others in the same process."""
+    # Here and below, not above: the process that hands out files to the others has no use for it.
+    import mindspore as ms
     ms.set_device('CPU')
     # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
     ms.runtime.launch_blocking()
@@ -26,12 +27,14 @@ def device():
 @pytest.fixture(scope='module', autouse=True)
 def pynative():
     """The mode that every file begins in: a door that another file has run in this process leaves graph mode behind."""
+    import mindspore as ms
     ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
 @contextmanager
 def graph_mode():
     """Within `with`, cells are compiled as in a training."""
+    import mindspore as ms
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
         yield

@@ -86,7 +86,7 @@ def test_rows_that_are_not_finite_are_not_remembered():
     assert np.isfinite(value.asnumpy()) and np.isfinite(gradient.asnumpy()).all()
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     script = str(HERE / 'xbm_processes.py')
     subprocess.run([sys.executable, script, '1', str(tmp_path / 'one')], check=True, timeout=120)

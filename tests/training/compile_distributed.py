@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-os.environ.update(MS_DEV_SAVE_GRAPHS='1', MS_DEV_SAVE_GRAPHS_PATH=sys.argv[1])
+# Of the files of a graph the one that is counted.
+os.environ.update(MS_DEV_SAVE_GRAPHS='1', MS_DEV_SAVE_GRAPHS_PATH=sys.argv[1], MS_DEV_DUMP_IR_PASSES='graph_build')
 
 import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
@@ -38,7 +39,7 @@ def main():
     if sys.argv[2] == 'True':
         ms.set_auto_parallel_context(comm_fusion={'allreduce': {'mode': 'auto', 'config': None}})
     process = SimpleNamespace(target='CPU', device_id=0, rank=0, size=2)
-    step = create_step(SmallResNet(), Square(), 1, RECIPE, np.full(3, 0.1, np.float32), process)
+    step = create_step(SmallResNet(width=8), Square(), 1, RECIPE, np.full(3, 0.1, np.float32), process)
     step.compile(Tensor(0, ms.int32), Tensor(np.zeros((4, 3, 32, 32), np.float32)), Tensor(np.zeros(4, np.int32)))
 
 

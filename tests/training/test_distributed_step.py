@@ -8,7 +8,7 @@ from tests.processes import run_two
 from tests.training.two_processes import steps
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     run_two(Path(__file__).with_name('two_processes.py'), tmp_path, folder=tmp_path)
     one = steps(0, 1, 0)

@@ -7,7 +7,7 @@ import pytest
 from tests.processes import run_two
 
 
-@pytest.mark.by_hand
+@pytest.mark.slow
 @pytest.mark.parametrize('fuse, expected', [(False, 51), (True, 1)])
 def test_gradients_are_averaged_at_once(tmp_path, fuse, expected):
     """51: 15 convolutions and the gamma and beta of each."""
