@@ -65,7 +65,7 @@ class CrossBatchMemoryLoss(Loss):
     def check_batch(self, rows: int) -> None:
         everywhere = rows * self.device_num
         if everywhere > self.memory_size:
-            raise InputError(f'loss_options.memory_size={self.memory_size}: a step has {everywhere} rows, which the memory must '
+            raise InputError(f'loss_options.memory_size={self.memory_size}: a step has {everywhere} rows, all of which it must '
                              'hold; give more, or lower --batch_size')
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
