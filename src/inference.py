@@ -1,6 +1,7 @@
 """Embeddings of images from a checkpoint or an exported model, and the nearest neighbours in a file of them."""
 import os
 import sys
+from contextlib import redirect_stdout
 from typing import Callable, NamedTuple, Optional
 
 import numpy as np
@@ -96,6 +97,13 @@ def load_embedder(command: Command) -> Embedder:
                      target=process.target)
     taken = {**embedding_options(recipe), 'image_size': size}
     return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), network and embedding_identity(network, taken))
+
+
+def _load_aside(command):
+    """load_embedder, where what is said of the device and the weights must not be among the answers, which a program may
+    be reading."""
+    with redirect_stdout(sys.stderr):
+        return load_embedder(command)
 
 
 # What infer.py does, by the flags that say so, and for what each of the other flags is; else it would be without effect.
@@ -194,7 +202,7 @@ def find_neighbours(command: Command):
         images, queries, model = query.images, np.concatenate([block for _, block in query.blocks()]), query.model
         names = query.classes
     else:
-        embedder = load_embedder(command)
+        embedder = _load_aside(command)
         images = open_images(options.query, 'test', subset=embedder.subset, flag='--query', need_labels=False)
         queries, model = np.concatenate(list(embedder.embed(images))), embedder.model
         names = _names(images)
@@ -291,13 +299,14 @@ def name_images(command: Command):
     """
     options = command.options
     check_picture(options.picture)
-    set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-    classes = open_classes(command)
+    with redirect_stdout(sys.stderr):
+        set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+        classes = open_classes(command)
     if options.query and options.query.endswith(SUFFIXES):
         file = EmbeddingFile(options.query)
         images, features = file.images, np.concatenate([block for _, block in file.blocks()])
     else:
-        embedder = load_embedder(command)
+        embedder = _load_aside(command)
         images = open_images(options.query or options.dataset_path, 'test', subset=embedder.subset,
                              flag='--query' if options.query else '--dataset_path', need_labels=False)
         features = np.concatenate(list(embedder.embed(images)))

@@ -153,6 +153,16 @@ def test_neighbours_of_query_images_are_printed_and_drawn(work, tmp_path, embed)
     assert os.listdir(tmp_path) == ['near.png']
 
 
+def test_what_is_said_of_the_network_is_not_among_the_neighbours(work, monkeypatch, capsys):
+    def load_embedder(command):
+        print('device: CPU (no --device_target given)')
+        return EasyDict(subset='full', model=None, embed=lambda images: [work.embeddings[3:6]])
+    monkeypatch.setattr('src.inference.load_embedder', load_embedder)
+    infer.main([f'--query={work.root}/pictures/pear', f'--gallery={work.root}/gallery.npy', '--top_k=2'])
+    told = capsys.readouterr()
+    assert [len(line.split('\t')) for line in told.out.splitlines()] == [4] * 6 and told.err.startswith('device: CPU')
+
+
 def test_a_reader_that_has_gone_is_no_error(work):
     """infer.py ... | head"""
     process = subprocess.Popen([sys.executable, str(ROOT / 'infer.py'), f'--query={work.root}/gallery.npy',

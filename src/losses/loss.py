@@ -34,6 +34,9 @@ class Loss(nn.Cell):
         """
         return []
 
+    def check_batch(self, rows: int) -> None:
+        """Raise InputError where a batch of so many rows on each device is not for this loss."""
+
     def lr_factors(self) -> Dict[str, float]:
         """Names of parameters, as the loss itself calls them, with factors on the learning rate; others have 1."""
         return {}

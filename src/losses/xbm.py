@@ -4,6 +4,7 @@ from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import initializer
 from mindspore.communication import get_rank
 
+from src.errors import InputError
 from src.losses.loss import Loss
 from src.losses.pairs import normalize
 
@@ -37,7 +38,7 @@ class CrossBatchMemoryLoss(Loss):
         are not finite are not remembered.
 
     Raises:
-        ValueError: the batches of all processes do not fit into the memory.
+        ValueError: the batches of all processes do not fit into the memory; check_batch says so before.
 
     Parameters, none trained, all saved with the training state: memory (M, D), memory_labels (M,) int32, -1 where
     empty, position () int32 of the next row, steps () int32 done. Calling the loss changes them.
@@ -60,6 +61,12 @@ class CrossBatchMemoryLoss(Loss):
         self.device_num = device_num
         self.rank = get_rank() if device_num > 1 else 0
         self.gather_all = ops.AllGather() if device_num > 1 else ops.identity
+
+    def check_batch(self, rows: int) -> None:
+        everywhere = rows * self.device_num
+        if everywhere > self.memory_size:
+            raise InputError(f'loss_options.memory_size={self.memory_size}: a step has {everywhere} rows, all of which it must '
+                             'hold; give more, or lower --batch_size')
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         rows = embeddings.shape[0]

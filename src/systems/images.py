@@ -103,6 +103,7 @@ class ImageSystem(System):
         if not isinstance(self.sampler, ordered) or kind.batch == 'pairs' and self.sampler.instances != 2:
             raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
                              'the sampler at its default')
+        self.loss.check_batch(recipe.batch_size)
         mask = self.sampler.epoch(0)[1]
         if mask is not None and 'mask' not in inspect.signature(kind.construct).parameters:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '

@@ -21,10 +21,14 @@ class MetricLearning(ImageSystem):
     def open_training_images(self):
         recipe = self.recipe
         self.images = open_images(recipe.dataset_path, 'train', subset=recipe.subset)
-        self.held_out = None
         if recipe.validation == 'seen_classes':
             apart = held_out(self.images.labels, recipe.validation_fraction, recipe.seed, 'classes')
             self.held_out, self.images = self.images.select(apart), self.images.select(~apart)
+        # What is missing must not come out after the first epoch or the last.
+        if recipe.validation == 'test_classes':
+            self.held_out = open_images(recipe.dataset_path, 'test', subset=recipe.subset)
+        if recipe.run_eval:
+            self.test_images()
         self.labels = remap_labels(self.images.labels)
         classes = int(self.labels.max()) + 1
         if recipe.class_num not in (0, classes):
@@ -40,8 +44,6 @@ class MetricLearning(ImageSystem):
         Where the list names cameras (or sessions), an image is searched for among those of the other cameras: pictures taken
         one after the other find each other without anything learnt.
         """
-        if self.held_out is None:
-            self.held_out = open_images(self.recipe.dataset_path, 'test', subset=self.recipe.subset)
         held = self.held_out
         return recall_across_cameras(self.embed(held), held.labels, held.cameras)
 

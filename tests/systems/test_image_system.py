@@ -144,8 +144,13 @@ def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tm
     ({'dataset_path': None}, '--dataset_path is missing'),
     ({'validation': 'seen_images'}, '--validation=seen_images: choose one of seen_classes'),
     ({'class_num': 7}, '--class_num=7: the training list has 3 classes'),
+    ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
+    ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
     ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])
 def test_errors_of_metric_learning_name_the_flag(pictures, changes, message):
+    (pictures / 'SOP').mkdir()
+    (pictures / 'SOP' / 'train_tiny.txt').write_text('../train/class_0/0.png 0\n../train/class_1/2.png 1\n')
+    changes = {name: str(pictures / value) if value == 'SOP' else value for name, value in changes.items()}
     used = recipe(**{'dataset_path': str(pictures), 'backbone': 'resnet18', **changes})
     with pytest.raises(InputError, match=message):
         MetricLearning(used, HERE).prepare()
