@@ -22,6 +22,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src.errors import InputError
 from src.files import replacing
+from src.networks.weights import quiet_mindspore
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 READABLE = ('.mindir', '.onnx')
@@ -104,9 +105,13 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
     expected = network(*map(Tensor, examples)).asnumpy()
     with replacing(path) as temporary:
         try:
-            _write(network, shapes, batch_size, temporary, file_format)
+            with quiet_mindspore():
+                _write(network, shapes, batch_size, temporary, file_format)
         except (RuntimeError, ValueError) as error:
             raise InputError(f'cannot export {path}: {str(error).strip().splitlines()[0]}') from error
+        if not temporary.is_file():  # MindSpore does not tell of a full disk here
+            raise InputError(f'cannot write {path}: MindSpore has written nothing; look whether its disk is full or '
+                             'cannot be written to')
         temporary.chmod(0o644)
         apart = None
         if file_format == 'MINDIR' or file_format == 'ONNX' and importlib.util.find_spec('onnxruntime'):

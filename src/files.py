@@ -1,6 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.errors import InputError
@@ -27,7 +27,9 @@ def replacing(path):
     except OSError as error:
         raise InputError(f'cannot write {path}: {error.strerror or error}') from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # On a read-only disk even what is not there cannot be removed.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder):

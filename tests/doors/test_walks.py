@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from src.training.states import read_checkpoint
+
 ROOT = Path(__file__).resolve().parents[2]
 PAIR_LOSS = '''"""Squared distances within a class."""
 from src.losses.loss import Loss
@@ -114,6 +116,13 @@ def test_a_loss_of_each_kind_a_backbone_and_a_mode(checkout):
     checkout.add('src/networks/glance.py', BACKBONE, BACKBONE_TABLE, "'glance': 'glance.Glance',")
     mode = checkout.root / 'src/training/learning_rate.py'
     mode.write_text(mode.read_text() + MODE)
-    assert checkout.use('--loss_name=together', '--model=glance')['batch_size'] == 8
+    used = checkout.use('--loss_name=together', '--model=glance')
+    assert (used['loss_name'], used['backbone'], used['batch_size']) == ('together', 'glance', 8)
+    states = read_checkpoint(checkout.root / 'out' / 'train-1_2.ckpt')
+    assert 'conv.weight' in states and not any(name.startswith('loss.') for name in states)
     used = checkout.use('--loss_name=hot', '--model=glance', '--set', 'loss_options.heat=3', '--lr_mode=alternating')
     assert (used['loss_options'], used['backbone'], used['lr_mode']) == ({'heat': 3.0}, 'glance', 'alternating')
+    states = read_checkpoint(checkout.root / 'out' / 'train-1_2.ckpt')
+    result = json.loads((checkout.root / 'out' / 'result.json').read_text())
+    assert states['loss.weight'].shape == (result['found']['class_num'], 8)
+    assert [row['lr'] for row in result['history']] == [pytest.approx(used['lr_max'] / 2)]    # the second step's
