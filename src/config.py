@@ -390,7 +390,7 @@ def create_recipe(base: Dict[str, Any], changes: Sequence[Change], saved: bool =
     for path, value in implied.items():
         if path not in given:
             entries[path] = value
-    _check(entries, given)
+    _check(entries, given, base)
     return Recipe(entries)
 
 
@@ -503,8 +503,8 @@ def _sides(size):
     return size if isinstance(size, list) else [size, size]
 
 
-def _check(entries, given):
-    """What entries say alone and together; given: of entries and options that flags set, the flag."""
+def _check(entries, given, base):
+    """What entries say alone and together; given: of entries and options that flags set, the flag; base: without flags."""
     for path, flag in given.items():
         name, _, option = path.partition('.')
         value = entries[name][option] if option else entries[name]
@@ -539,7 +539,8 @@ def _check(entries, given):
             ('pretrain_epoch_size', entries['total_iter_num'], 'the training counts iterations; give --epoch_size'),
             ('validation_fraction', entries['validation'] not in ('seen_images', 'seen_classes'),
              f'--validation is {entries["validation"]}')):
-        if name in given and entries[name] and idle:
+        # The published configuration, given in full, says what the recipe says.
+        if name in given and entries[name] != base[name] and entries[name] and idle:
             raise InputError(f'{given[name]}: would be without effect, {why}')
 
 
