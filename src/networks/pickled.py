@@ -140,7 +140,8 @@ def read_pth(path: Path) -> Dict[str, np.ndarray]:
         InputError: the file is damaged, or holds something else than named tensors.
     """
     with path.open('rb') as file:
-        return _arrays(path, _load_zip if zipfile.is_zipfile(file) else _load_legacy)
+        # By its beginning: one that is cut short has lost its end, by which zipfile knows it.
+        return _arrays(path, _load_zip if file.read(2) == b'PK' else _load_legacy)
 
 
 def _load_zip(path: Path) -> Any:
