@@ -4,11 +4,7 @@ from mindspore import Parameter, Tensor, mint, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from src.networks.demnet import check_layers, dense
-
-
-def _unit(rows):
-    # Of the operations of which an ONNX file can be made.
-    return rows / ops.sqrt(ops.maximum((rows * rows).sum(-1, keepdims=True), 1e-24))
+from src.networks.heads import unit_length
 
 
 def _fixed(shape, name):
@@ -61,8 +57,8 @@ class EnsembleNetwork(nn.Cell):
         members = ops.bmm(x.reshape(self.shape).swapaxes(0, 1), self.fc2) + self.fc2_bias
         if self.training:
             return members
-        mean = _unit(_unit(members).mean(0))
-        regression = _unit(mint.matmul(self._kernel(semantics), self.weights))
+        mean = unit_length(unit_length(members, -1).mean(0), -1)
+        regression = unit_length(mint.matmul(self._kernel(semantics), self.weights), -1)
         return mint.cat(((1 - self.share) ** 0.5 * mean, self.share ** 0.5 * regression), 1)
 
     def _kernel(self, semantics):

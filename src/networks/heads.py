@@ -11,6 +11,7 @@ from mindspore import Tensor, ops
 
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
 from src.errors import InputError
+from src.losses.pairs import SMALLEST_SQUARED_NORM
 
 
 class ImageNetwork(nn.Cell):
@@ -53,10 +54,16 @@ def average_max_pool(x: Tensor) -> Tensor:
     return ops.mean(x, (2, 3)) + ops.amax(x, (2, 3))
 
 
-def unit_length(x: Tensor) -> Tensor:
-    """(N, C, ...) -> the same in float32, of norm 1 along C; zeros stay zeros."""
+def unit_length(x: Tensor, axis: int = 1) -> Tensor:
+    """The same shape in float32, of norm 1 along the axis. A vector shorter than 1e-6 becomes 0, with gradient 0: its own
+    would be up to a million times the loss's.
+
+    As src.losses.pairs.normalize, of the operators of which an ONNX file can be made.
+    """
     x = ops.cast(x, ms.float32)
-    return x / ops.sqrt(ops.maximum(ops.sum(x * x, 1, True), 1e-24))
+    squares = ops.sum(x * x, axis, True)
+    long_enough = ops.cast(squares > SMALLEST_SQUARED_NORM, ms.float32)
+    return x / ops.sqrt(ops.maximum(squares, SMALLEST_SQUARED_NORM)) * long_enough
 
 
 POOLS = {'average': average_pool, 'gem': gem_pool, 'average_max': average_max_pool}

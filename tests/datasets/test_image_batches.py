@@ -1,5 +1,6 @@
 """The pipelines on small generated pictures, against PIL and numpy."""
 import os
+import threading
 
 import mindspore as ms
 import numpy as np
@@ -13,6 +14,7 @@ from src.datasets.image_batches import (
     PIXEL_MEAN,
     PIXEL_STD,
     STD,
+    _Source,
     decode,
     eval_dataset,
     find_broken_image,
@@ -280,6 +282,15 @@ def test_unknown_transform(images):
         train_dataset(images, images.labels, BATCHES, augmentation={'affine': {'fill': 'red'}})
     with pytest.raises(InputError, match='bilinear, bicubic'):
         eval_dataset(images, batch_size=4, interpolation='cubic')
+
+
+def test_an_epoch_that_is_left_early_leaves_no_threads(images):
+    before = threading.active_count()
+    rows = iter(_Source(images.paths, 3, np.zeros(100, int)))
+    next(rows)
+    assert threading.active_count() > before
+    rows.close()
+    assert threading.active_count() == before
 
 
 def test_reading_serves_many_blocks_and_lets_the_end_pass(images):
