@@ -1,15 +1,18 @@
-"""Images per second: our training pipeline, MindSpore's fused random crop, and PIL (and cv2) in a Python generator.
+"""Images per second: our training pipeline, MindSpore's fused random crop, and PIL (and cv2) in a Python generator; the
+first two with affine and colour too.
 
     python benchmarks/image_pipeline.py [--list LIST] [--images 400] [--image_size 224] [--workers 2]
 
 Reads the first images of a list, or of generated 480 x 400 JPEG pictures, with all ways in turn, three rounds, and
-prints the median rate of each and its ratio to ours.
+prints the median rate of each, what an image takes of the processor (the limit: cores / that), and its ratio to ours. Then
+affine and colour alone, in one thread and in as many as there are workers.
 """
 import argparse
-import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mindspore.dataset as ds
@@ -18,7 +21,16 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.datasets.image_batches import MEAN, STD, clamp_workers, random_box, train_dataset  # noqa: E402
+from src.config import RECIPES  # noqa: E402
+from src.datasets.image_batches import (  # noqa: E402
+    AFFINE_FROM,
+    MEAN,
+    STD,
+    _augmenting,
+    clamp_workers,
+    random_box,
+    train_dataset,
+)
 from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
 
 try:
@@ -29,21 +41,36 @@ except ImportError:
 BATCH = 20
 
 
-def ours(images, size, workers):
-    batches = np.arange(len(images)).reshape(-1, BATCH)
-    return train_dataset(images, images.labels, batches, transform='random_resized_crop', image_size=size,
-                         num_workers=workers)
+AUGMENTATION = RECIPES['SOP', 'supcon', 'many_classes']['augmentation']
 
 
-def fused(images, size, workers):
-    def rows():
-        for path in images.paths:
-            yield (np.fromfile(path, np.uint8),)
-    scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
-    operators = [vision.RandomCropDecodeResize(size, (0.08, 1.0), (3 / 4, 4 / 3)), vision.RandomHorizontalFlip(),
-                 vision.Normalize(*scaled), vision.HWC2CHW()]
-    dataset = ds.GeneratorDataset(rows, ['image'], shuffle=False)
-    return dataset.map(operators, 'image', num_parallel_workers=clamp_workers(workers)).batch(BATCH)
+def ours(augmentation=None):
+    def build(images, size, workers):
+        batches = np.arange(len(images)).reshape(-1, BATCH)
+        return train_dataset(images, images.labels, batches, transform='random_resized_crop', image_size=size,
+                             num_workers=workers, augmentation=augmentation)
+    return build
+
+
+def fused(*augmentation):
+    def build(images, size, workers):
+        def rows():
+            for path in images.paths:
+                yield (np.fromfile(path, np.uint8),)
+        scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
+        operators = [vision.RandomCropDecodeResize(size, (0.08, 1.0), (3 / 4, 4 / 3)), vision.RandomHorizontalFlip(),
+                     *augmentation, vision.Normalize(*scaled), vision.HWC2CHW()]
+        dataset = ds.GeneratorDataset(rows, ['image'], shuffle=False)
+        return dataset.map(operators, 'image', num_parallel_workers=clamp_workers(workers)).batch(BATCH)
+    return build
+
+
+def fused_augmented():
+    """Its own operators of the same strengths; tints and the size that ours are turned at it does not have."""
+    affine, colour = AUGMENTATION['affine'], AUGMENTATION['colour']
+    return fused(vision.RandomAffine(affine['rotation'], (affine['shift'],) * 2, affine['scale'],
+                                     resample=vision.Inter.BILINEAR),
+                 vision.RandomColorAdjust(*([1 - colour[name], 1 + colour[name]] for name in ('brightness', 'contrast'))))
 
 
 def in_python(read, resize):
@@ -62,13 +89,17 @@ def in_python(read, resize):
     return build
 
 
-WAYS = {'ours': ours, 'MindSpore fused random crop': fused,
-        'PIL in a Python generator': in_python(
+# name -> (build, which of ours it is measured against)
+WAYS = {'ours': (ours(), 'ours'), 'MindSpore fused random crop': (fused(), 'ours'),
+        'PIL in a Python generator': (in_python(
             lambda path: np.asarray(Image.open(path).convert('RGB')),
-            lambda image, size: np.asarray(Image.fromarray(image).resize((size, size), Image.BILINEAR)))}
+            lambda image, size: np.asarray(Image.fromarray(image).resize((size, size), Image.BILINEAR))), 'ours')}
 if cv2 is not None:
-    WAYS['cv2 in a Python generator'] = in_python(lambda path: cv2.imread(path)[:, :, ::-1],
-                                                  lambda image, size: cv2.resize(image, (size, size)))
+    WAYS['cv2 in a Python generator'] = (in_python(lambda path: cv2.imread(path)[:, :, ::-1],
+                                                   lambda image, size: cv2.resize(image, (size, size))), 'ours')
+AUGMENTED = 'ours with affine and colour'
+WAYS[AUGMENTED] = (ours(AUGMENTATION), AUGMENTED)
+WAYS['MindSpore fused with RandomAffine and RandomColorAdjust'] = (fused_augmented(), AUGMENTED)
 
 
 def generated_pictures(folder, count):
@@ -81,11 +112,25 @@ def generated_pictures(folder, count):
     return ImageList(paths, np.zeros(count, np.int64))
 
 
+def measure(work, count):
+    """-> (images/s, seconds of the processor an image)."""
+    start, processor = time.perf_counter(), time.process_time()
+    work()
+    return count / (time.perf_counter() - start), (time.process_time() - processor) / count
+
+
 def rate(build, images, size, workers):
-    start = time.perf_counter()
-    for _ in build(images, size, workers).create_tuple_iterator(num_epochs=1, output_numpy=True):
-        pass
-    return len(images) / (time.perf_counter() - start)
+    def work():
+        for _ in build(images, size, workers).create_tuple_iterator(num_epochs=1, output_numpy=True):
+            pass
+    return measure(work, len(images))
+
+
+def augmentation_rate(count, size, threads):
+    augment = _augmenting(AUGMENTATION, (size, size), 0)
+    picture = np.random.default_rng(0).integers(0, 256, (*[round(AFFINE_FROM * size)] * 2, 3), np.uint8)
+    with ThreadPoolExecutor(threads) as pool:
+        return measure(lambda: list(pool.map(lambda position: augment(picture, position), range(count))), count)
 
 
 def main():
@@ -95,17 +140,23 @@ def main():
     parser.add_argument('--image_size', type=int, default=224)
     parser.add_argument('--workers', type=int, default=2)
     args = parser.parse_args()
+    measured = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         images = read_image_list(args.list) if args.list else generated_pictures(folder, args.images)
         count = min(args.images, len(images)) // BATCH * BATCH
         images = ImageList(images.paths[:count], images.labels[:count])
-        rates = {name: [] for name in WAYS}
         for _ in range(3):
-            for name, build in WAYS.items():
-                rates[name].append(rate(build, images, args.image_size, args.workers))
-    median = {name: statistics.median(values) for name, values in rates.items()}
-    for name, value in median.items():
-        print(f'{name}: {value:.0f} images/s, ours is {median["ours"] / value:.2f} times as fast')
+            for name, (build, _) in WAYS.items():
+                measured[name].append(rate(build, images, args.image_size, args.workers))
+            for threads in sorted({1, clamp_workers(args.workers)}):
+                measured[threads].append(augmentation_rate(count, args.image_size, threads))
+    median = {name: np.median(values, axis=0) for name, values in measured.items()}
+    for name, (_, own) in WAYS.items():
+        print(f'{name}: {median[name][0]:.0f} images/s, {1000 * median[name][1]:.2f} ms of the processor an image, '
+              f'{own} is {median[own][0] / median[name][0]:.2f} times as fast')
+    for threads in sorted(set(median) - set(WAYS)):
+        print(f'affine and colour alone in {threads} thread(s): {median[threads][0]:.0f} images/s, '
+              f'{median[threads][0] / median[1][0]:.2f} times one thread')
 
 
 if __name__ == '__main__':

@@ -44,6 +44,9 @@ PREFETCH = 4
 AFFINE_FROM = 1.25
 # pictures a decoding thread makes ahead of what follows
 DECODED_AHEAD = 8
+# Pixels of a picture from which several threads augment: PIL leaves Python's lock while it goes over pixels, but on small
+# pictures what needs the lock weighs more.
+THREADED_FROM = 128 * 128
 Size = Union[int, Sequence[int]]
 
 
@@ -91,6 +94,7 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
     before, cut, after = build(cut_to, flip, _resizing(interpolation))
     augment = _augmenting(augmentation, height_width, seed)
     workers = clamp_workers(num_workers)
+    threads = workers if augmentation and math.prod(height_width) >= THREADED_FROM else 1
     columns = ['image', 'label'] + ([] if mask is None else ['mask'])
     positions = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
 
@@ -105,11 +109,11 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
     source = _Source(images.paths, workers, *rows, prepare=None if before else cut_one)
     dataset = _generate(source, columns + ['position'])
     if before:
-        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one)
+        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one, threads)
     if after:
         dataset = dataset.map(after, 'image', num_parallel_workers=workers)
         if augmentation:
-            dataset = _map_in_python(dataset, augment)
+            dataset = _map_in_python(dataset, augment, threads)
     dataset = dataset.map(_to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
     return _batch(dataset.project(columns), batch_size)
 
@@ -388,7 +392,7 @@ def _augmenting(augmentation, size, seed):
         picture = Image.fromarray(image)
         for step in chain:
             picture = step(picture, rng)
-        return np.array(picture)
+        return np.asarray(picture)
     return augment
 
 
@@ -396,10 +400,9 @@ def _generate(source, columns):
     return ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
 
 
-def _map_in_python(dataset, function):
-    # one worker: this is Python, more of them would only wait for each other
+def _map_in_python(dataset, function, threads):
     return dataset.map(lambda image, position: (function(image, position), position), ['image', 'position'],
-                       ['image', 'position'], num_parallel_workers=1)
+                       ['image', 'position'], num_parallel_workers=threads)
 
 
 def _batch(dataset, batch_size):

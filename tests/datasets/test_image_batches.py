@@ -1,6 +1,7 @@
 """The pipelines on small generated pictures, against PIL and numpy."""
 import os
 import threading
+import time
 
 import mindspore as ms
 import numpy as np
@@ -9,6 +10,7 @@ from mindspore import nn
 from mindspore.dataset import vision
 from PIL import Image
 
+from src.datasets import image_batches
 from src.datasets.image_batches import (
     MEAN,
     PIXEL_MEAN,
@@ -113,6 +115,51 @@ def test_ranks_augment_as_one_process_with_all_their_batches(images):
             mine = read_epoch(shares[:, rank], rank=rank, size=2, skip=skip)
             part = [[column[4 * rank:4 * rank + 4] for column in columns] for columns in whole[skip:]]
             assert same(mine, part)
+
+
+@pytest.mark.parametrize('transform', ['random_resized_crop', 'resize', 'reid'])
+def test_threads_augment_as_one(images, monkeypatch, transform):
+    threads = set()
+
+    def augmenting(*arguments):
+        augment = one(*arguments)
+
+        def told(image, position):
+            threads.add(threading.get_ident())
+            return augment(image, position)
+        return told
+
+    def read_epoch(batches=SMALL, **options):
+        threads.clear()
+        return read(train_dataset(images, images.labels, batches, transform=transform, image_size=(40, 36), seed=5,
+                                  augmentation=BOTH, **options))
+    one = image_batches._augmenting
+    monkeypatch.setattr(image_batches, '_augmenting', augmenting)
+    whole = read_epoch(num_workers=2)
+    # a small picture's augmentation is no work for several
+    assert len(threads) == 1
+    monkeypatch.setattr(image_batches, 'THREADED_FROM', 40 * 36)
+    assert same(whole, read_epoch(num_workers=1)) and len(threads) == 1
+    for workers in (2, 3, 64):
+        assert same(whole, read_epoch(num_workers=workers)) and len(threads) == image_batches.clamp_workers(workers)
+    shares = SMALL.reshape(10, 2, 4)
+    for rank in range(2):
+        mine = read_epoch(shares[:, rank], rank=rank, size=2, skip=3)
+        assert same(mine, [[column[4 * rank:4 * rank + 4] for column in columns] for columns in whole[3:]])
+
+
+def test_an_augmentation_that_fails_is_no_broken_image(images, monkeypatch):
+    def build(size):
+        def augment(picture, rng):
+            raise OverflowError('the seventh colour')
+        return augment
+    monkeypatch.setitem(image_batches.AUGMENTATIONS, 'failing', build)
+    monkeypatch.setattr(image_batches, 'THREADED_FROM', 0)
+    few = ImageList(images.paths[:40], images.labels[:40])
+    dataset = train_dataset(few, few.labels, np.arange(40).reshape(10, 4), image_size=16, augmentation={'failing': {}})
+    with pytest.raises(RuntimeError, match='the seventh colour'):
+        with reading(few):
+            read(dataset)
 
 
 def test_random_state_of_others_is_left_alone(images):
@@ -239,7 +286,7 @@ def test_other_images_become_rgb(images, tmp_path, mode, name):
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'text', 'gif', 'empty', 'missing'])
-@pytest.mark.parametrize('door', ['train', 'eval'])
+@pytest.mark.parametrize('door', ['train', 'augmented', 'eval'])
 def test_broken_image_is_named(images, tmp_path, monkeypatch, damage, door):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'broken.jpg'
@@ -250,8 +297,10 @@ def test_broken_image_is_named(images, tmp_path, monkeypatch, damage, door):
             content = whole.read()
         path.write_bytes({'truncated': content[:len(content) // 2], 'text': b'no image', 'empty': b''}[damage])
     listed = ImageList(images.paths[:20] + [str(path)] + images.paths[20:40], np.zeros(41, int))
-    if door == 'train':
-        dataset = train_dataset(listed, listed.labels, np.arange(40).reshape(10, 4), image_size=16)
+    if door != 'eval':
+        monkeypatch.setattr(image_batches, 'THREADED_FROM', 0)
+        dataset = train_dataset(listed, listed.labels, np.arange(40).reshape(10, 4), image_size=16,
+                                augmentation=BOTH if door == 'augmented' else None)
     else:
         dataset = eval_dataset(listed, batch_size=4, image_size=16)
     with pytest.raises(InputError, match='broken.jpg') as caught:
@@ -395,3 +444,25 @@ def test_colour_is_what_it_says(images):
         # half a level of rounding, and what rounding the mean colour adds
         assert np.abs(picture - np.clip(expected, 0, 255)).max() < 1.1
     assert 4 < greys < 24
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='counts the threads of Linux')
+def test_an_augmented_epoch_that_is_left_early_leaves_no_threads(images, monkeypatch):
+    def threads():
+        return len(os.listdir('/proc/self/task'))
+
+    def leave(taken):
+        batches = train_dataset(images, images.labels, BATCHES, image_size=32, augmentation=BOTH).create_tuple_iterator(
+            num_epochs=1, output_numpy=True)
+        for _ in range(taken):
+            next(batches)
+        return threads()
+    monkeypatch.setattr(image_batches, 'THREADED_FROM', 0)
+    leave(1)
+    before = threads()
+    assert max(leave(taken) for taken in (0, 1, 3)) > before
+    # the decoding threads end with the source, which may take as long as a picture
+    until = time.monotonic() + 10
+    while threads() > before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert threads() <= before
