@@ -4,10 +4,12 @@ first two with affine and colour too.
     python benchmarks/image_pipeline.py [--list LIST] [--images 400] [--image_size 224] [--workers 2]
 
 Reads the first images of a list, or of generated 480 x 400 JPEG pictures, with all ways in turn, three rounds, and
-prints the median rate of each, what an image takes of the processor (the limit: cores / that), and its ratio to ours. Then
-affine and colour alone, in one thread and in as many as there are workers.
+prints the median rate of each, what an image takes of the processor in this process and those it started (the limit: cores
+/ that), and its ratio to ours. Then affine and colour alone, in one thread and in one and --workers processes.
 """
 import argparse
+import gc
+import os
 import sys
 import tempfile
 import time
@@ -22,15 +24,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.config import RECIPES  # noqa: E402
-from src.datasets.image_batches import (  # noqa: E402
-    AFFINE_FROM,
-    MEAN,
-    STD,
-    _augmenting,
-    clamp_workers,
-    random_box,
-    train_dataset,
-)
+from src.datasets.augmentation import AFFINE_FROM, MEAN, augmenting  # noqa: E402
+from src.datasets.augmentation_processes import AugmentationProcesses  # noqa: E402
+from src.datasets.image_batches import STD, clamp_workers, random_box, train_dataset  # noqa: E402
 from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
 
 try:
@@ -114,9 +110,12 @@ def generated_pictures(folder, count):
 
 def measure(work, count):
     """-> (images/s, seconds of the processor an image)."""
-    start, processor = time.perf_counter(), time.process_time()
+    start, processor = time.perf_counter(), sum(os.times()[:4])
     work()
-    return count / (time.perf_counter() - start), (time.process_time() - processor) / count
+    seconds = time.perf_counter() - start
+    # processes that have ended count, and only these
+    gc.collect()
+    return count / seconds, (sum(os.times()[:4]) - processor) / count
 
 
 def rate(build, images, size, workers):
@@ -126,11 +125,18 @@ def rate(build, images, size, workers):
     return measure(work, len(images))
 
 
-def augmentation_rate(count, size, threads):
-    augment = _augmenting(AUGMENTATION, (size, size), 0)
-    picture = np.random.default_rng(0).integers(0, 256, (*[round(AFFINE_FROM * size)] * 2, 3), np.uint8)
-    with ThreadPoolExecutor(threads) as pool:
-        return measure(lambda: list(pool.map(lambda position: augment(picture, position), range(count))), count)
+def augmentation_rate(count, size, processes):
+    """Of random pictures; 0 processes: in this one."""
+    given = [round(AFFINE_FROM * size)] * 2
+    picture = np.random.default_rng(0).integers(0, 256, (*given, 3), np.uint8)
+    augment = (AugmentationProcesses(processes, AUGMENTATION, given, (size, size), 0) if processes
+               else augmenting(AUGMENTATION, (size, size), 0))
+    with ThreadPoolExecutor(max(processes, 1)) as pool:
+        def work(count):
+            return list(pool.map(lambda position: augment(picture, position), range(count)))
+        # all of them have started
+        work(10 * processes)
+        return measure(lambda: work(count), count)
 
 
 def main():
@@ -148,15 +154,15 @@ def main():
         for _ in range(3):
             for name, (build, _) in WAYS.items():
                 measured[name].append(rate(build, images, args.image_size, args.workers))
-            for threads in sorted({1, clamp_workers(args.workers)}):
-                measured[threads].append(augmentation_rate(count, args.image_size, threads))
+            for processes in sorted({0, 1, clamp_workers(args.workers)}):
+                measured[processes].append(augmentation_rate(count, args.image_size, processes))
     median = {name: np.median(values, axis=0) for name, values in measured.items()}
     for name, (_, own) in WAYS.items():
         print(f'{name}: {median[name][0]:.0f} images/s, {1000 * median[name][1]:.2f} ms of the processor an image, '
               f'{own} is {median[own][0] / median[name][0]:.2f} times as fast')
-    for threads in sorted(set(median) - set(WAYS)):
-        print(f'affine and colour alone in {threads} thread(s): {median[threads][0]:.0f} images/s, '
-              f'{median[threads][0] / median[1][0]:.2f} times one thread')
+    for processes in sorted(set(median) - set(WAYS)):
+        print(f'affine and colour alone, {f"{processes} process(es)" if processes else "one thread"}: '
+              f'{median[processes][0]:.0f} images/s, {median[processes][0] / median[0][0]:.2f} times one thread')
 
 
 if __name__ == '__main__':

@@ -20,6 +20,8 @@ import mindspore.dataset.vision as vision
 import numpy as np
 from PIL import Image
 
+from src.datasets.augmentation import AFFINE_FROM, MEAN, MEAN_COLOUR, augmenting, known
+from src.datasets.augmentation_processes import POSSIBLE, AugmentationProcesses
 from src.datasets.image_list import ImageList
 from src.errors import InputError
 
@@ -28,25 +30,18 @@ try:
 except ImportError:
     simplejpeg = None
 
-MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 # The same for pixels of 0..255, to broadcast over (B, 3, H, W).
 PIXEL_MEAN = np.array([255 * value for value in MEAN], np.float32).reshape(3, 1, 1)
 PIXEL_STD = np.array([255 * value for value in STD], np.float32).reshape(3, 1, 1)
-# erased pixels: the mean colour, 0 after normalisation up to rounding
-MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)
-LUMINANCE = np.array([0.299, 0.587, 0.114])
 INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BICUBIC}
 PAD = 10
 # batches made ahead of the network; MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224
 PREFETCH = 4
-# sides of the pictures that affine gets, of those that it gives
-AFFINE_FROM = 1.25
 # pictures a decoding thread makes ahead of what follows
 DECODED_AHEAD = 8
-# Pixels of a picture from which several threads augment: PIL leaves Python's lock while it goes over pixels, but on small
-# pictures what needs the lock weighs more.
-THREADED_FROM = 128 * 128
+# Pixels of a picture from which processes augment: handing over smaller ones takes as long.
+PROCESSES_FROM = 128 * 128
 Size = Union[int, Sequence[int]]
 
 
@@ -70,7 +65,7 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
         interpolation: 'bilinear' or 'bicubic', of crops and resizing.
         bgr: channels in the order blue, green, red, still through the RGB statistics.
         as_uint8: leave pixels as they are; the networks of src.networks normalise them on the device.
-        num_workers: clamped to the machine's cores.
+        num_workers: clamped to the machine's cores. As many processes augment pictures of PROCESSES_FROM pixels and more.
         skip: leave out this many first batches, 0 <= skip < steps; the rest is what the whole epoch would have given.
         rank, size: of the sampler; the chance of an image hangs on its position in the epoch of all ranks, so that they
             augment as one process with size times the batch does.
@@ -87,14 +82,16 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
     steps, batch_size = np.shape(indices)
     if not 0 <= skip < steps:
         raise ValueError(f'cannot skip {skip} of {steps} batches')
-    build = _known('train_transform', transform, TRAIN_TRANSFORMS)
+    build = known('train_transform', transform, TRAIN_TRANSFORMS)
     height_width, augmentation = _height_width(image_size), augmentation or {}
     # To turn small pictures blurs them; larger ones are turned and brought to their size in one step.
     cut_to = tuple(round(AFFINE_FROM * side) for side in height_width) if 'affine' in augmentation else height_width
     before, cut, after = build(cut_to, flip, _resizing(interpolation))
-    augment = _augmenting(augmentation, height_width, seed)
+    augment = augmenting(augmentation, height_width, seed)
     workers = clamp_workers(num_workers)
-    threads = workers if augmentation and math.prod(height_width) >= THREADED_FROM else 1
+    processes = workers if augmentation and math.prod(height_width) >= PROCESSES_FROM and POSSIBLE else 1
+    if processes > 1:
+        augment = AugmentationProcesses(processes, augmentation, cut_to, height_width, seed)
     columns = ['image', 'label'] + ([] if mask is None else ['mask'])
     positions = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
 
@@ -109,11 +106,11 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
     source = _Source(images.paths, workers, *rows, prepare=None if before else cut_one)
     dataset = _generate(source, columns + ['position'])
     if before:
-        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one, threads)
+        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one, processes)
     if after:
         dataset = dataset.map(after, 'image', num_parallel_workers=workers)
         if augmentation:
-            dataset = _map_in_python(dataset, augment, threads)
+            dataset = _map_in_python(dataset, augment, processes)
     dataset = dataset.map(_to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
     return _batch(dataset.project(columns), batch_size)
 
@@ -126,7 +123,7 @@ def eval_dataset(images: ImageList, *, batch_size: int, transform: str = 'resize
     transform: a name of EVAL_TRANSFORMS. Other arguments, errors and the column image (B, 3, H, W) as for
     train_dataset.
     """
-    build = _known('eval_transform', transform, EVAL_TRANSFORMS)
+    build = known('eval_transform', transform, EVAL_TRANSFORMS)
     resize = build(_height_width(image_size), _resizing(interpolation))
     workers = clamp_workers(num_workers)
     dataset = _generate(_Source(images.paths, workers, np.arange(len(images))), ['image'])
@@ -279,49 +276,6 @@ def _center_crop(size, resize):
     return [resize(max(size)), vision.CenterCrop(size)]
 
 
-def _affine(size, rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
-    """To H x W, turned by up to `rotation` degrees either way, enlarged by a factor in `scale`, shifted by up to `shift` of
-    the sides, all uniform, in one bilinear step. fill: what comes in from outside, the 'border' pixels' mean colour or
-    'mean', that of ImageNet.
-    """
-    if fill not in ('border', 'mean'):
-        raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
-    height, width = size
-
-    def augment(picture, rng):
-        turn, grow, right, down = rng.random(4).tolist()
-        angle = math.radians(rotation * (2 * turn - 1))
-        zoom = scale[0] + (scale[1] - scale[0]) * grow
-        across, along = picture.width / width, picture.height / height
-        # PIL asks where in the picture a pixel of the result comes from.
-        cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-        x, y = width * (0.5 + shift * (2 * right - 1)), height * (0.5 + shift * (2 * down - 1))
-        back = (across * cos, across * sin, across * (width / 2 - cos * x - sin * y),
-                -along * sin, along * cos, along * (height / 2 + sin * x - cos * y))
-        colour = MEAN_COLOUR if fill == 'mean' else _border_colour(np.asarray(picture))
-        return picture.transform((width, height), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR,
-                                 fillcolor=tuple(colour.astype(int).tolist()))
-    return augment
-
-
-def _colour(size, brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0, grey=0.0):
-    """Brightness, contrast, saturation and each channel (tint) times a factor uniform in 1 - strength .. 1 + strength;
-    grey with probability `grey`. Together one linear map of the colours, rounded and clipped once.
-    """
-    strengths = np.array([brightness, contrast, saturation, tint, tint, tint])
-
-    def augment(picture, rng):
-        bright, against, vivid, *tints = np.maximum(1 + strengths * rng.uniform(-1, 1, 6), 0)
-        blend = np.diag(tints) @ (vivid * np.eye(3) + (1 - vivid) * LUMINANCE)
-        if rng.random() < grey:
-            blend = np.broadcast_to(LUMINANCE @ blend, (3, 3))
-        # contrast is about the mean luminance of the picture
-        middle = LUMINANCE @ picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-        offset = bright * (1 - against) * middle * blend.sum(axis=1)
-        return picture.convert('RGB', tuple(np.column_stack([bright * against * blend, offset]).reshape(-1).tolist()))
-    return augment
-
-
 Transform = Tuple[List[Any], Callable[..., np.ndarray], List[Any]]
 # name -> function(size, flip, resize) -> (operators before, function(image uint8 (h, w, 3), rng), operators after);
 # resize(size) makes the operator
@@ -329,8 +283,6 @@ TRAIN_TRANSFORMS: Dict[str, Callable[..., Transform]] = {
     'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
 # name -> function(size, resize) -> operators
 EVAL_TRANSFORMS: Dict[str, Callable[..., List[Any]]] = {'resize': _resize, 'center_crop': _center_crop}
-# name -> function(size, **options) -> function(picture of PIL, rng) -> picture
-AUGMENTATIONS: Dict[str, Callable[..., Callable]] = {'affine': _affine, 'colour': _colour}
 
 
 def random_box(height, width, rng, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
@@ -376,32 +328,6 @@ def _erase(image, rng):
     return image
 
 
-def _border_colour(image):
-    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).mean(axis=0)
-
-
-def _augmenting(augmentation, size, seed):
-    """function(image uint8 (H, W, 3), position) that applies the augmentations."""
-    chain = []
-    for name, options in augmentation.items():
-        build = _known('augmentation', name, AUGMENTATIONS)
-        try:
-            chain.append(build(size, **options))
-        except TypeError as error:
-            raise InputError(f'augmentation {name}: {error}') from None
-
-    def augment(image, position):
-        if not chain:
-            return image
-        # not the crop's generator: an augmentation more leaves the crops as they are
-        rng = np.random.default_rng((seed, int(position), 1))
-        picture = Image.fromarray(image)
-        for step in chain:
-            picture = step(picture, rng)
-        return np.asarray(picture)
-    return augment
-
-
 def _generate(source, columns):
     return ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
 
@@ -418,7 +344,7 @@ def _batch(dataset, batch_size):
 
 
 def _resizing(interpolation):
-    chosen = _known('interpolation', interpolation, INTERPOLATIONS)
+    chosen = known('interpolation', interpolation, INTERPOLATIONS)
     return lambda size: vision.Resize(size, chosen)
 
 
@@ -430,9 +356,3 @@ def _to_network(bgr, as_uint8):
 
 def _height_width(image_size):
     return (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
-
-
-def _known(what, name, table):
-    if name not in table:
-        raise InputError(f'{what} {name!r}: unknown; choose from {", ".join(table)}')
-    return table[name]

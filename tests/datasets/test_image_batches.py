@@ -1,5 +1,7 @@
 """The pipelines on small generated pictures, against PIL and numpy."""
+import gc
 import os
+import subprocess
 import threading
 import time
 
@@ -10,7 +12,7 @@ from mindspore import nn
 from mindspore.dataset import vision
 from PIL import Image
 
-from src.datasets import image_batches
+from src.datasets import augmentation_processes, image_batches
 from src.datasets.image_batches import (
     MEAN,
     PIXEL_MEAN,
@@ -117,49 +119,49 @@ def test_ranks_augment_as_one_process_with_all_their_batches(images):
             assert same(mine, part)
 
 
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that augment; all have ended when the test has."""
+    monkeypatch.setattr(image_batches, 'PROCESSES_FROM', 0)
+    processes, start = [], subprocess.Popen
+
+    def popen(*arguments, **options):
+        processes.append(start(*arguments, **options))
+        return processes[-1]
+    monkeypatch.setattr(augmentation_processes.subprocess, 'Popen', popen)
+    yield processes
+    gc.collect()
+    assert all(process.poll() == 0 for process in processes)
+
+
 @pytest.mark.parametrize('transform', ['random_resized_crop', 'resize', 'reid'])
-def test_threads_augment_as_one(images, monkeypatch, transform):
-    threads = set()
-
-    def augmenting(*arguments):
-        augment = one(*arguments)
-
-        def told(image, position):
-            threads.add(threading.get_ident())
-            return augment(image, position)
-        return told
-
+def test_processes_augment_as_one(images, started, monkeypatch, transform):
     def read_epoch(batches=SMALL, **options):
-        threads.clear()
+        started.clear()
         return read(train_dataset(images, images.labels, batches, transform=transform, image_size=(40, 36), seed=5,
                                   augmentation=BOTH, **options))
-    one = image_batches._augmenting
-    monkeypatch.setattr(image_batches, '_augmenting', augmenting)
-    whole = read_epoch(num_workers=2)
-    # a small picture's augmentation is no work for several
-    assert len(threads) == 1
-    monkeypatch.setattr(image_batches, 'THREADED_FROM', 40 * 36)
-    assert same(whole, read_epoch(num_workers=1)) and len(threads) == 1
-    for workers in (2, 3, 64):
-        assert same(whole, read_epoch(num_workers=workers)) and len(threads) == image_batches.clamp_workers(workers)
+    whole = read_epoch(num_workers=1)
+    assert not started
+    for workers in (2, 3):
+        assert same(whole, read_epoch(num_workers=workers)) and len(started) == image_batches.clamp_workers(workers)
     shares = SMALL.reshape(10, 2, 4)
     for rank in range(2):
         mine = read_epoch(shares[:, rank], rank=rank, size=2, skip=3)
         assert same(mine, [[column[4 * rank:4 * rank + 4] for column in columns] for columns in whole[3:]])
+    # to start them takes longer than small pictures do
+    monkeypatch.setattr(image_batches, 'PROCESSES_FROM', 40 * 36 + 1)
+    assert same(whole, read_epoch(num_workers=2)) and not started
 
 
-def test_an_augmentation_that_fails_is_no_broken_image(images, monkeypatch):
-    def build(size):
-        def augment(picture, rng):
-            raise OverflowError('the seventh colour')
-        return augment
-    monkeypatch.setitem(image_batches.AUGMENTATIONS, 'failing', build)
-    monkeypatch.setattr(image_batches, 'THREADED_FROM', 0)
+@pytest.mark.parametrize('workers', [1, 2])
+def test_an_augmentation_that_fails_is_no_broken_image(images, started, workers):
     few = ImageList(images.paths[:40], images.labels[:40])
-    dataset = train_dataset(few, few.labels, np.arange(40).reshape(10, 4), image_size=16, augmentation={'failing': {}})
-    with pytest.raises(RuntimeError, match='the seventh colour'):
+    dataset = train_dataset(few, few.labels, np.arange(40).reshape(10, 4), image_size=16, num_workers=workers,
+                            augmentation={'affine': {'scale': [0.0, 0.0]}})
+    with pytest.raises(RuntimeError, match='ZeroDivisionError'):
         with reading(few):
             read(dataset)
+    assert len(started) == (workers > 1) * image_batches.clamp_workers(workers)
 
 
 def test_random_state_of_others_is_left_alone(images):
@@ -298,7 +300,7 @@ def test_broken_image_is_named(images, tmp_path, monkeypatch, damage, door):
         path.write_bytes({'truncated': content[:len(content) // 2], 'text': b'no image', 'empty': b''}[damage])
     listed = ImageList(images.paths[:20] + [str(path)] + images.paths[20:40], np.zeros(41, int))
     if door != 'eval':
-        monkeypatch.setattr(image_batches, 'THREADED_FROM', 0)
+        monkeypatch.setattr(image_batches, 'PROCESSES_FROM', 0)
         dataset = train_dataset(listed, listed.labels, np.arange(40).reshape(10, 4), image_size=16,
                                 augmentation=BOTH if door == 'augmented' else None)
     else:
@@ -451,7 +453,7 @@ def test_colour_is_what_it_says(images):
 
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='counts the threads of Linux')
-def test_an_augmented_epoch_that_is_left_early_leaves_no_threads(images, monkeypatch):
+def test_an_augmented_epoch_that_is_left_early_leaves_nothing(images, started):
     def threads():
         return len(os.listdir('/proc/self/task'))
 
@@ -461,7 +463,6 @@ def test_an_augmented_epoch_that_is_left_early_leaves_no_threads(images, monkeyp
         for _ in range(taken):
             next(batches)
         return threads()
-    monkeypatch.setattr(image_batches, 'THREADED_FROM', 0)
     leave(1)
     before = threads()
     assert max(leave(taken) for taken in (0, 1, 3)) > before
@@ -469,4 +470,4 @@ def test_an_augmented_epoch_that_is_left_early_leaves_no_threads(images, monkeyp
     until = time.monotonic() + 10
     while threads() > before and time.monotonic() < until:
         time.sleep(0.05)
-    assert threads() <= before
+    assert threads() <= before and len(started) >= 3
