@@ -7,7 +7,8 @@ from typing import Tuple
 
 import mindspore as ms
 import mindspore.nn as nn
-from mindspore import Tensor, ops
+import numpy as np
+from mindspore import Parameter, Tensor, ops
 
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
 from src.errors import InputError
@@ -129,6 +130,56 @@ class Linear(Embedding):
 
     def __init__(self, in_channels: int, embedding_size: int):
         super().__init__(in_channels, embedding_size, 'average', layer_norm=False, unit_length=False)
+
+
+class Whitened(nn.Cell):
+    """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
+
+    What all training images have in common, and what differs most among them, outweighs what tells new classes apart
+    (Jegou and Chum, ECCV 2012). `fit` finds mean and W; before, they are 0 and the identity. Losses see the average.
+
+    Args:
+        in_channels: C of the map.
+        shrinkage: s in W = (cov + s tr(cov) / C I)^(-1/2), positive: how much directions of little variance are held back.
+    """
+
+    new_layers = ('whitening.',)
+
+    def __init__(self, in_channels: int, shrinkage: float = 0.1):
+        super().__init__()
+        if shrinkage <= 0:
+            raise InputError(f'shrinkage is {shrinkage}: give a positive number')
+        self.shrinkage = shrinkage
+        self.out_channels = in_channels
+        self.mean = Parameter(np.zeros(in_channels, np.float32), 'whitening.mean', requires_grad=False)
+        self.matrix = Parameter(np.eye(in_channels, dtype=np.float32), 'whitening.matrix', requires_grad=False)
+
+    def construct(self, x):
+        x = average_pool(x)
+        return x if self.training else ops.matmul(unit_length(x) - self.mean, self.matrix)
+
+    def reset(self):
+        """Evaluation gives x / |x| from now on."""
+        self._set(np.zeros(self.out_channels), np.eye(self.out_channels))
+
+    def fit(self, embeddings: np.ndarray):
+        """Whiten as the embeddings (N, C) of the training images say, which evaluation gave after reset.
+
+        Where all are equal it stays as after reset.
+        """
+        x = embeddings.astype(np.float64)
+        mean = x.mean(0)
+        covariance = (x - mean).T @ (x - mean) / len(x)
+        average = np.trace(covariance) / len(covariance)
+        if average > 0:
+            values, vectors = np.linalg.eigh(covariance)
+            # The symmetric root: that of the eigenvectors would hang on their signs.
+            self._set(mean, vectors / np.sqrt(np.maximum(values, 0) + self.shrinkage * average) @ vectors.T)
+
+    def _set(self, mean, matrix):
+        # Not set_data, which compiled graphs may not see.
+        ops.assign(self.mean, Tensor(mean, ms.float32))
+        ops.assign(self.matrix, Tensor(matrix, ms.float32))
 
 
 class BatchNormNeck(nn.BatchNorm1d):

@@ -8,7 +8,7 @@ import pytest
 
 from src.errors import InputError
 from src.networks import BACKBONES, HEADS, create_image_network, create_network
-from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, gem_pool
+from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, Whitened, gem_pool
 from src.registry import loader
 from tests.networks.networks_small import FEATURES, WIDTH, Small, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet
@@ -92,7 +92,9 @@ def test_bad_options():
             create_image_network('resnet18', 'embedding', backbone_options={'width': 4}, head_options=options)
     with pytest.raises(InputError, match='backbone=vgg.*resnet18'):
         create_image_network('vgg')
-    with pytest.raises(InputError, match='head=tail.*none, linear, embedding, neck'):
+    with pytest.raises(InputError, match='shrinkage is 0'):
+        create_image_network('resnet18', 'whitened', backbone_options={'width': 4}, head_options={'shrinkage': 0})
+    with pytest.raises(InputError, match='head=tail.*none, linear, embedding, neck, whitened'):
         create_image_network('resnet18', 'tail')
     with pytest.raises(InputError, match="'vgg'.*awa_att.*resnet50"):
         create_network('vgg')
@@ -187,6 +189,8 @@ class OneConvolution(ms.nn.Cell):
     ('embedding', {'embedding_size': 8}, None, 'fixed'),
     ('embedding', {'embedding_size': 8}, None, 'any'),
     ('embedding', {'embedding_size': 0, 'pool': 'average_max', 'layer_norm': False}, None, 'any'),
+    ('whitened', None, None, 'fixed'),
+    ('whitened', None, {'padding': 'symmetric'}, 'any'),
 ])
 def test_exported_model_gives_the_networks_output(head, head_options, options, batch, tmp_path):
     images = ms.Tensor(images_of(32, 32))
@@ -217,6 +221,48 @@ def test_exported_model_gives_the_networks_output(head, head_options, options, b
     outputs = session.run(None, {'in': images.asnumpy()})
     assert len(outputs) == 1
     assert_close(outputs[0], expected)
+
+
+def fitted(x, shrinkage):
+    """-> head, and what it gave in evaluation before it was fitted to that."""
+    head = Whitened(x.shape[1], shrinkage).set_train(False)
+    before = head(ms.Tensor(x)).asnumpy()
+    head.fit(before)
+    return head, before
+
+
+@pytest.mark.parametrize('count', [40, 3])
+def test_whitening_is_the_definition(count):
+    x = maps(count, 5)
+    head, before = fitted(x, 0.3)
+    pooled = x.astype(np.float64).mean((2, 3))
+    np.testing.assert_allclose(before, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), rtol=1e-5)
+    covariance = sum(np.outer(row, row) for row in before - before.mean(0)) / count
+    shrunk = covariance + 0.3 * np.trace(covariance) / 5 * np.eye(5)
+    white = head(ms.Tensor(x)).asnumpy().astype(np.float64)
+    # W is symmetric and W W = the inverse
+    matrix = head.matrix.asnumpy().astype(np.float64)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)
+    np.testing.assert_allclose(matrix @ matrix @ shrunk, np.eye(5), atol=1e-3)
+    np.testing.assert_allclose(white, (before - before.mean(0)) @ matrix, atol=1e-4)
+    head.reset()
+    np.testing.assert_array_equal(head(ms.Tensor(x)).asnumpy(), before)
+
+
+def test_whitening_of_equal_or_zero_embeddings_changes_nothing():
+    for value in (0, 1):
+        head, before = fitted(np.full((4, 3, 2, 2), value, np.float32), 0.1)
+        np.testing.assert_array_equal(head(ms.Tensor(np.full((4, 3, 2, 2), value, np.float32))).asnumpy(), before)
+        assert np.isfinite(before).all()
+
+
+def test_losses_see_what_is_not_whitened():
+    x = maps(40, 5)
+    head, _ = fitted(x, 0.1)
+    assert not list(head.trainable_params())
+    head.set_train()
+    np.testing.assert_allclose(head(ms.Tensor(x)).asnumpy(), x.mean((2, 3)), rtol=1e-6)
+    assert np.isfinite(head(ms.Tensor(x, ms.float16)).asnumpy()).all()
 
 
 def test_registries_hold_classes_and_need_no_mindspore():
