@@ -135,12 +135,14 @@ class Linear(Embedding):
 class Whitened(nn.Cell):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
-    What all training images have in common, and what differs most among them, outweighs what tells new classes apart
-    (Jegou and Chum, ECCV 2012). `fit` finds mean and W; before, they are 0 and the identity. Losses see the average.
+    What all training images have in common, and what differs most within their classes, hides what tells new classes
+    apart (Hatch et al., Interspeech 2006, there for speakers). `fit` finds mean and W; before, they are 0 and the identity.
+    Losses see the average.
 
     Args:
         in_channels: C of the map.
-        shrinkage: s in W = (cov + s tr(cov) / C I)^(-1/2), positive: how much directions of little variance are held back.
+        shrinkage: s in W = (S + s tr(S) / C I)^(-1/2), positive, of the covariance S within classes: how much directions of
+            little variance are held back.
     """
 
     new_layers = ('whitening.',)
@@ -162,14 +164,16 @@ class Whitened(nn.Cell):
         """Evaluation gives x / |x| from now on."""
         self._set(np.zeros(self.out_channels), np.eye(self.out_channels))
 
-    def fit(self, embeddings: np.ndarray):
-        """Whiten as the embeddings (N, C) of the training images say, which evaluation gave after reset.
+    def fit(self, embeddings: np.ndarray, labels: np.ndarray):
+        """Whiten as training images say: their embeddings (N, C), which evaluation gave after reset, and classes (N,).
 
-        Where all are equal it stays as after reset.
+        Where those of a class are all equal it stays as after reset.
         """
-        x = embeddings.astype(np.float64)
-        mean = x.mean(0)
-        covariance = (x - mean).T @ (x - mean) / len(x)
+        x, labels = embeddings.astype(np.float64), np.unique(labels, return_inverse=True)[1]
+        mean, sums = x.mean(0), np.zeros((labels.max() + 1, x.shape[1]))
+        np.add.at(sums, labels, x)
+        within = x - (sums / np.bincount(labels)[:, None])[labels]
+        covariance = within.T @ within / len(x)
         average = np.trace(covariance) / len(covariance)
         if average > 0:
             values, vectors = np.linalg.eigh(covariance)

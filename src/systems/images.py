@@ -2,6 +2,7 @@
 import inspect
 from typing import Any, Dict, Tuple
 
+import numpy as np
 from mindspore import amp
 
 from src.config import Recipe
@@ -137,8 +138,9 @@ class ImageSystem(System):
         """Let a head that wants to look at the embeddings of the training images, as they are without augmentation."""
         if hasattr(self.head, 'fit'):
             turns = self.images.turns
+            rows = np.arange(len(self.images)) if turns is None else np.flatnonzero(turns == 0)
             self.head.reset()
-            self.head.fit(self.embed(self.images if turns is None else self.images.select(turns == 0)))
+            self.head.fit(self.embed(self.images.select(rows)), self.labels[rows])
 
     def embed(self, images, show_progress=False):
         """Embeddings (N, D) float32 of an ImageList."""

@@ -223,21 +223,26 @@ def test_exported_model_gives_the_networks_output(head, head_options, options, b
     assert_close(outputs[0], expected)
 
 
-def fitted(x, shrinkage):
+def fitted(x, shrinkage, labels):
     """-> head, and what it gave in evaluation before it was fitted to that."""
     head = Whitened(x.shape[1], shrinkage).set_train(False)
     before = head(ms.Tensor(x)).asnumpy()
-    head.fit(before)
+    head.fit(before, labels)
     return head, before
 
 
-@pytest.mark.parametrize('count', [40, 3])
-def test_whitening_is_the_definition(count):
-    x = maps(count, 5)
-    head, before = fitted(x, 0.3)
+@pytest.mark.parametrize('labels', [np.arange(40) % 7 * 3 - 5, [4, 4, 4], [9, 9, 2]])
+def test_whitening_is_the_definition(labels):
+    x = maps(len(labels), 5)
+    head, before = fitted(x, 0.3, labels)
     pooled = x.astype(np.float64).mean((2, 3))
     np.testing.assert_allclose(before, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), rtol=1e-5)
-    covariance = sum(np.outer(row, row) for row in before - before.mean(0)) / count
+    covariance = 0
+    for one in set(labels):
+        members = [row.astype(np.float64) for row, label in zip(before, labels) if label == one]
+        for row in members:
+            apart = row - sum(members) / len(members)
+            covariance = covariance + np.outer(apart, apart) / len(labels)
     shrunk = covariance + 0.3 * np.trace(covariance) / 5 * np.eye(5)
     white = head(ms.Tensor(x)).asnumpy().astype(np.float64)
     # W is symmetric and W W = the inverse
@@ -249,16 +254,17 @@ def test_whitening_is_the_definition(count):
     np.testing.assert_array_equal(head(ms.Tensor(x)).asnumpy(), before)
 
 
-def test_whitening_of_equal_or_zero_embeddings_changes_nothing():
-    for value in (0, 1):
-        head, before = fitted(np.full((4, 3, 2, 2), value, np.float32), 0.1)
-        np.testing.assert_array_equal(head(ms.Tensor(np.full((4, 3, 2, 2), value, np.float32))).asnumpy(), before)
+def test_whitening_of_classes_that_do_not_vary_changes_nothing():
+    zero, equal = np.zeros((4, 3, 2, 2), np.float32), np.ones((4, 3, 2, 2), np.float32)
+    for x, labels in ((zero, [0, 0, 1, 1]), (equal, [0, 0, 1, 1]), (maps(4, 3), [0, 1, 2, 3])):
+        head, before = fitted(x, 0.1, labels)
+        np.testing.assert_array_equal(head(ms.Tensor(x)).asnumpy(), before)
         assert np.isfinite(before).all()
 
 
 def test_losses_see_what_is_not_whitened():
     x = maps(40, 5)
-    head, _ = fitted(x, 0.1)
+    head, _ = fitted(x, 0.1, np.arange(40) % 7)
     assert not list(head.trainable_params())
     head.set_train()
     np.testing.assert_allclose(head(ms.Tensor(x)).asnumpy(), x.mean((2, 3)), rtol=1e-6)
