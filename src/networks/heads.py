@@ -10,6 +10,7 @@ import mindspore.nn as nn
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
+from src.accuracy.whitening import whitening
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
 from src.errors import InputError
 from src.losses.pairs import SMALLEST_SQUARED_NORM
@@ -135,14 +136,12 @@ class Linear(Embedding):
 class Whitened(nn.Cell):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
-    What all training images have in common, and what differs most within their classes, hides what tells new classes
-    apart (Hatch et al., Interspeech 2006, there for speakers). `fit` finds mean and W; before, they are 0 and the identity.
-    Losses see the average.
+    `fit` finds mean and W of the training images, see src.accuracy.whitening; before, they are 0 and the identity. Losses
+    see the average.
 
     Args:
         in_channels: C of the map.
-        shrinkage: s in W = (S + s tr(S) / C I)^(-1/2), positive, of the covariance S within classes: how much directions of
-            little variance are held back.
+        shrinkage: of the whitening, positive: how much directions in which classes vary little are held back.
     """
 
     new_layers = ('whitening.',)
@@ -165,20 +164,8 @@ class Whitened(nn.Cell):
         self._set(np.zeros(self.out_channels), np.eye(self.out_channels))
 
     def fit(self, embeddings: np.ndarray, labels: np.ndarray):
-        """Whiten as training images say: their embeddings (N, C), which evaluation gave after reset, and classes (N,).
-
-        Where those of a class are all equal it stays as after reset.
-        """
-        x, labels = embeddings.astype(np.float64), np.unique(labels, return_inverse=True)[1]
-        mean, sums = x.mean(0), np.zeros((labels.max() + 1, x.shape[1]))
-        np.add.at(sums, labels, x)
-        within = x - (sums / np.bincount(labels)[:, None])[labels]
-        covariance = within.T @ within / len(x)
-        average = np.trace(covariance) / len(covariance)
-        if average > 0:
-            values, vectors = np.linalg.eigh(covariance)
-            # The symmetric root: that of the eigenvectors would hang on their signs.
-            self._set(mean, vectors / np.sqrt(np.maximum(values, 0) + self.shrinkage * average) @ vectors.T)
+        """Whiten as training images say: their embeddings (N, C), which evaluation gave after reset, and classes (N,)."""
+        self._set(embeddings.mean(0), whitening(embeddings, np.unique(labels, return_inverse=True)[1], self.shrinkage))
 
     def _set(self, mean, matrix):
         # Not set_data, which compiled graphs may not see.
