@@ -22,6 +22,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import recall_at_k
+from src.accuracy.whitening import whitening
 from src.datasets.image_list import read_image_list
 
 STORED, SIZE = 80, 64  # px: pictures in memory, and as the network sees them
@@ -150,6 +151,16 @@ def embed(network, pictures):
     return found
 
 
+def recalls(network, training, query, gallery):
+    """Recall@1 of the embeddings as they are, and whitened by those of the training pictures."""
+    (trained, of_trained), *others = ((F.normalize(torch.from_numpy(embed(network, pictures))).numpy(), labels)
+                                      for pictures, labels in [training, query, *([gallery] if gallery else [])])
+    white = whitening(trained, of_trained, 0.1)
+    for mean, matrix in ((0, np.eye(len(white), dtype=np.float32)), (trained.mean(0), white)):
+        (found, of_found), *rest = (((rows - mean) @ matrix, labels) for rows, labels in others)
+        yield recall_at_k(found, of_found, **dict(zip(('gallery', 'gallery_labels'), *rest)) if rest else {})[1]
+
+
 def split(args):
     """-> training pictures and labels, queries and labels, gallery and labels or None."""
     pictures, labels, cameras = read_pictures(args.train)
@@ -169,24 +180,28 @@ def train(args):
     rng = np.random.default_rng(args.seed)
     (pictures, labels), (queries, query_labels), gallery = split(args)
     labels = np.unique(labels, return_inverse=True)[1]
+    shown, shown_labels = pictures, labels
+    if args.turned_classes:
+        shown = torch.cat([torch.rot90(pictures, turn, (2, 3)) for turn in range(4)])
+        shown_labels = np.concatenate([labels + turn * (labels.max() + 1) for turn in range(4)])
     network = ResNet18(args.width, args.stages).to(memory_format=torch.channels_last)
-    classifier = nn.Parameter(torch.randn(labels.max() + 1, network.width) / math.sqrt(network.width))
+    classifier = nn.Parameter(torch.randn(shown_labels.max() + 1, network.width) / math.sqrt(network.width))
     parameters = list(network.parameters())
     groups = [{'params': [p for p in parameters if p.ndim > 1], 'weight_decay': args.weight_decay, 'factor': 1},
               {'params': [p for p in parameters if p.ndim < 2], 'weight_decay': 0, 'factor': 1},
               {'params': [classifier], 'weight_decay': 0, 'factor': 10}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr)
-    per_epoch = len(labels) // (min(args.classes, labels.max() + 1) * args.instances)
-    print(f'{len(labels)} pictures of {labels.max() + 1} classes; queries {len(queries)}', flush=True)
+    per_epoch = len(shown_labels) // (min(args.classes, shown_labels.max() + 1) * args.instances)
+    print(f'{len(shown_labels)} pictures of {shown_labels.max() + 1} classes; queries {len(queries)}', flush=True)
     start, step = time.perf_counter(), 0
     for epoch in range(1, args.epochs + 1):
         losses = []
-        for rows in batches(labels, args.classes, args.instances, rng):
+        for rows in batches(shown_labels, args.classes, args.instances, rng):
             for group in optimizer.param_groups:
                 group['lr'] = args.lr * group['factor'] * one_cycle(step, args.epochs * per_epoch)
             with torch.autocast('cpu', torch.bfloat16, enabled=args.bfloat16):
-                embeddings = network(augmented(pictures[rows], args)).float()
-            truth = torch.from_numpy(labels[rows])
+                embeddings = network(augmented(shown[rows], args)).float()
+            truth = torch.from_numpy(shown_labels[rows])
             if args.loss == 'supcon':
                 loss = supcon(embeddings, truth, args.temperature)
             else:
@@ -200,9 +215,8 @@ def train(args):
             losses.append(loss.item())
             step += 1
         if epoch % args.every == 0 or epoch == args.epochs:
-            others = {'gallery': embed(network, gallery[0]), 'gallery_labels': gallery[1]} if gallery else {}
-            recall = recall_at_k(embed(network, queries), query_labels, **others)[1]
-            print(f'epoch {epoch:3d} loss {np.mean(losses):.3f} Recall@1 {recall:.4f} '
+            plain, white = recalls(network, (pictures, labels), (queries, query_labels), gallery)
+            print(f'epoch {epoch:3d} loss {np.mean(losses):.3f} Recall@1 {plain:.4f} whitened {white:.4f} '
                   f'{time.perf_counter() - start:.0f} s', flush=True)
 
 
@@ -217,6 +231,8 @@ def main():
                         'split': 0, 'seed': 1, 'width': 48, 'stages': 2, 'classes': 32, 'instances': 4, 'epochs': 16,
                         'every': 4}.items():
         parser.add_argument(f'--{name}', type=type(value), default=value)
+    parser.add_argument('--turned_classes', action='store_true', help='pictures turned by 90, 180 and 270 degrees as '
+                        'classes of their own: four times the pictures an epoch')
     parser.add_argument('--bfloat16', action='store_true', help='convolutions in bfloat16')
     train(parser.parse_args())
 

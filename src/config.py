@@ -95,7 +95,7 @@ _METRIC = dict(
     _IMAGES, system='metric_learning', dataset='SOP', dataset_path=None, subset='half', class_num=0,
     backbone_options={'padding': 'same', 'bn_eps': 1e-4}, samples_each_class=2,
     image_size=224, train_transform='random_resized_crop', eval_transform='resize', flip=0.0, bgr=False,
-    augmentation={}, test_batch_size=50, recall_k=[1, 10, 100, 1000],
+    augmentation={}, turned_classes=False, test_batch_size=50, recall_k=[1, 10, 100, 1000],
     weight_decay=1e-4, loss_scale=1024.0, epoch_size=30,
 )
 _METRIC_LEARN = dict(_METRIC, interpolation='bicubic', last_batch='wrap', lr_init=0.01, lr_end=1e-4,
@@ -130,8 +130,9 @@ _SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 _MANY = dict(
     _SMALL, backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 48, 'stages': 2},
     loss_options={'temperature': 0.1}, batch_size=128, samples_each_class=4, small_classes='repeat',
-    optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3, epoch_size=60,
-    train_transform='resize',
+    optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3,
+    # four times the images, of which 60 epochs would be
+    turned_classes=True, epoch_size=15, head='whitened', head_options={'shrinkage': 0.1}, train_transform='resize',
     augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
                   'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}},
 )
@@ -141,7 +142,8 @@ _LITTLE_AUGMENTATION = {'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shi
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=12)
+_FEW = dict(_MANY, turned_classes=False, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0,
+            epoch_size=12)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
 _FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=4)
 
@@ -407,6 +409,8 @@ def _set(entries, path, value, change):
         # Backbones of one file have the same options; another's would refuse them.
         if name == 'backbone' and _file_of(value) != _file_of(entries[name]):
             entries['backbone_options'] = {}
+        if name == 'head' and value != entries[name]:
+            entries['head_options'] = {}
         entries[name] = value
         return
     if not isinstance(entries[name], dict):

@@ -79,6 +79,19 @@ def image_size(text):
     return sides[0] if len(sides) == 1 else sides
 
 
+def output_file(text):
+    """The name of a file that can be made, so that long work does not end with one that cannot."""
+    path = os.path.abspath(text)
+    if os.path.isdir(path):
+        raise argparse.ArgumentTypeError(f'cannot write {text}: it is a folder; give the name of a file')
+    parent = os.path.dirname(path)
+    while not os.path.exists(parent):
+        parent = os.path.dirname(parent)
+    if not (os.path.isdir(parent) and os.access(parent, os.W_OK)):
+        raise argparse.ArgumentTypeError(f'cannot write {text}: no file can be made in {parent}')
+    return text
+
+
 def first_id(text):
     """The first number of [0,1] or 0,1 or 0: CTL's list of devices, of which one process uses one."""
     return natural(text.strip('[]() ').split(',')[0].strip())
@@ -185,7 +198,7 @@ FLAGS = [
         'a checkpoint, the folder of a training, or an exported .mindir or .onnx, whose fixed batch is kept'),
     ROW(('--resume',), (TRAIN,), FILES, 'go on from the last training state in the folder', switch=True),
     ROW(('--checkpoint',), (TRAIN,), FILES, 'go on from this training state, or from the last one in this folder'),
-    ROW(('--result_file',), (EVAL,), FILES, 'write the figures to this file as JSON too'),
+    ROW(('--result_file',), (EVAL,), FILES, 'write the figures to this file as JSON too', output_file),
 
     ROW(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'rows a step and device', positive, 'batch_size'),
     # Before the row that counts in it.
@@ -269,12 +282,12 @@ FLAGS = [
         switch=True),
     ROW(('--picture',), (EVAL,), MEASURING,
         'draw to this file: the threshold of --false_match_rate; without it, what was found for queries of '
-        're-identification', sets='picture'),
+        're-identification', output_file, 'picture'),
 
     ROW(('--engine',), (INFER,), INFERENCE, 'what runs the network; default: onnxruntime where it is installed, on a CPU',
         choices=('mindspore', 'onnxruntime')),
     ROW(('--output',), (INFER,), INFERENCE, '.npy, with the paths in a .txt beside it, or .npz; default: embeddings.npy',
-        default='embeddings.npy'),
+        output_file, default='embeddings.npy'),
     ROW(('--query',), (INFER,), INFERENCE, 'images or embedding file whose neighbours in --gallery are printed'),
     ROW(('--gallery',), (INFER,), INFERENCE, 'embedding file, an earlier --output'),
     ROW(('--threshold',), (INFER,), INFERENCE,
@@ -284,9 +297,11 @@ FLAGS = [
     ROW(('--rerank',), (INFER,), INFERENCE, 'order the neighbours by k-reciprocal re-ranking', switch=True),
     ROW(('--append',), (INFER,), INFERENCE, 'add the images to --output, an existing .npy', switch=True),
     ROW(('--remove',), (INFER,), INFERENCE, 'take the images of this list out of --gallery'),
-    ROW(('--centroids',), (INFER,), INFERENCE, 'write the mean of every class of --gallery to this embedding file'),
+    ROW(('--centroids',), (INFER,), INFERENCE, 'write the mean of every class of --gallery to this embedding file',
+        output_file),
     ROW(('--top_k',), (INFER,), INFERENCE, 'neighbours of each query; default: 10', positive, default=10),
-    ROW(('--picture',), (INFER,), INFERENCE, 'draw the neighbours of the first 20 queries: .png, .pdf or .svg'),
+    ROW(('--picture',), (INFER,), INFERENCE, 'draw the neighbours of the first 20 queries: .png, .pdf or .svg',
+        output_file),
 
     ROW(('--classes',), (INFER,), INFERENCE, 'name the images of --dataset_path, or those of --query, an embedding file: the '
         'folder of a training of GBU, or its exported network'),

@@ -5,6 +5,8 @@ share their semantics, so that the class's mean, weighted by its images, is all 
 """
 import numpy as np
 
+from src.accuracy.whitening import class_means
+
 
 def unit(rows):
     """Rows (N, D) at unit length; zero rows stay."""
@@ -19,34 +21,6 @@ def kernel(one, other, width):
         squares = (one ** 2).sum(1)[:, None] + (other ** 2).sum(1) - 2 * product
         return np.exp(-width / one.shape[1] * np.maximum(squares, 0))
     return product / one.shape[1]
-
-
-def class_means(features, labels, count):
-    """Mean features (count, V) float64 and numbers of images (count,) of the classes 0..count-1, none of them empty."""
-    sums = np.zeros((count, features.shape[1]))
-    order = np.argsort(labels, kind='stable')
-    numbers = np.bincount(labels, minlength=count)
-    ends = np.cumsum(numbers)
-    for one in range(count):
-        sums[one] = features[order[ends[one] - numbers[one]:ends[one]]].sum(0, dtype=np.float64)
-    return sums / numbers[:, None], numbers
-
-
-def whitening(features, labels, shrinkage):
-    """A matrix (V, V) float32: features times it vary equally in all directions around the mean of their class.
-
-    shrinkage: times the mean variance, added to the variances of all directions; None for no whitening.
-    """
-    width = features.shape[1]
-    if shrinkage is None:
-        return np.eye(width, dtype=np.float32)
-    means = class_means(features, labels, int(labels.max()) + 1)[0].astype(np.float32)
-    rest = features - means[labels]
-    variances, directions = np.linalg.eigh((rest.T @ rest).astype(np.float64) / len(rest))
-    variances = np.maximum(variances, 0)
-    mean = variances.mean() or 1.0
-    # A rotation back keeps what is no direction of its own, as the identity does.
-    return (directions * np.sqrt(mean / (variances + shrinkage * mean)) @ directions.T).astype(np.float32)
 
 
 def fit_kernel_ridge(features, labels, semantics, width, ridge):

@@ -103,7 +103,7 @@ def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, ma
         indices, np.asarray(labels, np.int32)[np.asarray(indices)],
         *([] if mask is None else [np.asarray(mask, np.float32)]), positions)]
     # what comes first needs no step of its own
-    source = _Source(images.paths, workers, *rows, prepare=None if before else cut_one)
+    source = _Source(images, workers, *rows, prepare=None if before else cut_one)
     dataset = _generate(source, columns + ['position'])
     if before:
         dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one, processes)
@@ -126,7 +126,7 @@ def eval_dataset(images: ImageList, *, batch_size: int, transform: str = 'resize
     build = known('eval_transform', transform, EVAL_TRANSFORMS)
     resize = build(_height_width(image_size), _resizing(interpolation))
     workers = clamp_workers(num_workers)
-    dataset = _generate(_Source(images.paths, workers, np.arange(len(images))), ['image'])
+    dataset = _generate(_Source(images, workers, np.arange(len(images))), ['image'])
     dataset = dataset.map(resize + _to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
     return _batch(dataset, batch_size)
 
@@ -184,15 +184,15 @@ def _decoder_dumps():
 
 
 class _Source:
-    """Pictures of `paths` by index, each with its row of the columns, of which the last is its position in the epoch.
+    """Pictures of a list by index, each with its row of the columns, of which the last is its position in the epoch.
 
     workers: threads that decode. They are Python's own, since decoding leaves Python's lock: two of MindSpore's threads
         behind a GeneratorDataset are half as fast as one.
     prepare: None or function(picture, position) -> picture.
     """
 
-    def __init__(self, paths, workers, indices, *columns, prepare=None):
-        self.paths, self.workers, self.indices, self.columns, self.prepare = paths, workers, indices, columns, prepare
+    def __init__(self, images, workers, indices, *columns, prepare=None):
+        self.images, self.workers, self.indices, self.columns, self.prepare = images, workers, indices, columns, prepare
 
     def __len__(self):
         return len(self.indices)
@@ -211,7 +211,10 @@ class _Source:
             pool.shutdown(cancel_futures=True)
 
     def _read(self, row):
-        picture = decode(np.fromfile(self.paths[self.indices[row]], np.uint8))
+        index, turns = self.indices[row], self.images.turns
+        picture = decode(np.fromfile(self.images.paths[index], np.uint8))
+        if turns is not None:
+            picture = np.ascontiguousarray(np.rot90(picture, turns[index]))
         if self.prepare:
             picture = self.prepare(picture, self.columns[-1][row])
         return (picture, *(column[row] for column in self.columns))

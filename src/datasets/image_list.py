@@ -17,13 +17,15 @@ class ImageList:
 
     paths: N absolute file names. labels: int64 (N,), class ids as written in the list, or the place of the image's
     folder among class_names. cameras: int64 (N,). super_labels: int64 (N,), the super-class ids of an Ebay list.
-    class_names: of the folders, where each class has one.
+    class_names: of the folders, where each class has one. turns: int64 (N,), quarter turns to the left that the picture
+    is shown after.
     """
     paths: List[str]
     labels: Optional[np.ndarray]
     cameras: Optional[np.ndarray] = None
     super_labels: Optional[np.ndarray] = None
     class_names: Optional[Tuple[str, ...]] = None
+    turns: Optional[np.ndarray] = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -31,9 +33,10 @@ class ImageList:
     def select(self, rows) -> 'ImageList':
         """The images of a bool mask (N,), of row numbers or of a slice; class_names stay whole."""
         rows = np.arange(len(self))[rows]
-        labels, cameras, super_labels = (None if column is None else column[rows]
-                                         for column in (self.labels, self.cameras, self.super_labels))
-        return ImageList([self.paths[row] for row in rows], labels, cameras, super_labels, self.class_names)
+        labels, cameras, super_labels, turns = (
+            None if column is None else column[rows]
+            for column in (self.labels, self.cameras, self.super_labels, self.turns))
+        return ImageList([self.paths[row] for row in rows], labels, cameras, super_labels, self.class_names, turns)
 
 
 def read_image_list(file: str, root: Optional[str] = None) -> ImageList:
@@ -110,6 +113,17 @@ def check_images(images: ImageList) -> None:
 def remap_labels(labels: np.ndarray) -> np.ndarray:
     """Class ids (N,) of any value -> int64 (N,) of 0..C-1, in increasing order of the ids."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def with_turned_classes(images: ImageList) -> ImageList:
+    """A labelled list four times over: as it is, and turned by 90, 180 and 270 degrees as classes of their own.
+
+    Four times the classes to tell apart from the same pictures (Santoro et al., arXiv 1605.06065, for Omniglot).
+    """
+    count, labels = len(images), remap_labels(np.asarray(images.labels))
+    whole = images.select(np.tile(np.arange(count), 4))
+    return replace(whole, labels=np.concatenate([labels + turn * (labels.max() + 1) for turn in range(4)]),
+                   class_names=None, turns=np.repeat(np.arange(4), count))
 
 
 def in_one_numbering(query: ImageList, gallery: ImageList) -> Tuple[ImageList, ImageList]:

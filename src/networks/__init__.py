@@ -45,6 +45,7 @@ HEADS = {
     'linear': 'heads.Linear',
     'embedding': 'heads.Embedding',
     'neck': 'heads.Neck',
+    'whitened': 'heads.Whitened',
 }
 # What stands behind a name: the class of a backbone or head, the function or class of a semantic network.
 backbone_class = loader('src.networks', BACKBONES, 'backbone')

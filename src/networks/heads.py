@@ -7,8 +7,10 @@ from typing import Tuple
 
 import mindspore as ms
 import mindspore.nn as nn
-from mindspore import Tensor, ops
+import numpy as np
+from mindspore import Parameter, Tensor, ops
 
+from src.accuracy.whitening import whitening
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
 from src.errors import InputError
 from src.losses.pairs import SMALLEST_SQUARED_NORM
@@ -129,6 +131,46 @@ class Linear(Embedding):
 
     def __init__(self, in_channels: int, embedding_size: int):
         super().__init__(in_channels, embedding_size, 'average', layer_norm=False, unit_length=False)
+
+
+class Whitened(nn.Cell):
+    """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
+
+    `fit` finds mean and W of the training images, see src.accuracy.whitening; before, they are 0 and the identity. Losses
+    see the average.
+
+    Args:
+        in_channels: C of the map.
+        shrinkage: of the whitening, positive: how much directions in which classes vary little are held back.
+    """
+
+    new_layers = ('whitening.',)
+
+    def __init__(self, in_channels: int, shrinkage: float = 0.1):
+        super().__init__()
+        if shrinkage <= 0:
+            raise InputError(f'shrinkage is {shrinkage}: give a positive number')
+        self.shrinkage = shrinkage
+        self.out_channels = in_channels
+        self.mean = Parameter(np.zeros(in_channels, np.float32), 'whitening.mean', requires_grad=False)
+        self.matrix = Parameter(np.eye(in_channels, dtype=np.float32), 'whitening.matrix', requires_grad=False)
+
+    def construct(self, x):
+        x = average_pool(x)
+        return x if self.training else ops.matmul(unit_length(x) - self.mean, self.matrix)
+
+    def reset(self):
+        """Evaluation gives x / |x| from now on."""
+        self._set(np.zeros(self.out_channels), np.eye(self.out_channels))
+
+    def fit(self, embeddings: np.ndarray, labels: np.ndarray):
+        """Whiten as training images say: their embeddings (N, C), which evaluation gave after reset, and classes (N,)."""
+        self._set(embeddings.mean(0), whitening(embeddings, np.unique(labels, return_inverse=True)[1], self.shrinkage))
+
+    def _set(self, mean, matrix):
+        # Not set_data, which compiled graphs may not see.
+        ops.assign(self.mean, Tensor(mean, ms.float32))
+        ops.assign(self.matrix, Tensor(matrix, ms.float32))
 
 
 class BatchNormNeck(nn.BatchNorm1d):

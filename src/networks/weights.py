@@ -21,10 +21,11 @@ from src.networks.paddle_files import read_folder
 from src.networks.pickled import read_pdparams, read_pth
 
 SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
-# First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint.
+# First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and of what a
+# head finds anew after each training.
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
                   'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
-                  'current_iterator_step', 'last_overflow_iterator_step', 'index_var'}
+                  'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening'}
 # metric_learn's classifier of the training classes has no layer's name.
 BARE_HEAD = ('weight', 'bias')
 # ImageNet classifiers of torchvision and of the MindSpore model zoo.

@@ -7,7 +7,8 @@ from mindspore import Tensor
 
 from src.accuracy.gzsl import generalised_accuracy, seen_unseen_curve
 from src.accuracy.hubness import hubness
-from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel, unit, whitening
+from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel, unit
+from src.accuracy.whitening import whitening
 from src.config import Recipe
 from src.datasets.gbu import open_gbu
 from src.datasets.scaling import fit_scaling

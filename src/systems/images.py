@@ -2,6 +2,7 @@
 import inspect
 from typing import Any, Dict, Tuple
 
+import numpy as np
 from mindspore import amp
 
 from src.config import Recipe
@@ -87,6 +88,7 @@ class ImageSystem(System):
             goes_on = load_classifier(self.loss, start)
             if process.rank == 0:
                 print(f'starting from {start.path}: {report}' + ', the classifier goes on' * goes_on)
+        self.head = network.head
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
             recipe.sampler or kind.batch, self.labels, batch_size=recipe.batch_size,
@@ -131,6 +133,14 @@ class ImageSystem(System):
                 except StopIteration:
                     return
             yield tuple(columns)
+
+    def before_measuring(self):
+        """Let a head that wants to look at the embeddings of the training images, as they are without augmentation."""
+        if hasattr(self.head, 'fit'):
+            turns = self.images.turns
+            rows = np.arange(len(self.images)) if turns is None else np.flatnonzero(turns == 0)
+            self.head.reset()
+            self.head.fit(self.embed(self.images.select(rows)), self.labels[rows])
 
     def embed(self, images, show_progress=False):
         """Embeddings (N, D) float32 of an ImageList."""

@@ -2,7 +2,7 @@
 import numpy as np
 
 from src.accuracy import Rerank, recall_at_k
-from src.datasets.image_list import in_one_numbering, remap_labels
+from src.datasets.image_list import in_one_numbering, remap_labels, with_turned_classes
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.errors import InputError
@@ -29,13 +29,17 @@ class MetricLearning(ImageSystem):
             self.held_out = open_images(recipe.dataset_path, 'test', subset=recipe.subset)
         if recipe.run_eval:
             self.test_images()
+        if recipe.turned_classes:
+            self.images = with_turned_classes(self.images)
         self.labels = remap_labels(self.images.labels)
         classes = int(self.labels.max()) + 1
         if recipe.class_num not in (0, classes):
-            raise InputError(f'--class_num={recipe.class_num}: the training list has {classes} classes')
+            raise InputError(f'--class_num={recipe.class_num}: the training list has {classes} classes'
+                             + ', the turned ones counted' * recipe.turned_classes)
         single = int((np.bincount(self.labels) == 1).sum())
         if self.process.rank == 0:
             print(f'training on {len(self.images)} images of {classes} classes'
+                  + ', three quarters of them turned ones' * recipe.turned_classes
                   + (f', {single} of them with one image, which is never a positive' if single else ''))
 
     def validate(self):

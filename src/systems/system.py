@@ -72,6 +72,9 @@ class System(ABC):
             InputError: an image cannot be read; it is named.
         """
 
+    def before_measuring(self) -> None:  # noqa: B027 - most need nothing
+        """What a network needs after steps of training and before it is measured or kept."""
+
     @abstractmethod
     def validate(self) -> float:
         """The measure on what the recipe holds out, 0..1."""

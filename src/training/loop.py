@@ -190,6 +190,8 @@ class Training:
                         clock.show_progress(loss)
                     if last:
                         self._close_epoch(epoch + 1)
+                    if validates or run.step == total:
+                        self.system.before_measuring()
                     if validates:
                         self._validate()
                     if saves or stop:

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from src.accuracy.kernel_ridge import class_means, fit_kernel_ridge, kernel, unit, whitening
+from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel, unit
+from src.accuracy.whitening import class_means, whitening
 
 rng = np.random.default_rng(0)
 LABELS = np.array([0, 2, 1, 2, 2, 0, 1, 2, 3])

@@ -26,7 +26,7 @@ from src.datasets.image_batches import (
     reading,
     train_dataset,
 )
-from src.datasets.image_list import ImageList
+from src.datasets.image_list import ImageList, with_turned_classes
 from src.errors import InputError
 from src.networks.heads import ImageNetwork
 
@@ -122,6 +122,8 @@ def test_ranks_augment_as_one_process_with_all_their_batches(images):
 @pytest.fixture
 def started(monkeypatch):
     """The processes that augment; all have ended when the test has."""
+    if image_batches.clamp_workers(2) < 2:
+        pytest.skip('one core')
     monkeypatch.setattr(image_batches, 'PROCESSES_FROM', 0)
     processes, start = [], subprocess.Popen
 
@@ -252,6 +254,16 @@ def test_eval_resize_every_image_once_in_order(images):
     np.testing.assert_allclose(image[0], normalised(pixels(few.paths[0])), atol=1e-5)
 
 
+def test_turned_pictures(images):
+    few = with_turned_classes(images.select(slice(0, 5)))
+    turned, = read(eval_dataset(few, batch_size=20, image_size=24))
+    trained, = read(train_dataset(few, few.labels, np.arange(20).reshape(1, 20), transform='resize', image_size=24,
+                                  flip=0.0))
+    np.testing.assert_array_equal(trained[0], turned[0])
+    for row, image in enumerate(turned[0]):
+        assert_close(image, bilinear(np.rot90(pixels(images.paths[row % 5]), row // 5), (24, 24)))
+
+
 @pytest.mark.parametrize('wanted', [(32, 32), (32, 16), (16, 32)])
 def test_eval_center_crop(images, wanted):
     for path in images.paths[:5]:
@@ -341,7 +353,7 @@ def test_an_epoch_that_is_left_early_leaves_no_threads(images):
         return {thread for thread in threading.enumerate() if thread.name.startswith('ThreadPoolExecutor')}
 
     before = decoding()
-    rows = iter(_Source(images.paths, 3, np.zeros(100, int)))
+    rows = iter(_Source(images, 3, np.zeros(100, int)))
     next(rows)
     assert decoding() - before
     rows.close()

@@ -186,6 +186,14 @@ def test_a_folder_is_no_name_of_an_exported_model(refused, trained):
                                                             f'--file_name={trained}')
 
 
+@pytest.mark.parametrize('door, flag', [
+    ('eval', 'result_file'), ('eval', 'picture'), ('infer', 'output'), ('infer', 'centroids'), ('infer', 'picture')])
+def test_what_cannot_be_written_is_refused_before_any_work(refused, trained, door, flag):
+    assert f'cannot write {trained}: it is a folder' in refused(door, f'--{flag}={trained}')
+    name = trained / 'train.ckpt' / 'result'
+    assert f'cannot write {name}: no file' in refused(door, f'--{flag}={name}')
+
+
 @pytest.mark.parametrize('door, flags, name', [
     ('train', ['--total_iter_num=2', '--save_ckpt=out', '--validation=none'], 'out/train-1_2.ckpt'),
     ('export', ['--file_name=net'], 'net.mindir'),

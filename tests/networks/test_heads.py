@@ -8,7 +8,7 @@ import pytest
 
 from src.errors import InputError
 from src.networks import BACKBONES, HEADS, create_image_network, create_network
-from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, gem_pool
+from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, Whitened, gem_pool
 from src.registry import loader
 from tests.networks.networks_small import FEATURES, WIDTH, Small, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet
@@ -92,7 +92,9 @@ def test_bad_options():
             create_image_network('resnet18', 'embedding', backbone_options={'width': 4}, head_options=options)
     with pytest.raises(InputError, match='backbone=vgg.*resnet18'):
         create_image_network('vgg')
-    with pytest.raises(InputError, match='head=tail.*none, linear, embedding, neck'):
+    with pytest.raises(InputError, match='shrinkage is 0'):
+        create_image_network('resnet18', 'whitened', backbone_options={'width': 4}, head_options={'shrinkage': 0})
+    with pytest.raises(InputError, match='head=tail.*none, linear, embedding, neck, whitened'):
         create_image_network('resnet18', 'tail')
     with pytest.raises(InputError, match="'vgg'.*awa_att.*resnet50"):
         create_network('vgg')
@@ -187,6 +189,8 @@ class OneConvolution(ms.nn.Cell):
     ('embedding', {'embedding_size': 8}, None, 'fixed'),
     ('embedding', {'embedding_size': 8}, None, 'any'),
     ('embedding', {'embedding_size': 0, 'pool': 'average_max', 'layer_norm': False}, None, 'any'),
+    ('whitened', None, None, 'fixed'),
+    ('whitened', None, {'padding': 'symmetric'}, 'any'),
 ])
 def test_exported_model_gives_the_networks_output(head, head_options, options, batch, tmp_path):
     images = ms.Tensor(images_of(32, 32))
@@ -217,6 +221,54 @@ def test_exported_model_gives_the_networks_output(head, head_options, options, b
     outputs = session.run(None, {'in': images.asnumpy()})
     assert len(outputs) == 1
     assert_close(outputs[0], expected)
+
+
+def fitted(x, shrinkage, labels):
+    """-> head, and what it gave in evaluation before it was fitted to that."""
+    head = Whitened(x.shape[1], shrinkage).set_train(False)
+    before = head(ms.Tensor(x)).asnumpy()
+    head.fit(before, labels)
+    return head, before
+
+
+@pytest.mark.parametrize('labels', [np.arange(40) % 7 * 3 - 5, [4, 4, 4], [9, 9, 2]])
+def test_whitening_is_the_definition(labels):
+    x = maps(len(labels), 5)
+    head, before = fitted(x, 0.3, labels)
+    pooled = x.astype(np.float64).mean((2, 3))
+    np.testing.assert_allclose(before, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), rtol=1e-5)
+    covariance = 0
+    for one in set(labels):
+        members = [row.astype(np.float64) for row, label in zip(before, labels) if label == one]
+        for row in members:
+            apart = row - sum(members) / len(members)
+            covariance = covariance + np.outer(apart, apart) / len(labels)
+    shrunk = covariance / (np.trace(covariance) / 5) + 0.3 * np.eye(5)
+    white = head(ms.Tensor(x)).asnumpy().astype(np.float64)
+    # W is symmetric and W W = the inverse
+    matrix = head.matrix.asnumpy().astype(np.float64)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)
+    np.testing.assert_allclose(matrix @ matrix @ shrunk, np.eye(5), atol=1e-3)
+    np.testing.assert_allclose(white, (before - before.mean(0)) @ matrix, atol=1e-4)
+    head.reset()
+    np.testing.assert_array_equal(head(ms.Tensor(x)).asnumpy(), before)
+
+
+def test_whitening_of_classes_that_do_not_vary_centres_alone():
+    zero, equal = np.zeros((4, 3, 2, 2), np.float32), np.ones((4, 3, 2, 2), np.float32)
+    for x, labels in ((zero, [0, 0, 1, 1]), (equal, [0, 0, 1, 1]), (maps(4, 3), [0, 1, 2, 3])):
+        head, before = fitted(x, 0.1, labels)
+        np.testing.assert_allclose(head(ms.Tensor(x)).asnumpy(), (before - before.mean(0)) / 0.1 ** 0.5, atol=1e-6)
+        assert np.isfinite(before).all()
+
+
+def test_losses_see_what_is_not_whitened():
+    x = maps(40, 5)
+    head, _ = fitted(x, 0.1, np.arange(40) % 7)
+    assert not list(head.trainable_params())
+    head.set_train()
+    np.testing.assert_allclose(head(ms.Tensor(x)).asnumpy(), x.mean((2, 3)), rtol=1e-6)
+    assert np.isfinite(head(ms.Tensor(x, ms.float16)).asnumpy()).all()
 
 
 def test_registries_hold_classes_and_need_no_mindspore():

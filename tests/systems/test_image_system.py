@@ -1,4 +1,6 @@
 """What goes with weights, and the figures of metric learning, without training a network."""
+import shutil
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from src.networks.weights import read_weights
 from src.set_parser import make_recipe, parse_args
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.systems.trained import load_trained
+from src.training.loop import fit
 
 HERE = Process('CPU', 0, 0, 1)
 SMALL = ['--model=resnet18', '--set=backbone_options.width=8']
@@ -94,6 +97,37 @@ def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
             with pytest.raises(InputError, match='enough'):
                 next(system.batches(epoch, 0))
     assert len(set(seeds)) == 6
+
+
+def test_a_whitened_head_is_fitted_to_the_training_images_as_they_are(pictures, tmp_path, capsys):
+    used = make_recipe(parse_args('train', [
+        f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=many_classes', '--batch_size=8',
+        '--samples_each_class=2', '--epoch_size=2', '--save_checkpoint_epochs=1', '--num_workers=1', '--image_size=32']))[0]
+    system = MetricLearning(used, HERE)
+    fit(system, used, HERE, tmp_path / 'whole')
+    assert 'training on 24 images of 12 classes, three quarters of them turned' in capsys.readouterr().out
+    kept = {name: read_weights(tmp_path / 'whole' / 'train.ckpt').values[f'whitening.{name}'] for name in ('mean', 'matrix')}
+    head = system.head
+    head.reset()
+    head.fit(system.embed(system.images.select(slice(0, 6))), [0, 0, 1, 1, 2, 2])
+    for name, value in kept.items():
+        np.testing.assert_array_equal(value, getattr(head, name).asnumpy())
+        assert np.abs(value - np.eye(len(value))).max() > 0.01
+
+    (tmp_path / 'again').mkdir()
+    shutil.copy(tmp_path / 'whole' / 'train-1_3.ckpt', tmp_path / 'again')
+    fit(MetricLearning(used, HERE), used, HERE, tmp_path / 'again', resume=True)
+    whole, again = (read_weights(tmp_path / name / 'train.ckpt').values for name in ('whole', 'again'))
+    assert whole.keys() == again.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, again[name], name)
+
+    # Another head goes on from it.
+    command = parse_args('train', [f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=few_classes',
+                                   '--set=head=none', '--batch_size=4', '--samples_each_class=2', '--image_size=32',
+                                   '--set=backbone_options.width=8', f'--pretrained={tmp_path}/whole/train.ckpt'])
+    MetricLearning(make_recipe(command)[0], HERE).prepare()
+    assert 'ignored: whitening.matrix, whitening.mean' in capsys.readouterr().out
 
 
 def test_recall_beyond_the_images_is_left_out_and_accuracy_is_recall_at_1(pictures, capsys, monkeypatch):
