@@ -142,10 +142,9 @@ _LITTLE_AUGMENTATION = {'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shi
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, turned_classes=False, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0,
-            epoch_size=12)
+_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
-_FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=4)
+_FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=2)
 
 # ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
 # batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
