@@ -54,8 +54,9 @@ class AugmentationProcesses:
     def _take(self):
         with self._lock:
             if self._left and self._idle.empty():
+                process = _Process(*self._arguments)
                 self._left -= 1
-                return _Process(*self._arguments)
+                return process
         return self._idle.get()
 
 
@@ -67,7 +68,8 @@ class _Process:
             self._given, self._made = _views(memory, given, size)
             self._process = subprocess.Popen(
                 [sys.executable, '-m', __name__, arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                bufsize=0, pass_fds=[memory], cwd=ROOT, env={**os.environ, 'OPENBLAS_NUM_THREADS': '1'})
+                bufsize=0, pass_fds=[memory], start_new_session=True, cwd=ROOT,
+                env={**os.environ, 'OPENBLAS_NUM_THREADS': '1'})
         finally:
             os.close(memory)
         weakref.finalize(self, _end, self._process)
@@ -102,7 +104,7 @@ def _views(memory, given, size):
 
 def main(arguments):
     """Augment what comes until the pipe is closed."""
-    # The other process decides when all of it ends.
+    # The other process decides when all of it ends, also where a signal is sent to each.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     memory, augmentation, given, size, seed = json.loads(arguments)

@@ -136,7 +136,7 @@ def started(monkeypatch):
     assert all(process.poll() == 0 for process in processes)
 
 
-@pytest.mark.parametrize('transform', ['random_resized_crop', 'resize', 'reid'])
+@pytest.mark.parametrize('transform', ['random_resized_crop', 'reid'])
 def test_processes_augment_as_one(images, started, monkeypatch, transform):
     def read_epoch(batches=SMALL, **options):
         started.clear()
@@ -144,8 +144,7 @@ def test_processes_augment_as_one(images, started, monkeypatch, transform):
                                   augmentation=BOTH, **options))
     whole = read_epoch(num_workers=1)
     assert not started
-    for workers in (2, 3):
-        assert same(whole, read_epoch(num_workers=workers)) and len(started) == image_batches.clamp_workers(workers)
+    assert same(whole, read_epoch(num_workers=3)) and len(started) == image_batches.clamp_workers(3)
     shares = SMALL.reshape(10, 2, 4)
     for rank in range(2):
         mine = read_epoch(shares[:, rank], rank=rank, size=2, skip=3)
