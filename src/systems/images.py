@@ -134,12 +134,17 @@ class ImageSystem(System):
                     return
             yield tuple(columns)
 
-    def before_measuring(self):
-        """Let a head that wants to look at the embeddings of the training images, as they are without augmentation."""
-        if hasattr(self.head, 'fit'):
+    def before_measuring(self, hurried=False):
+        """Let a head that wants to look at the embeddings of the training images, as they are without augmentation.
+
+        hurried: it forgets what it found for earlier weights, and does not look.
+        """
+        if not hasattr(self.head, 'fit'):
+            return
+        self.head.reset()
+        if not hurried:
             turns = self.images.turns
             rows = np.arange(len(self.images)) if turns is None else np.flatnonzero(turns == 0)
-            self.head.reset()
             self.head.fit(self.embed(self.images.select(rows)), self.labels[rows])
 
     def embed(self, images, show_progress=False):

@@ -72,8 +72,9 @@ class System(ABC):
             InputError: an image cannot be read; it is named.
         """
 
-    def before_measuring(self) -> None:  # noqa: B027 - most need nothing
-        """What a network needs after steps of training and before it is measured or kept."""
+    def before_measuring(self, hurried: bool = False) -> None:  # noqa: B027 - most need nothing
+        """What a network needs after steps of training and before it is measured or kept; hurried: a signal ends the
+        training, so that only what takes no time is done."""
 
     @abstractmethod
     def validate(self) -> float:

@@ -190,8 +190,9 @@ class Training:
                         clock.show_progress(loss)
                     if last:
                         self._close_epoch(epoch + 1)
-                    if validates or run.step == total:
-                        self.system.before_measuring()
+                    kept = validates or saves or run.step == total
+                    if kept or stop:
+                        self.system.before_measuring(hurried=not kept)
                     if validates:
                         self._validate()
                     if saves or stop:

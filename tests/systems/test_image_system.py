@@ -106,13 +106,21 @@ def test_a_whitened_head_is_fitted_to_the_training_images_as_they_are(pictures, 
     system = MetricLearning(used, HERE)
     fit(system, used, HERE, tmp_path / 'whole')
     assert 'training on 24 images of 12 classes, three quarters of them turned' in capsys.readouterr().out
-    kept = {name: read_weights(tmp_path / 'whole' / 'train.ckpt').values[f'whitening.{name}'] for name in ('mean', 'matrix')}
-    head = system.head
+
+    def whitening(name):
+        values = read_weights(tmp_path / 'whole' / name).values
+        return {name: values[f'whitening.{name}'] for name in ('mean', 'matrix')}
+    kept, before, head = whitening('train.ckpt'), whitening('train-1_3.ckpt'), system.head
     head.reset()
     head.fit(system.embed(system.images.select(slice(0, 6))), [0, 0, 1, 1, 2, 2])
     for name, value in kept.items():
         np.testing.assert_array_equal(value, getattr(head, name).asnumpy())
         assert np.abs(value - np.eye(len(value))).max() > 0.01
+        # a state has that of its own weights
+        assert np.abs(value - before[name]).max() > 1e-4
+    np.testing.assert_array_less(1e-3, np.abs(before['mean']).max())
+    system.before_measuring(hurried=True)
+    assert not head.mean.asnumpy().any() and (head.matrix.asnumpy() == np.eye(96)).all()
 
     (tmp_path / 'again').mkdir()
     shutil.copy(tmp_path / 'whole' / 'train-1_3.ckpt', tmp_path / 'again')

@@ -128,6 +128,24 @@ def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_pa
         np.testing.assert_array_equal(weights(tmp_path / 'out')[name], value)
 
 
+def test_a_network_is_made_ready_before_it_is_measured_or_kept(tmp_path):
+    class Ready(Numbers):
+        def before_measuring(self, hurried=False):
+            self.validated.append('hurried' if hurried else 'ready')
+
+        def validate(self):
+            self.validated.append('validated')
+            return 0.5
+    used = recipe(validation='test_classes', validation_epochs=2)
+    system = Ready(used)
+    fit(system, used, ALONE, tmp_path / 'whole')
+    assert system.validated == ['ready', 'ready', 'validated', 'ready']
+    system = Ready(used, {7: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    with pytest.raises(SystemExit):
+        fit(system, used, ALONE, tmp_path / 'stopped')
+    assert system.validated == ['ready', 'hurried']
+
+
 def test_signals_are_noted():
     with Signals() as signals:
         assert signals.noted == 0
