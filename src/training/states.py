@@ -132,7 +132,7 @@ class TrainingStates:
             cell (Cell): as it was when the state was saved.
             point (tuple): of points().
             facts (dict): 'recipe', 'found' and 'device_num' of this training, which must be those of the state, bar
-                MAY_DIFFER.
+                MAY_DIFFER and what the state is older than, where it is off.
 
         Returns:
             dict of the facts it was saved with.
@@ -144,7 +144,9 @@ class TrainingStates:
         state, saved = self.read(point)
         then, now = _settings(saved), _settings(facts)
         for name in sorted(set(then) | set(now)):
-            if then.get(name) != now.get(name):
+            # What is newer than the state and off did not exist then.
+            newer = name not in then and '.' not in name and not now[name]
+            if then.get(name) != now.get(name) and not newer:
                 raise InputError(f'{path}: was trained with {name} {then.get(name)}, now it is {now.get(name)}; resume '
                                  'with the flags it was started with, or train in another folder')
         mine = {p.name: p for p in cell.get_parameters()}

@@ -92,6 +92,13 @@ def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     states(tmp_path).load(nn.Dense(3, 4), (1, 5), {**was, 'recipe': {**was['recipe'], 'data_path': '/new'}})
 
 
+def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path):
+    states(tmp_path).save(nn.Dense(3, 4), 5, facts(lr_max=0.1))
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=False))
+    with pytest.raises(InputError, match='turned_classes None, now it is True'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=True))
+
+
 def test_numbers_too_small_to_be_normal_are_saved_as_zero(tmp_path):
     cell = nn.Dense(6, 1, has_bias=False)
     tiny = np.finfo(np.float32).tiny
