@@ -26,6 +26,8 @@ SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
                   'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
                   'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening'}
+# And of several learning rates.
+GROUP_STATE = re.compile(r'learning_rate_group_\d+')
 # metric_learn's classifier of the training classes has no layer's name.
 BARE_HEAD = ('weight', 'bias')
 # ImageNet classifiers of torchvision and of the MindSpore model zoo.
@@ -259,7 +261,7 @@ def _plain(name):
 
 def _is_dropped(name):
     return (name.split('.')[0] in TRAINING_STATE | CLASSIFIERS or name in BARE_HEAD
-            or bool(PADDLE_HEAD.fullmatch(name) or PADDLE_STATE.fullmatch(name)))
+            or any(pattern.fullmatch(name) for pattern in (GROUP_STATE, PADDLE_HEAD, PADDLE_STATE)))
 
 
 def _groups(names):

@@ -68,7 +68,7 @@ def failure(network, path, **options):
 def test_checkpoint_with_training_state(prefix, tmp_path):
     values = dem_values()
     state = {'learning_rate': np.float32(0.1), 'global_step': np.int32([7]), 'beta1_power': np.float32(0.9),
-             'loss.weight': np.ones((5, 2), np.float32)}
+             'loss.weight': np.ones((5, 2), np.float32), 'learning_rate_group_0': np.float32([0.1])}
     for name, value in values.items():
         for moment in ('moment1', 'moment2', 'moments'):
             state[f'{moment}.{prefix}{name}'] = value + 1
@@ -77,8 +77,8 @@ def test_checkpoint_with_training_state(prefix, tmp_path):
     report = load_weights(network, str(path))
     assert_holds(network, values)
     assert (report.loaded, report.dropped, report.untouched) == (sorted(values), sorted(state), [])
-    assert str(report) == ('4 parameters, ignored: beta1_power; global_step; learning_rate; loss.weight; 4 moment1; '
-                           '4 moment2; 4 moments')
+    assert str(report) == ('4 parameters, ignored: beta1_power; global_step; learning_rate; learning_rate_group_0; '
+                           'loss.weight; 4 moment1; 4 moment2; 4 moments')
 
 
 def test_real_training_checkpoint_of_mindspore(tmp_path):
