@@ -140,8 +140,10 @@ class Flag(NamedTuple):
 def _embedding(width, entries):
     if entries['head'] == 'embedding':
         return {'head_options.embedding_size': width}
-    return ({'head': 'linear', 'head_options': {'embedding_size': width}} if width
-            else {'head': 'none', 'head_options': {}})
+    if width:
+        return {'head': 'linear', 'head_options': {'embedding_size': width}}
+    # The other heads have no such layer.
+    return {'head': 'none'} if entries['head'] == 'linear' else {}
 
 
 def _identities(count, entries):

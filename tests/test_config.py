@@ -172,6 +172,10 @@ def test_a_head_that_has_a_width_keeps_all_else_of_it():
     assert used.head == 'embedding' and used.head_options == {'embedding_size': 64, 'pool': 'gem', 'layer_norm': True,
                                                               'unit_length': True}
     assert recipe('train --dataset_path=D --embedding_size=64').head == 'linear'
+    none = recipe('train --dataset_path=D --embedding_size=64 --embedding_size=0')
+    assert (none.head, none.head_options) == ('none', {})
+    whitened = recipe('train --dataset_path=D --loss_name=supcon --recipe=many_classes --embedding_size=0')
+    assert whitened.head == 'whitened' and whitened.head_options == {'shrinkage': 0.1}
 
 
 def test_identities_are_of_as_many_images_as_another_flag_says():
