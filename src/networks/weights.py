@@ -162,8 +162,8 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
         network: its parameters receive the values, in their own dtype.
         weights: or the path to read them from. What options they expect of a backbone: see conventions.
         new_layers: beginnings of names, for example ('embedding.', 'neck.'), which weights of a backbone alone do not
-            have: where the file has none of one, it stays as it is in the network; where the network has none, it is
-            dropped.
+            have: where the file has none of one, or a head finds it anew, it stays as it is in the network; where the
+            network has none, it is dropped.
 
     Raises:
         InputError: see read_weights; or names or shapes differ.
@@ -173,8 +173,8 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
     targets = {_plain(p.name): p for p in network.get_parameters()}
     values = _in_our_names(weights, network, targets)
     untouched = [name for name in targets for start in new_layers
-                 if name.startswith(start) and not any(given.startswith(start) for given in values)]
-    dropped = [name for name in values if name not in targets
+                 if name.startswith(start) and (_is_dropped(name) or not any(given.startswith(start) for given in values))]
+    dropped = [name for name in values if name in untouched or name not in targets
                and (name.startswith(tuple(new_layers)) or _is_dropped(name))]
     wanted, given = targets.keys() - set(untouched), values.keys() - set(dropped)
 

@@ -93,6 +93,22 @@ def test_real_training_checkpoint_of_mindspore(tmp_path):
     assert 'moment1.fc1.weight' in report.dropped
 
 
+def test_what_a_head_finds_anew_is_of_its_own_training(tmp_path):
+    network = small('whitened')
+    network.head.mean.set_data(ms.Tensor(np.ones(FEATURES, np.float32)))
+    ms.save_checkpoint(network, str(tmp_path / 'a.ckpt'))
+    other = small('whitened')
+    assert not load_weights(other, tmp_path / 'a.ckpt').untouched and other.head.mean.asnumpy().all()
+    # Others of the backbone's features are averaged where a training starts from them.
+    values = {p.name: p.asnumpy() for p in network.get_parameters()}
+    values['whitening.mean'], values['whitening.matrix'] = np.ones(3, np.float32), np.eye(3, dtype=np.float32)
+    path, other = save_ckpt(values, tmp_path / 'b.ckpt'), small('whitened')
+    report = load_weights(other, path, other.new_layers)
+    assert report.untouched == report.dropped == ['whitening.matrix', 'whitening.mean']
+    assert not other.head.mean.asnumpy().any()
+    assert 'of another shape 2: whitening.matrix' in failure(small('whitened'), path)
+
+
 class Combine(ms.nn.Cell):
     """The published structure of metric_learn: network and head without their names, and quadruplet's index."""
 
