@@ -10,6 +10,7 @@ from src.errors import InputError
 from src.networks import BACKBONES, HEADS, create_image_network, create_network
 from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, Whitened, gem_pool
 from src.registry import loader
+from src.systems.images import for_device
 from tests.networks.networks_small import FEATURES, WIDTH, Small, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet
 
@@ -260,6 +261,23 @@ def test_whitening_of_classes_that_do_not_vary_centres_alone():
         head, before = fitted(x, 0.1, labels)
         np.testing.assert_allclose(head(ms.Tensor(x)).asnumpy(), (before - before.mean(0)) / 0.1 ** 0.5, atol=1e-6)
         assert np.isfinite(before).all()
+
+
+def test_a_network_in_float16_is_whitened_through_the_head_it_was_made_of():
+    body = OneConvolution()
+    body.out_channels = FEATURES
+    network = ImageNetwork(body, Whitened(FEATURES))
+    wrapped, images = for_device(network, 'Ascend').set_train(False), ms.Tensor(images_of(16, 16, 24))
+
+    def given():
+        return wrapped(images).asnumpy().astype(np.float64)
+    before = given()
+    np.testing.assert_allclose(np.linalg.norm(before, axis=1), 1, atol=1e-3)
+    network.head.fit(before.astype(np.float32), np.arange(24) % 5)
+    expected = (before - before.mean(0)) @ network.head.matrix.asnumpy().astype(np.float64)
+    np.testing.assert_allclose(given(), expected, atol=0.01 * np.abs(expected).max())
+    network.head.reset()
+    np.testing.assert_array_equal(given(), before)
 
 
 def test_losses_see_what_is_not_whitened():
