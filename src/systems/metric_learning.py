@@ -29,16 +29,16 @@ class MetricLearning(ImageSystem):
             self.held_out = open_images(recipe.dataset_path, 'test', subset=recipe.subset)
         if recipe.run_eval:
             self.test_images()
+        listed = len(np.unique(self.images.labels))
+        if recipe.class_num not in (0, listed):
+            raise InputError(f'--class_num={recipe.class_num}: the training list has {listed} classes')
         if recipe.turned_classes:
             self.images = with_turned_classes(self.images)
         self.labels = remap_labels(self.images.labels)
-        classes = int(self.labels.max()) + 1
-        if recipe.class_num not in (0, classes):
-            raise InputError(f'--class_num={recipe.class_num}: the training list has {classes} classes'
-                             + ', the turned ones counted' * recipe.turned_classes)
-        single = int((np.bincount(self.labels) == 1).sum())
+        counts = np.bincount(self.labels)
+        single = int((counts == 1).sum())
         if self.process.rank == 0:
-            print(f'training on {len(self.images)} images of {classes} classes'
+            print(f'training on {len(self.images)} images of {len(counts)} classes'
                   + ', three quarters of them turned ones' * recipe.turned_classes
                   + (f', {single} of them with one image, which is never a positive' if single else ''))
 

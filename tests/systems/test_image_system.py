@@ -102,7 +102,8 @@ def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
 def test_a_whitened_head_is_fitted_to_the_training_images_as_they_are(pictures, tmp_path, capsys):
     used = make_recipe(parse_args('train', [
         f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=many_classes', '--batch_size=8',
-        '--samples_each_class=2', '--epoch_size=2', '--save_checkpoint_epochs=1', '--num_workers=1', '--image_size=32']))[0]
+        '--samples_each_class=2', '--epoch_size=2', '--save_checkpoint_epochs=1', '--num_workers=1', '--image_size=32',
+        '--class_num=3']))[0]
     system = MetricLearning(used, HERE)
     fit(system, used, HERE, tmp_path / 'whole')
     assert 'training on 24 images of 12 classes, three quarters of them turned' in capsys.readouterr().out
@@ -186,6 +187,7 @@ def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tm
     ({'dataset_path': None}, '--dataset_path is missing'),
     ({'validation': 'seen_images'}, '--validation=seen_images: choose one of seen_classes'),
     ({'class_num': 7}, '--class_num=7: the training list has 3 classes'),
+    ({'class_num': 12, 'turned_classes': True}, '--class_num=12: the training list has 3 classes$'),
     ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
     ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
     ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])
