@@ -132,7 +132,7 @@ _MANY = dict(
     loss_options={'temperature': 0.1}, batch_size=128, samples_each_class=4, small_classes='repeat',
     optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3,
     # four times the images, of which 60 epochs would be
-    turned_classes=True, epoch_size=15, head='whitened', head_options={'shrinkage': 0.1}, train_transform='resize',
+    turned_classes=True, epoch_size=30, head='whitened', head_options={'shrinkage': 0.1}, train_transform='resize',
     augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
                   'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}},
 )
@@ -187,7 +187,7 @@ _REID_SMALL = dict(_REID, image_size=[64, 64], train_transform='resize_crop', nu
                    lr_epochs=[12, 16], warmup_epochs=2, epoch_size=20)
 
 # By (dataset; mode or loss; name of the recipe). Of those for one dataset and mode or loss the first is the default. A
-# loss that is not here takes the recipes of its kind, `element` or `pair`, with its constructor's defaults.
+# loss takes the recipes that it does not have here from its kind, `element` or `pair`, with its constructor's defaults.
 # A dataset of re-identification that is not here takes the recipes of `lists`.
 RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     # DEM.
@@ -319,7 +319,7 @@ def choose(dataset: str, choice: str, name: Optional[str] = None, kind: Optional
         dataset: AwA, SOP, lists ...
         choice: mode of zero-shot learning, or name of a loss.
         name: --recipe, None for the default.
-        kind: 'element' or 'pair', of a loss that may have no entry of its own.
+        kind: 'element' or 'pair', of a loss: what it has no entry of its own for is its kind's.
         datasets: those that take the recipes of `lists`.
 
     Raises:
@@ -329,8 +329,9 @@ def choose(dataset: str, choice: str, name: Optional[str] = None, kind: Optional
     entries = [key for key in RECIPES if key[:2] == (table, choice)]
     whose = f'{dataset} {choice}'
     if not entries and kind:
-        entries = [key for key in RECIPES if key[:2] == (table, kind)]
         whose = f'{dataset} and losses of kind {kind}, as {choice} is'
+    own = {key[2] for key in entries}
+    entries += [key for key in RECIPES if key[:2] == (table, kind) and key[2] not in own]
     if not entries:
         there = dict.fromkeys(other for one, other, _ in RECIPES if one == table and other not in PER_LOSS)
         what = 'train_mode' if table in ZERO_SHOT_DATASETS else 'loss_name'
