@@ -471,7 +471,9 @@ def make_recipe(command: Command, default: Optional[str] = None) -> Tuple[Recipe
         if options.train_mode:
             raise InputError(f'--train_mode: is not for {dataset} with this recipe; leave it out')
         choice = options.get('loss_name') or ('softmax' if dataset == 'SOP' else 'ctl')
-        if not any(key[:2] == ('lists' if dataset in REID_DATASETS else dataset, choice) for key in RECIPES):
+        own = [key[2] for key in RECIPES if key[:2] == ('lists' if dataset in REID_DATASETS else dataset, choice)]
+        # Only then: the class of a loss imports MindSpore.
+        if not own or options.recipe not in (None, *own):
             kind = loss_class(choice).kind
     chosen = choose(dataset, choice, options.recipe or default, kind, tuple(REID_DATASETS))
     base = entries_of(chosen.key)

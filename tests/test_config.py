@@ -83,6 +83,10 @@ def test_every_start_says_which_recipe_and_why():
     used, why = make_recipe(command('train --dataset_path=D --loss_name=multi_similarity --recipe=small'))
     assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
     assert 'kind pair' in make_recipe(command('train --dataset_path=D --loss_name=multi_similarity'))[1]
+    # A loss with recipes of its own has those of its kind too.
+    second = make_recipe(command('train --dataset_path=D --loss_name=npairs --recipe=few_classes'))[0]
+    assert (second.recipe, second.loss_name, second.loss_options) == ('few_classes', 'npairs', {})
+    assert make_recipe(command('train --dataset_path=D --loss_name=npairs'))[0].recipe == 'paddle'
 
 
 def test_the_first_recipe_of_a_loss_is_the_default():
