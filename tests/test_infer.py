@@ -260,7 +260,7 @@ BAD = {
     'no data of Paddle': ('', '--ckpt_file={fixed}', 'data/Stanford_Online_Products: no such'),
     'missing image': ('a list.txt', '--ckpt_file={fixed} --images=a_list.txt', 'gone.jpg: no such image'),
     'suffix of the output': ('', '--ckpt_file={fixed} --images={pictures} --output=x.csv', '--output=x.csv'),
-    'output is a folder': ('x.npy/', '--ckpt_file={fixed} --images={pictures} --output=x.npy', 'x.npy: is a'),
+    'output is a folder': ('x.npy/', '--ckpt_file={fixed} --images={pictures} --output=x.npy', 'x.npy: it is a'),
     'output not writable': ('file', '--ckpt_file={fixed} --images={pictures} --output=file/x.npy', 'write'),
     'query alone': ('', '--query={pictures}/pear', '--query and --gallery'),
     'more than there are': ('', '{query} --gallery={gallery} --top_k=10', '--top_k=10'),
