@@ -135,7 +135,7 @@ _MANY = dict(
     augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
                   'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}},
 )
-# Few epochs want less of it, many epochs more.
+# What few_classes was chosen with.
 _LITTLE_AUGMENTATION = {'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shift': 0.07},
                         'colour': {'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05}}
 

@@ -22,6 +22,8 @@ def _affine(size, rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
     """
     if fill not in ('border', 'mean'):
         raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise InputError(f'augmentation affine: scale={scale}: give two positive factors, the smaller one first')
     height, width = size
 
     def augment(picture, rng):

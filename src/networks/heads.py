@@ -148,7 +148,7 @@ class Whitened(nn.Cell):
 
     def __init__(self, in_channels: int, shrinkage: float = 0.1):
         super().__init__()
-        if shrinkage <= 0:
+        if not 0 < shrinkage < float('inf'):
             raise InputError(f'shrinkage is {shrinkage}: give a positive number')
         self.shrinkage = shrinkage
         self.out_channels = in_channels

@@ -197,8 +197,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(refused, trained, doo
 @pytest.mark.parametrize('door, flags, name', [
     ('train', ['--total_iter_num=2', '--save_ckpt=out', '--validation=none'], 'out/train-1_2.ckpt'),
     ('export', ['--file_name=net'], 'net.mindir'),
-    ('export', ['--file_name=net', '--file_format=ONNX'], 'net.onnx'),
-    ('eval', ['--result_file=/dev/full/result.json'], '/dev/full/result.json')])
+    ('export', ['--file_name=net', '--file_format=ONNX'], 'net.onnx')])
 def test_full_disk(refused, dem_data, trained, door, flags, name):
     flags = ['--dataset=CUB', '--device_target=CPU', *flags]
     flags += [f'--data_path={dem_data}'] * (door != 'export') + [f'--save_ckpt={trained}'] * (door != 'train')

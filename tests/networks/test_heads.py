@@ -93,8 +93,9 @@ def test_bad_options():
             create_image_network('resnet18', 'embedding', backbone_options={'width': 4}, head_options=options)
     with pytest.raises(InputError, match='backbone=vgg.*resnet18'):
         create_image_network('vgg')
-    with pytest.raises(InputError, match='shrinkage is 0'):
-        create_image_network('resnet18', 'whitened', backbone_options={'width': 4}, head_options={'shrinkage': 0})
+    for shrinkage in (0, float('nan'), float('inf')):
+        with pytest.raises(InputError, match=f'shrinkage is {shrinkage}'):
+            create_image_network('resnet18', 'whitened', backbone_options={'width': 4}, head_options={'shrinkage': shrinkage})
     with pytest.raises(InputError, match='head=tail.*none, linear, embedding, neck, whitened'):
         create_image_network('resnet18', 'tail')
     with pytest.raises(InputError, match="'vgg'.*awa_att.*resnet50"):
