@@ -83,7 +83,7 @@ def here(capfd):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What is run by hand is slow too: `-m "not slow"` leaves both out. Files that train come first, then large ones: of two
+    """What is run by hand is slow too: `-m "not slow"` leaves both out. Files that train come first, then large ones: of the
     workers, each of which takes file by file, none is left with a long one at the end."""
     for item in items:
         if item.get_closest_marker('by_hand'):

@@ -331,11 +331,11 @@ def test_unknown_transform(images):
         eval_dataset(images, batch_size=4, transform='reid')
     with pytest.raises(InputError, match='affine, colour'):
         train_dataset(images, images.labels, BATCHES, augmentation={'blur': {}})
-    with pytest.raises(InputError, match='colour.*hue'):
+    with pytest.raises(InputError, match="augmentation colour: .*'hue'; its options are brightness, contrast"):
         train_dataset(images, images.labels, BATCHES, augmentation={'colour': {'hue': 1}})
     with pytest.raises(InputError, match='border or mean'):
         train_dataset(images, images.labels, BATCHES, augmentation={'affine': {'fill': 'red'}})
-    for scale in ([0.0, 0.0], [1.2, 0.8], [1.0], [float('nan'), 1.0]):
+    for scale in ([0.0, 0.0], [1.2, 0.8], [1.0], [float('nan'), 1.0], 1.2):
         with pytest.raises(InputError, match='two positive factors'):
             train_dataset(images, images.labels, BATCHES, augmentation={'affine': {'scale': scale}})
     with pytest.raises(InputError, match='bilinear, bicubic'):

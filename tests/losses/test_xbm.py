@@ -1,8 +1,5 @@
-"""The cross-batch memory over several steps, against a queue of rows, and on two processes."""
+"""The cross-batch memory over several steps, against a queue of rows; on two processes: training/test_two_processes.py."""
 import collections
-import subprocess
-import sys
-from pathlib import Path
 
 import loss_oracles as oracles
 import mindspore as ms
@@ -11,9 +8,7 @@ import pytest
 from mindspore import Tensor
 
 from src.losses import create_loss
-from tests.processes import run_two
 
-HERE = Path(__file__).resolve().parent
 D, ROWS, MEMORY, MARGIN = 3, 6, 14, 0.2
 
 
@@ -84,17 +79,3 @@ def test_rows_that_are_not_finite_are_not_remembered():
     assert np.isfinite(memory).all() and (remembered[:ROWS] >= 0).tolist() == [True, False, False, True, True, True]
     value, gradient = ms.value_and_grad(loss)(Tensor(inputs[1]), Tensor(labels[1]))
     assert np.isfinite(value.asnumpy()) and np.isfinite(gradient.asnumpy()).all()
-
-
-@pytest.mark.slow
-def test_two_processes_are_one_with_twice_the_batch(tmp_path):
-    script = str(HERE / 'xbm_processes.py')
-    subprocess.run([sys.executable, script, '1', str(tmp_path / 'one')], check=True, timeout=120)
-    run_two(script, 2, tmp_path / 'two', folder=tmp_path)
-    one, first, second = (np.load(tmp_path / name) for name in ('one.0.npz', 'two.0.npz', 'two.1.npz'))
-    for name in ('memory', 'memory_labels', 'position', 'steps'):
-        np.testing.assert_array_equal(first[name], second[name])
-        np.testing.assert_array_equal(first[name], one[name])
-    np.testing.assert_allclose((first['values'] + second['values']) / 2, one['values'], rtol=1e-6)
-    both = np.concatenate((first['gradients'], second['gradients']), axis=1)
-    np.testing.assert_allclose(both / 2, one['gradients'], rtol=1e-5, atol=1e-7)

@@ -1,20 +1,34 @@
-"""Run by test_distributed_step.py as each of two processes: steps on this process's half of a batch."""
+"""Run by test_two_processes.py as each of two processes: python two_processes.py FOLDER.
+
+Writes FOLDER/RANK_NAME.npz: steps on this process's half of a batch, the cross-batch memory's, and the collective operators
+of a small ResNet's step.
+"""
+import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import mindspore as ms
-import numpy as np
-from mindspore import Parameter, Tensor, nn
-from mindspore.communication import get_rank, init
+if __name__ == '__main__':
+    # Of the files of a graph the one in which they are counted.
+    os.environ.update(MS_DEV_SAVE_GRAPHS='1', MS_DEV_SAVE_GRAPHS_PATH=sys.argv[1], MS_DEV_DUMP_IR_PASSES='graph_build')
+
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+from mindspore import Parameter, Tensor, nn  # noqa: E402
+from mindspore.communication import get_rank, init  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from src.losses import create_loss  # noqa: E402
 from src.losses.loss import Loss  # noqa: E402
+from src.networks.resnet import ResNet  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
 
 RECIPE = dict(optimizer='adam', beta1=0.9, weight_decay=0.01, decay='weights', loss_scale=1024.0, clip_norm=0.1,
               loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0)
+RESNET_RECIPE = dict(RECIPE, optimizer='momentum', momentum=0.9, loss_scale=1.0, clip_norm=0.0, chunk_size=0)
+STEPS, ROWS, WIDTH, MEMORY = 5, 8, 3, 22
 
 
 class Distances(Loss):
@@ -28,6 +42,20 @@ class Distances(Loss):
         return ((outputs - targets - self.proxies) ** 2).mean()
 
 
+class SmallResNet(ResNet):
+    blocks = (1, 1, 1, 1)
+
+
+class Square(Loss):
+    def construct(self, embeddings, labels):
+        return (embeddings * embeddings).mean()
+
+
+def share(rank, size):
+    """This process's rows of a batch."""
+    return slice(rank * ROWS // size, (rank + 1) * ROWS // size)
+
+
 def steps(rank, size, chunk_size):
     """Losses, what was said and the weights after three steps, the last of them not finite for rank 1."""
     network = nn.SequentialCell(nn.Dense(4, 5, weight_init='ones'), nn.Tanh(), nn.Dense(5, 3, weight_init='ones'))
@@ -39,25 +67,59 @@ def steps(rank, size, chunk_size):
                        process)
     step.set_train()
     rng = np.random.default_rng(3)
-    share = slice(8 * rank // size, 8 * (rank + 1) // size)
+    own = share(rank, size)
     said = []
     for number in range(3):
-        x, y = rng.standard_normal((8, 4)), rng.standard_normal((8, 3))
+        x, y = rng.standard_normal((ROWS, 4)), rng.standard_normal((ROWS, 3))
         if number == 2:
             y[6] = np.inf
         stop = Tensor(15 if number == 1 and rank == size - 1 else 0, ms.int32)
         said.append([float(output.asnumpy())
-                     for output in step(stop, Tensor(x[share], ms.float32), Tensor(y[share], ms.float32))])
+                     for output in step(stop, Tensor(x[own], ms.float32), Tensor(y[own], ms.float32))])
     return {'said': np.array(said), **{p.name: p.asnumpy() for p in step.get_parameters()}}
 
 
+def remembering(rank, size):
+    """Values and gradients of this process's rows of every step with the cross-batch memory, and the memory after the last."""
+    random = np.random.default_rng(0)
+    batches = random.normal(size=(STEPS, ROWS, WIDTH)).astype(np.float32)
+    labels = random.integers(0, 3, (STEPS, ROWS)).astype(np.int32)
+    own = share(rank, size)
+    loss = create_loss('xbm', embedding_size=WIDTH, memory_size=MEMORY, margin=0.2, warm_up=1, device_num=size)
+    step = ms.value_and_grad(loss)
+    results = [step(Tensor(x), Tensor(y)) for x, y in zip(batches[:, own], labels[:, own])]
+    return {'values': np.array([value.asnumpy() for value, _ in results]),
+            'gradients': np.array([gradient.asnumpy() for _, gradient in results]),
+            **{p.name: p.asnumpy() for p in loss.get_parameters()}}
+
+
+def collectives(folder, rank, fuse):
+    """How often each collective operator stands in the graph of a step, with all AllReduce fused or not."""
+    if fuse:
+        ms.set_auto_parallel_context(comm_fusion={'allreduce': {'mode': 'auto', 'config': None}})
+    graphs = folder / f'rank_{rank}'
+    for earlier in graphs.glob('graph_build_*.ir'):
+        earlier.unlink()
+    process = SimpleNamespace(target='CPU', device_id=0, rank=rank, size=2)
+    step = create_step(SmallResNet(width=8), Square(), 1, RESNET_RECIPE, np.full(3, 0.1, np.float32), process)
+    step.compile(Tensor(0, ms.int32), Tensor(np.zeros((4, 3, 32, 32), np.float32)), Tensor(np.zeros(4, np.int32)))
+    text = ''.join(path.read_text() for path in graphs.glob('graph_build_*.ir'))
+    return {name: len(re.findall(rf'\b{name}\(', text)) for name in ('AllReduce', 'AllGather')}
+
+
 def main():
-    """Write what each step found to FOLDER/RANK_CHUNK.npz."""
+    folder = Path(sys.argv[1])
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device('CPU')
     init()
+    rank = get_rank()
+    found = {'remembering': remembering(rank, 2)}
     for chunk_size in (0, 3):
-        np.savez(Path(sys.argv[1]) / f'{get_rank()}_{chunk_size}.npz', **steps(get_rank(), 2, chunk_size))
+        found[f'steps{chunk_size}'] = steps(rank, 2, chunk_size)
+    for fuse in (False, True):
+        found[f'collectives{fuse}'] = collectives(folder, rank, fuse)
+    for name, arrays in found.items():
+        np.savez(folder / f'{rank}_{name}.npz', **arrays)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,49 @@
+"""Two processes with half a batch each against one with the whole; one launch for all that they compute."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.processes import run_two
+from tests.training.two_processes import remembering, steps
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    """Function name -> what each of the two processes found."""
+    folder = tmp_path_factory.mktemp('two')
+    run_two(Path(__file__).with_name('two_processes.py'), folder, folder=folder)
+    return lambda name: [dict(np.load(folder / f'{rank}_{name}.npz')) for rank in range(2)]
+
+
+@pytest.mark.parametrize('chunk_size', [0, 3])
+def test_steps_equal_those_of_one_process(two, chunk_size):
+    one, found = steps(0, 1, 0), two(f'steps{chunk_size}')
+    # The signal of one process reaches both; what is not finite on one stops both.
+    np.testing.assert_array_equal(one['said'][:, 1:], [[1, 0], [1, 15], [0, 0]])
+    np.testing.assert_allclose((found[0]['said'] + found[1]['said'])[:2, 0] / 2, one['said'][:2, 0], rtol=1e-5)
+    for name in set(one) - {'said'}:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+        np.testing.assert_allclose(found[0][name], one[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for mine in found:
+        np.testing.assert_array_equal(mine['said'][:, 1:], one['said'][:, 1:])
+
+
+@pytest.mark.graph
+def test_the_memory_of_batches_is_that_of_one_process(two):
+    one, (first, second) = remembering(0, 1), two('remembering')
+    for name in ('memory', 'memory_labels', 'position', 'steps'):
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_array_equal(first[name], one[name])
+    np.testing.assert_allclose((first['values'] + second['values']) / 2, one['values'], rtol=1e-6)
+    both = np.concatenate((first['gradients'], second['gradients']), axis=1)
+    np.testing.assert_allclose(both / 2, one['gradients'], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('fuse, expected', [(False, 51), (True, 1)])
+def test_gradients_are_averaged_at_once(two, fuse, expected):
+    """How many AllReduce the graph of a step holds once it is built. 51: 15 convolutions and the gamma and beta of each."""
+    for found in two(f'collectives{fuse}'):
+        assert (found['AllReduce'], found['AllGather']) == (expected, 1)
