@@ -3,6 +3,7 @@
 A table holds 'module.Name' strings, so that reading flags, whose choices are the tables' names, does not import
 MindSpore.
 """
+import inspect
 from importlib import import_module
 from typing import Any, Callable, Dict
 
@@ -23,3 +24,13 @@ def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], An
         module, _, attribute = table[name].rpartition('.')
         return getattr(import_module(f'{package}.{module}'), attribute)
     return load
+
+
+def create(make: Callable[..., Any], what: str, *args: Any, **options: Any) -> Any:
+    """make(*args, **options); InputError, which lists what `what` takes, where the options are not its own."""
+    try:
+        inspect.signature(make).bind(*args, **options)
+    except TypeError as error:
+        takes = list(inspect.signature(make).parameters)[len(args):]
+        raise InputError(f'{what}: {error}; its options are {", ".join(takes) or "none"}') from error
+    return make(*args, **options)

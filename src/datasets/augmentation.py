@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from src.errors import InputError
+from src.registry import create
 
 MEAN = (0.485, 0.456, 0.406)
 # erased pixels: the mean colour, 0 after normalisation up to rounding
@@ -22,7 +23,7 @@ def _affine(size, rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
     """
     if fill not in ('border', 'mean'):
         raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+    if np.shape(scale) != (2,) or not 0 < scale[0] <= scale[1]:
         raise InputError(f'augmentation affine: scale={scale}: give two positive factors, the smaller one first')
     height, width = size
 
@@ -77,11 +78,7 @@ def augmenting(augmentation, size, seed):
     """
     chain = []
     for name, options in augmentation.items():
-        build = known('augmentation', name, AUGMENTATIONS)
-        try:
-            chain.append(build(size, **options))
-        except TypeError as error:
-            raise InputError(f'augmentation {name}: {error}') from None
+        chain.append(create(known('augmentation', name, AUGMENTATIONS), f'augmentation {name}', size, **options))
 
     def augment(image, position):
         if not chain:

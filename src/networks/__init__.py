@@ -2,11 +2,10 @@
 
 A network of images is a backbone and a head: create_image_network. Modules are imported when they are asked for.
 """
-import inspect
 from typing import Any, Dict
 
 from src.errors import InputError
-from src.registry import loader
+from src.registry import create, loader
 
 # Of class semantics (DEM): name -> function, and the options that belong to the name.
 NETWORKS = {
@@ -68,7 +67,7 @@ def create_network(name: str, **options):
         return create_image_network(name, backbone_options=options)
     if name not in NETWORKS:
         raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
-    return _create(network_class(name), f'network {name}', **{**OPTIONS.get(name, {}), **options})
+    return create(network_class(name), f'network {name}', **{**OPTIONS.get(name, {}), **options})
 
 
 def create_image_network(backbone: str, head: str = 'none', *, backbone_options=None, head_options=None):
@@ -89,14 +88,5 @@ def create_image_network(backbone: str, head: str = 'none', *, backbone_options=
     """
     from src.networks.heads import ImageNetwork
     make_backbone, make_head = backbone_class(backbone), head_class(head)
-    body = _create(make_backbone, f'backbone {backbone}', **(backbone_options or {}))
-    return ImageNetwork(body, _create(make_head, f'head {head}', body.out_channels, **(head_options or {})))
-
-
-def _create(make, what, *args, **options):
-    try:
-        inspect.signature(make).bind(*args, **options)
-    except TypeError as error:
-        takes = list(inspect.signature(make).parameters)[len(args):]
-        raise InputError(f'{what}: {error}; its options are {", ".join(takes) or "none"}') from error
-    return make(*args, **options)
+    body = create(make_backbone, f'backbone {backbone}', **(backbone_options or {}))
+    return ImageNetwork(body, create(make_head, f'head {head}', body.out_channels, **(head_options or {})))
