@@ -3,7 +3,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from src.accuracy import OpenSet, find_threshold
 from src.accuracy import thresholds as thresholds_module
@@ -102,6 +101,7 @@ def test_design_effect_is_that_of_all_pairs():
 
 
 def test_bound_is_the_binomials():
+    from scipy.stats import binom
     from scipy.special import betainc
     for seen, k in ((0, 5), (3, 9), (12, 20)):
         assert betainc(k, seen + 1, 0.5) == pytest.approx(binom.cdf(seen, seen + k, 0.5))
