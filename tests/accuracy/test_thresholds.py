@@ -101,8 +101,8 @@ def test_design_effect_is_that_of_all_pairs():
 
 
 def test_bound_is_the_binomials():
-    from scipy.stats import binom
     from scipy.special import betainc
+    from scipy.stats import binom
     for seen, k in ((0, 5), (3, 9), (12, 20)):
         assert betainc(k, seen + 1, 0.5) == pytest.approx(binom.cdf(seen, seen + k, 0.5))
         assert thresholds_module._further(betainc, seen, 1 - binom.cdf(seen, seen + k, 0.5)) == pytest.approx(k)
