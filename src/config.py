@@ -141,7 +141,7 @@ _LITTLE_AUGMENTATION = {'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shi
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9)
+_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9, mirror=True)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
 _FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=2)
 

@@ -145,9 +145,9 @@ class ImageSystem(System):
         if not hurried:
             turns = self.images.turns
             rows = np.arange(len(self.images)) if turns is None else np.flatnonzero(turns == 0)
-            self.head.fit(self.embed(self.images.select(rows)), self.labels[rows])
+            self.head.fit(self.embed(self.images.select(rows), mirror=False), self.labels[rows])
 
-    def embed(self, images, show_progress=False):
-        """Embeddings (N, D) float32 of an ImageList."""
+    def embed(self, images, show_progress=False, **changed):
+        """Embeddings (N, D) float32 of an ImageList, given to the network as the recipe says but for what is changed."""
         return embed(self.network, images, self.recipe.test_batch_size, show_progress, target=self.process.target,
-                     **embedding_options(self.recipe))
+                     **{**embedding_options(self.recipe), **changed})

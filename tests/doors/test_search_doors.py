@@ -211,6 +211,12 @@ def test_images_are_searched_added_and_mirrored(work, folder, said):
     both = (gallery.take(np.arange(400, 408)) + expected(work.network, gallery.images.paths[400:], True)) / 2
     np.testing.assert_allclose(np.load('mirror.npy'), both, rtol=1e-3, atol=1e-4)
     assert EmbeddingFile('mirror.npy').model == identity(work.network, mirror=True)
+    # An exported network that was trained to be used so says it beside itself.
+    shutil.copy(work.root / 'late.onnx', 'mirror.onnx')
+    facts = json.loads((work.root / 'late.onnx.json').read_text())
+    Path('mirror.onnx.json').write_text(json.dumps({**facts, 'mirror': True}))
+    said('infer', '--model_file=mirror.onnx', '--images=more', '--output=exported.npy')
+    np.testing.assert_allclose(np.load('exported.npy'), both, rtol=1e-3, atol=1e-4)
 
 
 def test_images_are_removed_and_classes_become_centroids(work, folder, capfd):
