@@ -1,4 +1,5 @@
 """Shared by all tests: the device, the order of files, what is generated once, doors run here, and where the real data is."""
+import gc
 import importlib
 import os
 import sys
@@ -10,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+# Compilers and collected tests keep a million objects: to look at them as often as Python does takes a tenth of the time.
+gc.set_threshold(50000, 20, 100)
 
 SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'))
 

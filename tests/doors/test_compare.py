@@ -13,6 +13,7 @@ from scipy import stats
 import train
 from benchmarks import compare
 from src.errors import InputError
+from src.networks.resnet import ResNet18
 from src.set_parser import make_recipe, parse_args
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +103,8 @@ def test_figures_of_different_seeds_are_compared_in_pairs():
 @pytest.mark.slow
 @pytest.mark.parametrize('loss, more', [('norm_softmax', ['--batch_size=10']), ('proxy_anchor', ['--batch_size=10']),
                                         ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8'])])
-def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, loss, more):
+def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, monkeypatch, loss, more):
+    monkeypatch.setattr(ResNet18, 'blocks', (1, 1, 1, 1))
     train.main(['--recipe=pretrained', f'--loss_name={loss}', '--epoch_size=2', f'--dataset_path={products}',
                 '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32', '--set=lr_epochs=[1]',
                 '--run_eval=True', '--device_target=CPU', f'--save_ckpt={tmp_path}', *more])

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from src.losses import create_loss  # noqa: E402
 from src.losses.loss import Loss  # noqa: E402
-from src.networks.resnet import ResNet  # noqa: E402
+from src.networks.resnet import BasicBlock, ResNet  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
 
 RECIPE = dict(optimizer='adam', beta1=0.9, weight_decay=0.01, decay='weights', loss_scale=1024.0, clip_norm=0.1,
@@ -43,6 +43,7 @@ class Distances(Loss):
 
 
 class SmallResNet(ResNet):
+    block = BasicBlock
     blocks = (1, 1, 1, 1)
 
 
