@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.processes import PROCESSORS, use_processors  # noqa: E402
+
 # Compilers and collected tests keep a million objects: to look at them as often as Python does takes a tenth of the time.
 gc.set_threshold(50000, 20, 100)
 
@@ -19,12 +21,11 @@ SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'
 
 
 def pytest_configure():
-    """Each worker, and what it starts, on one processor: MindSpore's idle threads do not sleep but yield, which takes a third of
-    the time of the processors that they are allowed on."""
+    """Each worker on one processor: MindSpore's idle threads do not sleep but yield, which takes a third of the time of the
+    processors that they are allowed on."""
     worker = os.environ.get('PYTEST_XDIST_WORKER', '')
-    if worker and hasattr(os, 'sched_setaffinity'):
-        processors = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {processors[int(worker[2:]) % len(processors)]})
+    if worker:
+        use_processors({sorted(PROCESSORS)[int(worker[2:]) % len(PROCESSORS)]})
 
 
 @pytest.fixture(scope='session', autouse=True)

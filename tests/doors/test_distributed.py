@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.kill_and_resume import Training, differences, parameters
-from tests.processes import free_port
+from tests.processes import free_port, on_all_processors
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +27,9 @@ class Launch:
         env.update(DEVICE_TARGET='CPU', DEVICE_NUM='2', PYTHON=sys.executable, MASTER_PORT=free_port())
         self.project = project
         self.output = project / 'train_parallel'
-        self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env,
-                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with on_all_processors():
+            self.process = subprocess.Popen(['sh', f'scripts/{script}', '-', *map(str, args)], cwd=project, env=env,
+                                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def end(self, seconds=120):
         """(exit code, standard output, standard error)."""

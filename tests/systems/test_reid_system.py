@@ -23,7 +23,7 @@ from src.systems.reid import Reid
 from src.training.learning_rate import schedule
 from src.training.states import read_checkpoint
 from src.training.train_step import create_step
-from tests.processes import free_port
+from tests.processes import free_port, on_all_processors
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Process('CPU', 0, 0, 1)
@@ -250,9 +250,10 @@ def project(tmp_path_factory):
 @pytest.mark.slow
 def test_two_processes_train_one_network(data, project):
     """One epoch of Market1501 by the launcher of several devices; BatchNorm's statistics stay each device's own."""
-    out = run(project, 'env', f'PYTHON={sys.executable}', 'DEVICE_NUM=2', f'MASTER_PORT={free_port()}', 'bash',
-              './test/train_performance_8p.sh', '--dataset=Market1501', f'--data_path={data}', *TINY, '--batch_size=4',
-              '--epoch_size=1')
+    with on_all_processors():
+        out = run(project, 'env', f'PYTHON={sys.executable}', 'DEVICE_NUM=2', f'MASTER_PORT={free_port()}', 'bash',
+                  './test/train_performance_8p.sh', '--dataset=Market1501', f'--data_path={data}', *TINY, '--batch_size=4',
+                  '--epoch_size=1')
     assert re.search(r'trained \d+ steps on CPU, [\d.]+ images/s', out) and 'centroid: mAP' in out
     first, second = (read_checkpoint(next((project / 'train_performance_8p' / rank).glob('auto_parallel-1_*.ckpt')))
                      for rank in '01')
