@@ -81,7 +81,7 @@ _GBU_NORMALISED = dict(
 _PAPER_FUSION = dict(beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
 
 # What evaluation of images is asked for beside its figures. A checkpoint may be older than an entry.
-EVALUATION: Dict[str, Any] = dict(picture=None, rerank=False, mirror=False, false_match_rate=0.0)
+EVALUATION: Dict[str, Any] = dict(picture=None, rerank=False, mirror=False, turned=False, false_match_rate=0.0)
 
 # What the systems of images share. backbone_options: what weights that it starts from bring goes before them.
 _IMAGES: Dict[str, Any] = dict(
@@ -141,7 +141,8 @@ _LITTLE_AUGMENTATION = {'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shi
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9, mirror=True)
+_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9, mirror=True,
+            turned=True)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
 _FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=2)
 

@@ -4,11 +4,13 @@ import time
 
 import numpy as np
 
+from src.accuracy.kernel_ridge import unit
 from src.datasets.image_batches import eval_dataset, reading
+from src.errors import InputError
 from src.exported import Engine
 
 
-def embed_batches(network, images, batch_size, show_progress=False, *, mirror=False, **options):
+def embed_batches(network, images, batch_size, show_progress=False, *, mirror=False, turned=False, **options):
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
@@ -17,13 +19,15 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
         batch_size (int): the network sees batches of this size alone: the last one is filled up and cut again.
         show_progress (bool): whether to write images done, rate and time left to standard error.
         mirror (bool): whether to average each embedding with that of the mirrored image.
+        turned (bool): whether to embed each image turned by 0, 90, 180 and 270 degrees and put the four, each at unit length,
+            side by side: cosines of what results are the mean over the turns.
         options: image_size, transform, bgr, interpolation, num_workers of eval_dataset.
 
     Yields:
-        float32 arrays (n, D), n <= batch_size.
+        float32 arrays (n, D), or (n, 4 D) where turned, n <= batch_size.
 
     Raises:
-        InputError: naming an image that is missing or broken.
+        InputError: naming an image that is missing or broken; images to be turned that are not square.
     """
     began = shown = time.perf_counter()
     done = 0
@@ -35,9 +39,12 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
         count = len(batch)
         # One shape, one graph: another for the last short batch would be compiled anew.
         filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-        embeddings = network(filled)
-        if mirror:
-            embeddings = (embeddings + network(np.ascontiguousarray(filled[..., ::-1]))) / 2
+        if turned and filled.shape[2] != filled.shape[3]:
+            raise InputError(f'turned: images of {filled.shape[2]} x {filled.shape[3]} pixels, only square ones can be turned; '
+                             'give another --image_size or leave it out')
+        views = [np.rot90(filled, turn, (2, 3)) for turn in range(4)] if turned else [filled]
+        found = [_average(network, view) if mirror else network(np.ascontiguousarray(view)) for view in views]
+        embeddings = np.concatenate([unit(one) for one in found], axis=1) if turned else found[0]
         yield embeddings[:count].astype(np.float32, copy=False)
         done += count
         now = time.perf_counter()
@@ -46,6 +53,10 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
             rate = done / (now - began)
             print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
                   f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
+
+
+def _average(network, images):
+    return (network(np.ascontiguousarray(images)) + network(np.ascontiguousarray(images[..., ::-1]))) / 2
 
 
 def embed(network, images, batch_size, show_progress=False, *, engine=None, target='CPU', **options):

@@ -50,12 +50,12 @@ def embedding_identity(network: str, options: Mapping[str, Any]) -> str:
 
     Args:
         network: of src.exported.network_identity.
-        options: image_size (S or (H, W)), transform, interpolation, bgr and mirror, as src.embedding.embed_batches takes
-            them.
+        options: image_size (S or (H, W)), transform, interpolation, bgr, mirror and turned, as src.embedding.embed_batches
+            takes them.
     """
     height, width = np.broadcast_to(options['image_size'], 2)
     return '+'.join([network, f'{height}x{width}', options['transform'], options['interpolation'],
-                     *(name for name in ('bgr', 'mirror') if options[name])])
+                     *(name for name in ('bgr', 'mirror', 'turned') if options[name])])
 
 
 def network_of(identity: str) -> str:

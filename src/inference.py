@@ -35,7 +35,7 @@ from src.systems.trained import load_trained, no_images
 from src.training.states import find_checkpoint
 
 # Of the facts beside an exported model, what the recipe has too.
-TOLD = ('eval_transform', 'bgr', 'interpolation', 'mirror')
+TOLD = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
 UNKNOWN = 'unknown'
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
 

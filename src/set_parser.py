@@ -283,6 +283,8 @@ FLAGS = [
         switch=True),
     ROW(('--mirror',), (EVAL, INFER), MEASURING, 'average each embedding with that of the mirrored image', sets='mirror',
         switch=True),
+    ROW(('--turned',), (EVAL, INFER), MEASURING, 'the embedding of each image beside those of it turned by 90, 180 and 270 '
+        'degrees, four times as wide', sets='turned', switch=True),
     ROW(('--picture',), (EVAL,), MEASURING,
         'draw to this file: the threshold of --false_match_rate; without it, what was found for queries of '
         're-identification', output_file, 'picture'),

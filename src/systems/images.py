@@ -2,7 +2,6 @@
 import inspect
 from typing import Any, Dict, Tuple
 
-import numpy as np
 from mindspore import amp
 
 from src.config import Recipe
@@ -24,7 +23,7 @@ def for_device(network, target):
 def embedding_options(recipe: Recipe) -> Dict[str, Any]:
     """How the images of an evaluation are given to a network, as src.embedding.embed_batches takes it."""
     return dict(image_size=recipe.image_size, transform=recipe.get('eval_transform', 'resize'), bgr=recipe.get('bgr', False),
-                interpolation=recipe.interpolation, mirror=recipe.mirror, num_workers=recipe.num_workers)
+                interpolation=recipe.interpolation, mirror=recipe.mirror, turned=recipe.turned, num_workers=recipe.num_workers)
 
 
 class ImageSystem(System):
@@ -135,7 +134,7 @@ class ImageSystem(System):
             yield tuple(columns)
 
     def before_measuring(self, hurried=False):
-        """Let a head that wants to look at the embeddings of the training images, as they are without augmentation.
+        """Let a head that wants to look at the embeddings of the training images, turned ones too, without augmentation.
 
         hurried: it forgets what it found for earlier weights, and does not look.
         """
@@ -143,9 +142,7 @@ class ImageSystem(System):
             return
         self.head.reset()
         if not hurried:
-            turns = self.images.turns
-            rows = np.arange(len(self.images)) if turns is None else np.flatnonzero(turns == 0)
-            self.head.fit(self.embed(self.images.select(rows), mirror=False), self.labels[rows])
+            self.head.fit(self.embed(self.images, mirror=False, turned=False), self.labels)
 
     def embed(self, images, show_progress=False, **changed):
         """Embeddings (N, D) float32 of an ImageList, given to the network as the recipe says but for what is changed."""

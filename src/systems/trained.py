@@ -30,7 +30,7 @@ class Trained(NamedTuple):
     def facts(self) -> Dict[str, Any]:
         """What somebody who has the exported network alone must know to use it; InputError: a threshold of another."""
         recipe = self.recipe
-        names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation', 'mirror')
+        names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
         facts = {name: recipe[name] for name in names if name in recipe}
         threshold = read_threshold(self.path, model=network_identity(self.network))
         return {**facts, 'threshold': threshold} if threshold else facts

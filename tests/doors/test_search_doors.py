@@ -43,9 +43,9 @@ def door(name, *flags, cwd):
     return done.stdout
 
 
-def expected(network, paths, flipped=False):
-    """Embeddings of pictures of the network's size, without this project's pipeline."""
-    pixels = np.stack([np.asarray(Image.open(path).convert('RGB')) for path in paths]) / 255
+def expected(network, paths, flipped=False, turns=0):
+    """Embeddings of pictures of the network's size, turned and then flipped, without this project's pipeline."""
+    pixels = np.stack([np.asarray(Image.open(path).convert('RGB').rotate(90 * turns)) for path in paths]) / 255
     pixels = ((pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(0, 3, 1, 2).astype(np.float32)
     return network(ms.Tensor(np.ascontiguousarray(pixels[..., ::-1]) if flipped else pixels)).asnumpy()
 
@@ -53,7 +53,8 @@ def expected(network, paths, flipped=False):
 def identity(network, **changed):
     """Of its embeddings of pictures as the checkpoint's recipe gives them to it."""
     return embedding_identity(network_identity(network), {
-        'image_size': SIDE, 'transform': 'resize', 'interpolation': 'bilinear', 'bgr': False, 'mirror': False, **changed})
+        'image_size': SIDE, 'transform': 'resize', 'interpolation': 'bilinear', 'bgr': False, 'mirror': False, 'turned': False,
+        **changed})
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +71,7 @@ def work(tmp_path_factory):
             Image.fromarray(noisy).resize((SIDE, SIDE), Image.BICUBIC).save(folder / f'{i}.png')
     recipe = {**entries_of(('SOP', 'softmax', 'small')), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
               'backbone_options': {'width': 8}, 'head': 'linear', 'head_options': {'embedding_size': WIDTH}}
-    for name in ('picture', 'rerank', 'mirror', 'false_match_rate'):
+    for name in ('picture', 'rerank', 'mirror', 'turned', 'false_match_rate'):
         del recipe[name]    # as in a checkpoint from before there were any
     networks = []
     for seed, name in ((3, 'training'), (4, 'other')):
@@ -217,6 +218,13 @@ def test_images_are_searched_added_and_mirrored(work, folder, said):
     Path('mirror.onnx.json').write_text(json.dumps({**facts, 'mirror': True}))
     said('infer', '--model_file=mirror.onnx', '--images=more', '--output=exported.npy')
     np.testing.assert_allclose(np.load('exported.npy'), both, rtol=1e-3, atol=1e-4)
+
+    said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=turned.npy', '--mirror', '--turned')
+    four = [(expected(work.network, gallery.images.paths[400:], False, turn)
+             + expected(work.network, gallery.images.paths[400:], True, turn)) / 2 for turn in range(4)]
+    four = np.concatenate([one / np.linalg.norm(one, axis=1, keepdims=True) for one in four], axis=1)
+    np.testing.assert_allclose(np.load('turned.npy'), four, rtol=1e-3, atol=1e-4)
+    assert EmbeddingFile('turned.npy').model == identity(work.network, mirror=True, turned=True)
 
 
 def test_images_are_removed_and_classes_become_centroids(work, folder, capfd):
