@@ -297,6 +297,8 @@ def test_images_given_to_the_network_in_another_way_are_refused(work, folder, sa
         code, _, err = here('infer', '--query=few.npy', *SEARCH[1:], '--threshold=train.threshold.json')
         assert code == (2 if flags else 0), err
         assert not flags or 'gallery.npy: was written with' in err
+    code, _, err = here('infer', *query, '--image_size=16,24', '--turned', '--output=wide.npy')
+    assert code == 2 and 'images of 16 x 24 pixels, only square ones' in err and not Path('wide.npy').exists()
     said('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24')
     assert read_facts('larger.mindir')['image_size'] == [24, 24]
     said('infer', '--model_file=larger.mindir', query[0], '--output=few.npy')
