@@ -131,7 +131,7 @@ _MANY = dict(
     _SMALL, backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 48, 'stages': 2},
     loss_options={'temperature': 0.1}, batch_size=128, samples_each_class=4, small_classes='repeat',
     optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3,
-    turned_classes=True, epoch_size=30, head='whitened', head_options={'shrinkage': 0.1}, train_transform='resize',
+    turned_classes=True, mirror=True, turned=True, epoch_size=30, head='whitened', head_options={'shrinkage': 0.1}, train_transform='resize',
     augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
                   'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}},
 )
@@ -141,8 +141,7 @@ _LITTLE_AUGMENTATION = {'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shi
 
 # The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
 # shooting sessions (docs/RESULTS.md).
-_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9, mirror=True,
-            turned=True)
+_FEW = dict(_MANY, augmentation=_LITTLE_AUGMENTATION, sampler='groups', loss_lr_factor=10.0, epoch_size=9)
 # A pair loss after it, --pretrained=FIRST/train.ckpt.
 _FEW_PAIR = dict(_FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=2)
 
