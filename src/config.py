@@ -131,7 +131,8 @@ _MANY = dict(
     _SMALL, backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 48, 'stages': 2},
     loss_options={'temperature': 0.1}, batch_size=128, samples_each_class=4, small_classes='repeat',
     optimizer='adamw', beta1=0.9, weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3,
-    turned_classes=True, mirror=True, turned=True, epoch_size=30, head='whitened', head_options={'shrinkage': 0.1}, train_transform='resize',
+    turned_classes=True, mirror=True, turned=True, epoch_size=30, head='whitened', head_options={'shrinkage': 0.1},
+    train_transform='resize',
     augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
                   'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}},
 )
