@@ -103,7 +103,7 @@ def test_a_whitened_head_is_fitted_to_the_training_images_as_they_are(pictures, 
     used = make_recipe(parse_args('train', [
         f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=many_classes', '--batch_size=8',
         '--samples_each_class=2', '--epoch_size=2', '--save_checkpoint_epochs=1', '--num_workers=1', '--image_size=32',
-        '--class_num=3', '--set=mirror=True']))[0]
+        '--class_num=3']))[0]
     system = MetricLearning(used, HERE)
     fit(system, used, HERE, tmp_path / 'whole')
     assert 'training on 24 images of 12 classes, three quarters of them turned' in capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_a_whitened_head_is_fitted_to_the_training_images_as_they_are(pictures, 
         return {name: values[f'whitening.{name}'] for name in ('mean', 'matrix')}
     kept, before, head = whitening('train.ckpt'), whitening('train-1_3.ckpt'), system.head
     head.reset()
-    head.fit(system.embed(system.images, mirror=False), np.repeat(np.arange(12), 2))
+    head.fit(system.embed(system.images, mirror=False, turned=False), np.repeat(np.arange(12), 2))
     for name, value in kept.items():
         np.testing.assert_array_equal(value, getattr(head, name).asnumpy())
         assert np.abs(value - np.eye(len(value))).max() > 0.01
