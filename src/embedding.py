@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 
-from src.accuracy.kernel_ridge import unit
+from src.accuracy.arrays import unit_rows
 from src.datasets.image_batches import eval_dataset, reading
 from src.errors import InputError
 from src.exported import Engine
 
 
-def embed_batches(network, images, batch_size, show_progress=False, *, mirror=False, turned=False, **options):
+def embed_batches(network, images, batch_size, show_progress=False, *, image_size, mirror=False, turned=False, **options):
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
@@ -21,7 +21,7 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
         mirror (bool): whether to average each embedding with that of the mirrored image.
         turned (bool): whether to embed each image turned by 0, 90, 180 and 270 degrees and put the four, each at unit length,
             side by side: cosines of what results are the mean over the turns.
-        options: image_size, transform, bgr, interpolation, num_workers of eval_dataset.
+        image_size: S or (H, W). options: transform, bgr, interpolation, num_workers of eval_dataset.
 
     Yields:
         float32 arrays (n, D), or (n, 4 D) where turned, n <= batch_size.
@@ -29,9 +29,10 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
     Raises:
         InputError: naming an image that is missing or broken; images to be turned that are not square.
     """
+    check_turned(image_size, turned)
     began = shown = time.perf_counter()
     done = 0
-    dataset = eval_dataset(images, batch_size=batch_size, **options)
+    dataset = eval_dataset(images, batch_size=batch_size, image_size=image_size, **options)
     iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     while done < len(images):
         with reading(images):
@@ -39,12 +40,11 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
         count = len(batch)
         # One shape, one graph: another for the last short batch would be compiled anew.
         filled = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-        if turned and filled.shape[2] != filled.shape[3]:
-            raise InputError(f'turned: images of {filled.shape[2]} x {filled.shape[3]} pixels, only square ones can be turned; '
-                             'give another --image_size or leave it out')
-        views = [np.rot90(filled, turn, (2, 3)) for turn in range(4)] if turned else [filled]
-        found = [_average(network, view) if mirror else network(np.ascontiguousarray(view)) for view in views]
-        embeddings = np.concatenate([unit(one) for one in found], axis=1) if turned else found[0]
+        if turned:
+            embeddings = np.concatenate([unit_rows(_embed_one_way(network, np.rot90(filled, turn, (2, 3)), mirror))
+                                         for turn in range(4)], axis=1)
+        else:
+            embeddings = _embed_one_way(network, filled, mirror)
         yield embeddings[:count].astype(np.float32, copy=False)
         done += count
         now = time.perf_counter()
@@ -55,8 +55,17 @@ def embed_batches(network, images, batch_size, show_progress=False, *, mirror=Fa
                   f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
 
 
-def _average(network, images):
-    return (network(np.ascontiguousarray(images)) + network(np.ascontiguousarray(images[..., ::-1]))) / 2
+def check_turned(image_size, turned):
+    """Raise InputError where images of image_size, S or (H, W), are to be turned and are not square."""
+    height, width = np.broadcast_to(image_size, 2).tolist()
+    if turned and height != width:
+        raise InputError(f'turned: images of {height} x {width} pixels, only square ones can be turned; give another '
+                         '--image_size, or --set=turned=False')
+
+
+def _embed_one_way(network, images, mirror):
+    views = [images, images[..., ::-1]] if mirror else [images]
+    return sum(network(np.ascontiguousarray(view)) for view in views) / len(views)
 
 
 def embed(network, images, batch_size, show_progress=False, *, engine=None, target='CPU', **options):

@@ -11,7 +11,7 @@ from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 
-from src.accuracy.kernel_ridge import unit
+from src.accuracy.arrays import unit_rows
 from src.datasets.own_classes import read_classes
 from src.datasets.scaling import Scale
 from src.errors import InputError
@@ -36,13 +36,14 @@ class Space:
         """Scaled features (M, V) -> (M, V or 2 V), what prototypes are compared with."""
         if self.whitening is None:
             return scaled
-        return np.concatenate([(1 - self.share) ** 0.5 * unit(scaled), self.share ** 0.5 * unit(scaled @ self.whitening)], 1)
+        of_networks, of_regression = unit_rows(scaled), unit_rows(scaled @ self.whitening)
+        return np.concatenate([(1 - self.share) ** 0.5 * of_networks, self.share ** 0.5 * of_regression], 1)
 
     def scores(self, near, prototypes):
         """Cosine or minus the squared distance: float64 (M, C)."""
         near, prototypes = near.astype(np.float64), prototypes.astype(np.float64)
         if self.metric == 'cosine':
-            return unit(near) @ unit(prototypes).T
+            return unit_rows(near) @ unit_rows(prototypes).T
         return 2 * near @ prototypes.T - (near ** 2).sum(1)[:, None] - (prototypes ** 2).sum(1)
 
 

@@ -26,6 +26,11 @@ def as_labels(name, labels, count):
     return labels
 
 
+def unit_rows(rows):
+    """Rows (N, D) float at unit length; zero rows stay. Of their type, not checked."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
 def check_widths(name, x, other_name, other):
     if x.shape[1] != other.shape[1]:
         raise InputError(f'{name} and {other_name} differ in width: {x.shape[1]} and {other.shape[1]} columns')

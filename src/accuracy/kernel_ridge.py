@@ -8,11 +8,6 @@ import numpy as np
 from src.accuracy.whitening import class_means
 
 
-def unit(rows):
-    """Rows (N, D) at unit length; zero rows stay."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
 def kernel(one, other, width):
     """exp(-width |a - b|^2 / A) of rows (N, A) and (M, A), or a.b / A for width 0: (N, M) float64."""
     one, other = one.astype(np.float64), other.astype(np.float64)

@@ -13,6 +13,7 @@ from typing import List, Tuple
 import numpy as np
 import scipy.io
 
+from src.accuracy.arrays import unit_rows
 from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
 from src.datasets.splits import held_out
 from src.embedding_file import EmbeddingFile
@@ -104,13 +105,12 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed:
         return (np.flatnonzero(mask) + 1).astype(np.float64)[:, None]
     cells = np.empty((len(names), 1), object)
     cells[:, 0] = names
-    unit = semantics / np.maximum(np.linalg.norm(semantics, axis=1, keepdims=True), 1e-12)
     images = np.empty((len(own), 1), object)
     images[:, 0] = file.images.paths
     rows = np.concatenate([block for _, block in file.blocks()])
     for name, arrays in (
             ('res101.mat', {'features': rows.T, 'labels': image_class[:, None] + 1.0, 'image_files': images}),
-            ('att_splits.mat', {'att': unit.T, 'original_att': semantics.T, 'allclasses_names': cells,
+            ('att_splits.mat', {'att': unit_rows(semantics).T, 'original_att': semantics.T, 'allclasses_names': cells,
                                 'trainval_loc': places(trainval), 'test_seen_loc': places(seen_test),
                                 'test_unseen_loc': places(is_unseen), 'train_loc': places(trainval & ~val),
                                 'val_loc': places(val)})):

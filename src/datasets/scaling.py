@@ -4,6 +4,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from src.accuracy.arrays import unit_rows
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 from src.errors import InputError
 
@@ -37,7 +38,7 @@ class Scale(NamedTuple):
         if self.directions is not None:
             rows = rows @ self.directions
         if self.factor is None:
-            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            rows = unit_rows(rows)
             return (rows if self.length == 1 else rows * self.length).astype(np.float32)
         return (rows / self.factor).astype(np.float32) if self.factor != 1.0 else rows.astype(np.float32, copy=False)
 

@@ -5,9 +5,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from src.accuracy.arrays import unit_rows
 from src.accuracy.gzsl import generalised_accuracy, seen_unseen_curve
 from src.accuracy.hubness import hubness
-from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel, unit
+from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel
 from src.accuracy.whitening import whitening
 from src.config import Recipe
 from src.datasets.gbu import open_gbu
@@ -211,7 +212,7 @@ class Regression:
         labels = np.searchsorted(train.seen_class_ids, train.train_labels)
         self.centres = train.seen_prototypes[0]
         self.whitening = whitening(train.train_features, labels, options.shrinkage)
-        self.weights = fit_kernel_ridge(unit(train.train_features @ self.whitening), labels, self.centres, options.width,
+        self.weights = fit_kernel_ridge(unit_rows(train.train_features @ self.whitening), labels, self.centres, options.width,
                                         options.ridge)
 
     @property
@@ -221,7 +222,7 @@ class Regression:
     def scores(self, features, semantics):
         """Cosine of scaled features (M, V) and the prototypes of scaled semantics (C, A)."""
         prototypes = kernel(semantics, self.centres, self.width) @ self.weights
-        return unit(features @ self.whitening) @ unit(prototypes).T
+        return unit_rows(features @ self.whitening) @ unit_rows(prototypes).T
 
 
 def regression_curve(recipe, data, fitted):
@@ -259,8 +260,8 @@ class Trial(Generalised):
             return [({}, self._curve(data))]
         features, labels, ids, semantics, seen = self._test(data)
         prototypes, width = self.prototypes(semantics), features.shape[1]
-        of_networks = unit(features) @ unit(prototypes[:, :width]).T
-        of_regression = unit(features @ self.network.whitening.asnumpy()) @ unit(prototypes[:, width:]).T
+        of_networks = unit_rows(features) @ unit_rows(prototypes[:, :width]).T
+        of_regression = unit_rows(features @ self.network.whitening.asnumpy()) @ unit_rows(prototypes[:, width:]).T
         return [({'kernel_options.share': part}, seen_unseen_curve((1 - part) * of_networks + part * of_regression, labels,
                                                                    ids, seen))
                 for part in (recipe.kernel_options.share, *SHARES)]

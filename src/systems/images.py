@@ -7,7 +7,7 @@ from mindspore import amp
 from src.config import Recipe
 from src.datasets.image_batches import reading, train_dataset
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
-from src.embedding import embed
+from src.embedding import check_turned, embed
 from src.errors import InputError
 from src.losses import create_loss, loss_class
 from src.networks import create_image_network
@@ -69,6 +69,7 @@ class ImageSystem(System):
         recipe, process = self.recipe, self.process
         if recipe.validation not in self.validations:
             raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
+        check_turned(recipe.image_size, recipe.turned)  # here, not after the last step
         self.open_training_images()
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         self.found = {'class_num': int(self.labels.max()) + 1,

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel, unit
+from src.accuracy.arrays import unit_rows
+from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel
 from src.accuracy.whitening import class_means, whitening
 
 rng = np.random.default_rng(0)
@@ -20,12 +21,12 @@ def test_kernel(width):
             assert kernel(SEMANTICS, other, width)[i, j] == pytest.approx(wanted, abs=1e-7)
 
 
-def test_class_means_and_unit():
+def test_class_means_and_unit_rows():
     means, numbers = class_means(FEATURES, LABELS, 4)
     for c in range(4):
         np.testing.assert_allclose(means[c], FEATURES[LABELS == c].mean(0), atol=1e-6)
     assert numbers.tolist() == [2, 2, 4, 1]
-    assert unit(np.array([[0.0, 0.0], [3.0, 4.0]])).tolist() == [[0, 0], [0.6, 0.8]]
+    assert unit_rows(np.array([[0.0, 0.0], [3.0, 4.0]])).tolist() == [[0, 0], [0.6, 0.8]]
 
 
 def test_linear_kernel_is_ridge_regression_over_images():

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.accuracy.kernel_ridge import kernel, unit
+from src.accuracy.arrays import unit_rows
+from src.accuracy.kernel_ridge import kernel
 from src.networks import create_network
 
 
@@ -25,7 +26,7 @@ def test_equals_numpy(width):
     network.set_train()
     np.testing.assert_allclose(network(Tensor(semantics), Tensor(keep)).asnumpy(), members(keep), atol=1e-5)
     network.set_train(False)
-    mean = unit(sum(unit(one) for one in members(1)))
-    regression = unit(kernel(semantics, centres, width) @ weights)
+    mean = unit_rows(sum(unit_rows(one) for one in members(1)))
+    regression = unit_rows(kernel(semantics, centres, width) @ weights)
     wanted = np.concatenate([0.7 ** 0.5 * mean, 0.3 ** 0.5 * regression], 1)
     np.testing.assert_allclose(network(Tensor(semantics)).asnumpy(), wanted, atol=1e-5)

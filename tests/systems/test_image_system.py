@@ -188,6 +188,7 @@ def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tm
     ({'validation': 'seen_images'}, '--validation=seen_images: choose one of seen_classes'),
     ({'class_num': 7}, '--class_num=7: the training list has 3 classes'),
     ({'class_num': 12, 'turned_classes': True}, '--class_num=12: the training list has 3 classes$'),
+    ({'image_size': [16, 24], 'turned': True}, 'turned: images of 16 x 24 pixels, only square ones'),
     ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
     ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
     ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])
