@@ -23,6 +23,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import recall_at_k
+from src.accuracy.arrays import unit_rows
 from src.accuracy.whitening import whitening
 from src.datasets.image_list import read_image_list
 
@@ -152,21 +153,25 @@ def embed(network, pictures):
     return found
 
 
-def unit(x):
-    return F.normalize(torch.from_numpy(x)).numpy()
+def recalls(network, training, query, gallery, turns):
+    """Recall@1 of the embeddings as they are, whitened by those of the training pictures, and as the recipes measure: those
+    of the pictures turned by 0, 90, ... degrees (`turns` of them) side by side, each averaged with its mirror image's."""
+    def turned(pictures, turn):
+        return unit_rows(embed(network, torch.rot90(pictures, turn, (2, 3))))
 
+    trained = unit_rows(embed(network, training[0]))
+    mean, white = trained.mean(0), whitening(trained, training[1], 0.1)
 
-def recalls(network, training, query, gallery):
-    """Recall@1 of the embeddings as they are, whitened by those of the training pictures, and so averaged with those of the
-    mirrored pictures."""
-    trained, of_trained = unit(embed(network, training[0])), training[1]
-    mean, white = trained.mean(0), whitening(trained, of_trained, 0.1)
-    seen = [(unit(embed(network, pictures)), unit(embed(network, pictures.flip(3))), labels)
-            for pictures, labels in (query, *([gallery] if gallery else []))]
-    for combined in (lambda one, _: one, lambda one, _: (one - mean) @ white,
-                     lambda one, other: (one + other - 2 * mean) @ white):
-        (found, of_found), *rest = ((combined(*both), labels) for *both, labels in seen)
-        yield recall_at_k(found, of_found, **dict(zip(('gallery', 'gallery_labels'), *rest)) if rest else {})[1]
+    def views(pictures):
+        both = [(turned(pictures, turn), turned(pictures.flip(3), turn)) for turn in range(turns)]
+        yield both[0][0]
+        yield (both[0][0] - mean) @ white
+        yield np.concatenate([unit_rows((one + other - 2 * mean) @ white) for one, other in both], axis=1)
+    of_query = views(query[0])
+    if not gallery:
+        return [recall_at_k(found, query[1])[1] for found in of_query]
+    return [recall_at_k(found, query[1], gallery=other, gallery_labels=gallery[1])[1]
+            for found, other in zip(of_query, views(gallery[0]))]
 
 
 def split(args):
@@ -228,9 +233,10 @@ def train(args):
             losses.append(loss.item())
             step += 1
         if epoch % args.every == 0 or epoch == args.epochs:
-            plain, white, mirrored = recalls(network, (pictures, labels), (queries, query_labels), gallery)
-            print(f'epoch {epoch:3d} loss {np.mean(losses):.3f} Recall@1 {plain:.4f} whitened {white:.4f} mirrored '
-                  f'{mirrored:.4f} {time.perf_counter() - began:.0f} s', flush=True)
+            plain, white, views = recalls(network, (shown, shown_labels), (queries, query_labels), gallery,
+                                          4 if args.turned_classes else 1)
+            print(f'epoch {epoch:3d} loss {np.mean(losses):.3f} Recall@1 {plain:.4f} whitened {white:.4f} mirrored'
+                  f'{" and turned" * args.turned_classes} {views:.4f} {time.perf_counter() - began:.0f} s', flush=True)
     if args.save:
         torch.save({'network': network.state_dict(), 'classifier': classifier.data}, args.save)
 
