@@ -87,7 +87,7 @@ class ImageSystem(System):
             # The classifier goes on too where it is of the same classes.
             goes_on = load_classifier(self.loss, start)
             if process.rank == 0:
-                print(f'starting from {start.path}: {report}' + ', the classifier goes on' * goes_on)
+                print(f'starting from {start.path}: {report}' + ', but the classifier goes on' * goes_on)
         self.head = network.head
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
