@@ -239,6 +239,8 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'arcmargin', 'few_classes'): dict(_FEW, loss_options=_SMALL_ARCMARGIN),
     ('SOP', 'norm_softmax', 'few_classes'): _FEW,
     ('SOP', 'supcon', 'few_classes'): dict(_FEW_PAIR, loss_options={'temperature': 0.1}),
+    ('SOP', 'triplet', 'few_classes'): dict(_FEW_PAIR, batch_size=126),
+    ('SOP', 'npairs', 'few_classes'): dict(_FEW_PAIR, samples_each_class=2),
     ('SOP', 'pair', 'few_classes'): _FEW_PAIR,
     ('SOP', 'norm_softmax', 'pretrained'): _PRETRAINED_NORM,
     ('SOP', 'proxy_anchor', 'pretrained'): _PRETRAINED_PROXY,

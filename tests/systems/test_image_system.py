@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.config import Recipe, entries_of
+from src.config import RECIPES, Recipe, entries_of
 from src.device import Process
 from src.errors import InputError
+from src.losses import LOSSES, loss_class
 from src.networks import create_network
 from src.networks.weights import read_weights
 from src.set_parser import make_recipe, parse_args
@@ -181,6 +182,16 @@ def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tm
     (tmp_path / 'list.txt').write_text('gallery/apple/0.png 0\ngallery/pear/0.png 1\n')
     with pytest.raises(InputError, match='--query and --gallery: one is a folder'):
         MetricLearning(recipe(query=str(tmp_path / 'query'), gallery=str(tmp_path / 'list.txt')), HERE).evaluate('x')
+
+
+@pytest.mark.parametrize('name', ['small', 'few_classes', 'many_classes'])
+def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pictures, name):
+    (pictures / 'list.txt').write_text(''.join(f'train/class_0/0.png {label // 4}\n' for label in range(160)))
+    for loss in LOSSES:
+        kind = loss_class(loss)
+        if not kind.uses_neck and any(('SOP', one, name) in RECIPES for one in (loss, kind.kind)):
+            MetricLearning(make_recipe(parse_args('train', [
+                f'--dataset_path={pictures}/list.txt', f'--loss_name={loss}', f'--recipe={name}', *SMALL]))[0], HERE).prepare()
 
 
 @pytest.mark.parametrize('changes, message', [
