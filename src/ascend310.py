@@ -8,6 +8,7 @@ input of those that have two. The card (scripts/run_310.py) writes the float32 o
 names, NAME_0.bin as well. The second reads them in the place of the network and prints what eval.py prints. Both run on any
 machine, with the same flags.
 """
+import json
 import sys
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from src.device import Process
 from src.errors import InputError
 from src.files import replacing
 from src.set_parser import parse_args, run
-from src.systems.images import ImageSystem
+from src.systems.images import ImageSystem, embedding_options
 from src.systems.trained import load_system
 from src.training.loop import write_result
 
 # Not the CPU, on which images would be embedded by onnxruntime.
 CARD = Process('Ascend', 0, 0, 1)
+# In the folder, how the images of the inputs were embedded.
+WAY = 'inputs.json'
 
 
 class Stand(nn.Cell):
@@ -73,7 +76,7 @@ class Replayed(Stand):
 
 def write_inputs(system, folder: Path) -> Recorder:
     """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last filled up."""
-    for old in folder.glob('inputs*/*.bin'):
+    for old in (*folder.glob('inputs*/*.bin'), *folder.glob(WAY)):
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)
     if isinstance(system, ImageSystem):
@@ -81,7 +84,26 @@ def write_inputs(system, folder: Path) -> Recorder:
             system.embed(images, True)
     else:
         system.prototypes(system.test_part().semantics)
+    with replacing(folder / WAY) as path:
+        path.write_text(json.dumps(way_of_embedding(system.recipe)))
     return recorder
+
+
+def way_of_embedding(recipe) -> dict:
+    """What the inputs of an evaluation hang on beside the data: results of another number of runs would not be noticed."""
+    options = {**embedding_options(recipe), 'test_batch_size': recipe.test_batch_size} if 'image_size' in recipe else {}
+    return {name: value for name, value in options.items() if name != 'num_workers'}
+
+
+def check_inputs(folder: Path, recipe) -> None:
+    """Raise InputError where the inputs of a folder were written for another way of embedding."""
+    try:
+        written = json.loads((folder / WAY).read_text())
+        other = [name for name, value in way_of_embedding(recipe).items() if written.get(name) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f'{folder / WAY}: missing or broken; write the inputs again') from error
+    if other:
+        raise InputError(f'{folder}: its inputs were written with another {", ".join(other)}; give the flags that wrote them')
 
 
 def main(argv=None):
@@ -100,6 +122,7 @@ def main(argv=None):
         print(f'{folder}: {written.count} runs of inputs {", ".join(map(str, written.shapes))}, float32; export the network '
               f'with --batch_size={written.shapes[0][0]}')
         return written.count
+    check_inputs(folder, system.recipe)
     system.network = Replayed(system.network, folder)
     result = system.evaluate(str(command.options.save_ckpt))
     if command.options.result_file:

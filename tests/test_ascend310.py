@@ -53,8 +53,19 @@ def images(tmp_path_factory):
     return folder, [f'--save_ckpt={folder / "net.ckpt"}', f'--dataset_path={folder}', f'--test_batch_size={BATCH}'], BATCH
 
 
+@pytest.fixture(scope='module')
+def gallery(images, tmp_path_factory):
+    """The same network, searching in a gallery of another size than the queries, by turned and mirrored pictures."""
+    folder = tmp_path_factory.mktemp('gallery310')
+    tested = images[0] / 'test'
+    for name, numbers in (('query', (0, 2, 4)), ('gallery', (1, 3, 5, 7, 9))):
+        (folder / f'{name}.txt').write_text(''.join(f'{tested}/class_{i // 2}/{i}.png {i // 2}\n' for i in numbers))
+    flags = [*images[1], f'--query={folder}/query.txt', f'--gallery={folder}/gallery.txt', '--mirror', '--turned']
+    return folder, flags, BATCH
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['dem', 'images'])
+@pytest.mark.parametrize('kind', ['dem', 'images', 'gallery'])
 def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
     """The files around the card by processes, as their user runs them."""
     folder, flags, batch = request.getfixturevalue(kind)
@@ -65,12 +76,15 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
     assert code == 0, err
     door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
     said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
+    if kind == 'gallery':
+        with pytest.raises(InputError, match='written with another turned; give the flags'):
+            main(['accuracy', str(work), *flags[:-1]])
     code, _, err = here('eval', *flags, f'--result_file={folder}/eval.json', '--device_target=CPU')
     assert code == 0, err
     assert json.loads((folder / 'card.json').read_text()) == json.loads((folder / 'eval.json').read_text())
     assert 'Starting Evaluating' in said
     if kind == 'dem':
-        assert [path.name for path in sorted(work.glob('inputs*'))] == ['inputs', 'inputs_1']
+        assert [path.name for path in sorted(work.glob('inputs*'))] == ['inputs', 'inputs.json', 'inputs_1']
         result = work / 'results' / '00000.bin'
         result = result.rename(result.with_name('00000_0.bin'))
         assert main(['accuracy', str(work), *flags]) == json.loads((folder / 'eval.json').read_text())
@@ -81,4 +95,5 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
         with pytest.raises(InputError, match='no such result'):
             main(['accuracy', str(work), *flags])
     else:
-        assert len(list(work.glob('inputs/*.bin'))) == 3
+        # 10 images in batches of 4; 3 and 5 of them, each in eight views
+        assert len(list(work.glob('inputs/*.bin'))) == (3 if kind == 'images' else (1 + 2) * 8)

@@ -2,6 +2,7 @@
 import numpy as np
 
 from src.accuracy import Rerank, recall_at_k
+from src.datasets.augmentation import augmenting
 from src.datasets.image_list import in_one_numbering, remap_labels, with_turned_classes
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
@@ -28,7 +29,9 @@ class MetricLearning(ImageSystem):
         if recipe.validation == 'test_classes':
             self.held_out = open_images(recipe.dataset_path, 'test', subset=recipe.subset)
         if recipe.run_eval:
+            self._check_picture()
             self.test_images()
+        augmenting(recipe.augmentation, (1, 1), recipe.seed)
         listed = len(np.unique(self.images.labels))
         if recipe.class_num not in (0, listed):
             raise InputError(f'--class_num={recipe.class_num}: the training list has {listed} classes')
@@ -60,6 +63,13 @@ class MetricLearning(ImageSystem):
                                            for name in ('query', 'gallery'))))
         return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
 
+    def _check_picture(self):
+        recipe = self.recipe
+        check_picture(recipe.picture)
+        if recipe.picture and not recipe.false_match_rate:
+            raise InputError(f'--picture={recipe.picture}: of metric learning the threshold is drawn; give '
+                             '--false_match_rate too')
+
     def evaluate(self, checkpoint):
         """Recall@K: of every test image among the others, or of query images in a gallery; printed as published.
 
@@ -67,16 +77,14 @@ class MetricLearning(ImageSystem):
         Recall@K of the re-ranked lists follows, with its false_match_rate what find_threshold prints.
         """
         recipe = self.recipe
-        check_picture(recipe.picture)
-        if recipe.picture and not recipe.false_match_rate:
-            raise InputError(f'--picture={recipe.picture}: of metric learning the threshold is drawn; give '
-                             '--false_match_rate too')
+        self._check_picture()
         query, *galleries = self.test_images()
         compared = len(galleries[0]) if galleries else len(query) - 1
         counts = dict(zip(('queries', 'gallery'), map(len, [query, *galleries])))
         ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
-        more = [part for gallery in galleries for part in (self.embed(gallery, True), gallery.labels)]
+        # In the order of test_images, in which an Ascend 310's results are read.
         embeddings = self.embed(query, True)
+        more = [part for gallery in galleries for part in (self.embed(gallery, True), gallery.labels)]
         recall = recall_at_k(embeddings, query.labels, ks, *more)
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {recall[1]:.3f}}} ckpt={checkpoint}")
