@@ -7,6 +7,7 @@ def main(argv=None):
     command = parse_args('export', argv)
     # MindSpore takes a second to import: not before there is something to compute.
     from src.device import set_up
+    from src.embedding import check_turned
     from src.exported import export_network, network_identity
     from src.naming import export_classes
     from src.systems.trained import load_trained
@@ -18,6 +19,7 @@ def main(argv=None):
     shapes, facts = trained.input_shapes(options.height, options.width), trained.facts
     if options.height or options.width:
         facts['image_size'] = list(shapes[0][1:])
+        check_turned(facts['image_size'], facts.get('turned', False))
     path = export_network(trained.network, shapes, file_name=options.file_name or trained.name,
                           file_format=options.file_format, batch_size=options.batch_size, target=process.target, facts=facts)
     if trained.recipe.system == 'generalised':

@@ -156,14 +156,12 @@ def embed(network, pictures):
 def recalls(network, training, query, gallery, turns):
     """Recall@1 of the embeddings as they are, whitened by those of the training pictures, and as the recipes measure: those
     of the pictures turned by 0, 90, ... degrees (`turns` of them) side by side, each averaged with its mirror image's."""
-    def turned(pictures, turn):
-        return unit_rows(embed(network, torch.rot90(pictures, turn, (2, 3))))
-
     trained = unit_rows(embed(network, training[0]))
     mean, white = trained.mean(0), whitening(trained, training[1], 0.1)
 
     def views(pictures):
-        both = [(turned(pictures, turn), turned(pictures.flip(3), turn)) for turn in range(turns)]
+        turned = (torch.rot90(pictures, turn, (2, 3)) for turn in range(turns))
+        both = [[unit_rows(embed(network, view)) for view in (one, one.flip(3))] for one in turned]
         yield both[0][0]
         yield (both[0][0] - mean) @ white
         yield np.concatenate([unit_rows((one + other - 2 * mean) @ white) for one, other in both], axis=1)

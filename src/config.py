@@ -524,7 +524,7 @@ def _check(entries, given, base):
             raise InputError(f'{flag}: expected a finite number' + f' {least}' * (not option))
     if 'seed' in given and entries['seed'] >= 2 ** 32:
         raise InputError(f'{given["seed"]}: expected a number below 2^32')
-    for name in ('momentum', 'beta1'):
+    for name in ('momentum', 'beta1', 'false_match_rate'):
         if name in given and entries[name] >= 1:
             raise InputError(f'{given[name]}: expected a number below 1')
     if 'image_size' in given and [type(side) for side in _sides(entries['image_size'])] != [int, int]:

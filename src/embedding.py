@@ -81,7 +81,8 @@ def embed(network, images, batch_size, show_progress=False, *, engine=None, targ
     training = network.training
     network.set_train(False)
     try:
-        run = Engine(network, engine=engine, target=target, count=len(images))
+        runs = (4 if options.get('turned') else 1) * (2 if options.get('mirror') else 1)
+        run = Engine(network, engine=engine, target=target, count=runs * len(images))
         embeddings, start = None, 0
         for rows in embed_batches(run, images, batch_size, show_progress, **options):
             if embeddings is None:

@@ -27,10 +27,22 @@ def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], An
 
 
 def create(make: Callable[..., Any], what: str, *args: Any, **options: Any) -> Any:
-    """make(*args, **options); InputError, which lists what `what` takes, where the options are not its own."""
+    """make(*args, **options).
+
+    Raises:
+        InputError: options that are not its own, with those that `what` takes; no number where the default is one.
+    """
     try:
         inspect.signature(make).bind(*args, **options)
     except TypeError as error:
         takes = list(inspect.signature(make).parameters)[len(args):]
         raise InputError(f'{what}: {error}; its options are {", ".join(takes) or "none"}') from error
+    for name, value in options.items():
+        parameter = inspect.signature(make).parameters.get(name)
+        if parameter is not None and _is_number(parameter.default) and not _is_number(value):
+            raise InputError(f'{what}: {name}={value!r}: expected a number')
     return make(*args, **options)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

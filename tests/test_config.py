@@ -150,7 +150,7 @@ def test_set_reaches_every_entry_with_its_type():
     ('flip=much', 'expected a value like 0.5'), ('wings=2', '--set=wings=2: is not for SOP'), ('flip', 'ENTRY=VALUE'),
     ('loss_options.wings=2', 'loss_options.wings=2: is not for --loss_name=triplet; its options are'),
     ('loss_options={"wings":2}', 'its options are'), ('flip.a=1', 'has no options'),
-    ('augmentation.a=1', 'its options are none'), ('dataset=CUB', 'give --dataset'),
+    ('false_match_rate=2', 'below 1'), ('augmentation.a=1', 'its options are none'), ('dataset=CUB', 'give --dataset'),
     ('batch_size=None', 'expected a value like 60'), ('seed=True', 'expected a value like 1'),
     ('batch_size=[8]', 'expected a value like 60'), ('batch_size=1.5', 'expected a value like 60'),
     ('batch_size=0', 'finite number above 0'), ('lr_max=-1', 'finite number of at least 0'), ('lr_max=1e999', 'finite'),
@@ -180,6 +180,8 @@ def test_a_head_that_has_a_width_keeps_all_else_of_it():
     assert (none.head, none.head_options) == ('none', {})
     whitened = recipe('train --dataset_path=D --loss_name=supcon --recipe=many_classes --embedding_size=0')
     assert whitened.head == 'whitened' and whitened.head_options == {'shrinkage': 0.1}
+    few = recipe('train --dataset_path=D --loss_name=arcmargin --recipe=few_classes')
+    assert all(used[name] for used in (whitened, few) for name in ('turned_classes', 'turned', 'mirror'))
 
 
 def test_identities_are_of_as_many_images_as_another_flag_says():

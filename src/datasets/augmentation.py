@@ -23,7 +23,9 @@ def _affine(size, rotation=15.0, scale=(0.75, 1.25), shift=0.1, fill='border'):
     """
     if fill not in ('border', 'mean'):
         raise InputError(f'augmentation affine: fill={fill}: choose border or mean')
-    if np.shape(scale) != (2,) or not 0 < scale[0] <= scale[1]:
+    if rotation < 0 or shift < 0:
+        raise InputError(f'augmentation affine: rotation={rotation}, shift={shift}: give numbers of at least 0')
+    if np.shape(scale) != (2,) or np.asarray(scale).dtype.kind not in 'if' or not 0 < scale[0] <= scale[1]:
         raise InputError(f'augmentation affine: scale={scale}: give two positive factors, the smaller one first')
     height, width = size
 
@@ -48,6 +50,9 @@ def _colour(size, brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0, grey=0
     grey with probability `grey`. Together one linear map of the colours, rounded and clipped once.
     """
     strengths = np.array([brightness, contrast, saturation, tint, tint, tint])
+    if strengths.min() < 0 or not 0 <= grey <= 1:
+        raise InputError(f'augmentation colour: brightness={brightness}, contrast={contrast}, saturation={saturation}, '
+                         f'tint={tint}, grey={grey}: give strengths of at least 0, and of grey a probability')
 
     def augment(picture, rng):
         bright, against, vivid, *tints = np.maximum(1 + strengths * rng.uniform(-1, 1, 6), 0)
@@ -78,6 +83,8 @@ def augmenting(augmentation, size, seed):
     """
     chain = []
     for name, options in augmentation.items():
+        if not isinstance(options, dict):
+            raise InputError(f'augmentation {name}: {options!r}: give its options by name, {{}} for none')
         chain.append(create(known('augmentation', name, AUGMENTATIONS), f'augmentation {name}', size, **options))
 
     def augment(image, position):

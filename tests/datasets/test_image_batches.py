@@ -151,8 +151,8 @@ def test_processes_augment_as_one(images, started, monkeypatch, transform):
 def test_an_augmentation_that_fails_is_no_broken_image(images, started, workers):
     few = ImageList(images.paths[:40], images.labels[:40])
     dataset = train_dataset(few, few.labels, np.arange(40).reshape(10, 4), image_size=16, num_workers=workers,
-                            augmentation={'colour': {'brightness': 'x'}})
-    with pytest.raises(RuntimeError, match='(UFunc|Type)'):
+                            augmentation={'affine': {'rotation': float('inf')}})
+    with pytest.raises(RuntimeError, match='ValueError'):
         with reading(few):
             read(dataset)
     assert len(started) == (workers > 1) * image_batches.clamp_workers(workers)
@@ -335,7 +335,11 @@ def test_unknown_transform(images):
         train_dataset(images, images.labels, BATCHES, augmentation={'colour': {'hue': 1}})
     with pytest.raises(InputError, match='border or mean'):
         train_dataset(images, images.labels, BATCHES, augmentation={'affine': {'fill': 'red'}})
-    for scale in ([0.0, 0.0], [1.2, 0.8], [1.0], [float('nan'), 1.0], 1.2):
+    for options, message in (({'affine': {'rotation': 'x'}}, "rotation='x': expected a number"), ({'affine': 5}, '5: give its'),
+                             ({'affine': {'shift': -1}}, 'shift=-1: give numbers'), ({'colour': {'grey': 7}}, 'grey=7: give')):
+        with pytest.raises(InputError, match=message):
+            train_dataset(images, images.labels, BATCHES, augmentation=options)
+    for scale in ([0.0, 0.0], [1.2, 0.8], [1.0], [float('nan'), 1.0], 1.2, ['a', 'b'], [None, 1]):
         with pytest.raises(InputError, match='two positive factors'):
             train_dataset(images, images.labels, BATCHES, augmentation={'affine': {'scale': scale}})
     with pytest.raises(InputError, match='bilinear, bicubic'):

@@ -215,16 +215,18 @@ def test_images_are_searched_added_and_mirrored(work, folder, said):
     # An exported network that was trained to be used so says it beside itself.
     shutil.copy(work.root / 'late.onnx', 'mirror.onnx')
     facts = json.loads((work.root / 'late.onnx.json').read_text())
-    Path('mirror.onnx.json').write_text(json.dumps({**facts, 'mirror': True}))
+    assert facts['mirror'] is False and facts['turned'] is False
+    Path('mirror.onnx.json').write_text(json.dumps({**facts, 'mirror': True, 'turned': True}))
     said('infer', '--model_file=mirror.onnx', '--images=more', '--output=exported.npy')
-    np.testing.assert_allclose(np.load('exported.npy'), both, rtol=1e-3, atol=1e-4)
 
     said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=turned.npy', '--mirror', '--turned')
     four = [(expected(work.network, gallery.images.paths[400:], False, turn)
              + expected(work.network, gallery.images.paths[400:], True, turn)) / 2 for turn in range(4)]
     four = np.concatenate([one / np.linalg.norm(one, axis=1, keepdims=True) for one in four], axis=1)
-    np.testing.assert_allclose(np.load('turned.npy'), four, rtol=1e-3, atol=1e-4)
-    assert EmbeddingFile('turned.npy').model == identity(work.network, mirror=True, turned=True)
+    for name in ('turned', 'exported'):
+        np.testing.assert_allclose(np.load(f'{name}.npy'), four, rtol=1e-3, atol=1e-4)
+        assert EmbeddingFile(f'{name}.npy').model == identity(work.network, mirror=True, turned=True)
+    assert EmbeddingFile('turned.npy').model.endswith('+mirror+turned')
 
 
 def test_images_are_removed_and_classes_become_centroids(work, folder, capfd):
@@ -299,6 +301,8 @@ def test_images_given_to_the_network_in_another_way_are_refused(work, folder, sa
         assert not flags or 'gallery.npy: was written with' in err
     code, _, err = here('infer', *query, '--image_size=16,24', '--turned', '--output=wide.npy')
     assert code == 2 and 'images of 16 x 24 pixels, only square ones' in err and not Path('wide.npy').exists()
+    code, _, err = here('export', f'--save_ckpt={work.root}/training', '--file_name=wide', '--height=24', '--set=turned=True')
+    assert code == 2 and 'images of 24 x 16 pixels, only square ones' in err and not Path('wide.mindir').exists()
     said('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24')
     assert read_facts('larger.mindir')['image_size'] == [24, 24]
     said('infer', '--model_file=larger.mindir', query[0], '--output=few.npy')

@@ -100,7 +100,7 @@ def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
     assert len(set(seeds)) == 6
 
 
-def test_a_whitened_head_is_fitted_to_the_training_images_as_they_are(pictures, tmp_path, capsys):
+def test_a_whitened_head_is_fitted_to_the_training_images_and_the_turned_ones(pictures, tmp_path, capsys):
     used = make_recipe(parse_args('train', [
         f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=many_classes', '--batch_size=8',
         '--samples_each_class=2', '--epoch_size=2', '--save_checkpoint_epochs=1', '--num_workers=1', '--image_size=32',
@@ -200,6 +200,8 @@ def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pict
     ({'class_num': 7}, '--class_num=7: the training list has 3 classes'),
     ({'class_num': 12, 'turned_classes': True}, '--class_num=12: the training list has 3 classes$'),
     ({'image_size': [16, 24], 'turned': True}, 'turned: images of 16 x 24 pixels, only square ones'),
+    ({'run_eval': True, 'picture': 'a.png'}, '--picture=a.png: of metric learning the threshold is drawn'),
+    ({'augmentation': {'colour': {'tint': 'a'}}}, "augmentation colour: tint='a': expected a number"),
     ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
     ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
     ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])

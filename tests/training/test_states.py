@@ -83,6 +83,7 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
     (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2'),
     (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'loss_options.margin 0.1, now it is 0.3'),
     (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=1), 'seed None, now it is 1'),
+    (facts(lr_max=0.1, loss_options={'margin': 0.1}, turned=True), 'turned None, now it is True'),
     (facts(2, lr_max=0.1, loss_options={'margin': 0.1}), 'device_num 1, now it is 2')])
 def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     was = facts(lr_max=0.1, loss_options={'margin': 0.1}, data_path='/old')
