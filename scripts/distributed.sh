@@ -156,6 +156,8 @@ supervise() {
     while look && [ -n "$running" ]; do
         show_progress
         look_at_msrun
+        # A rank may have begun since, while the signal came.
+        [ "$signals" = 0 ] || look
         if [ "$signals" -gt 1 ] || { [ "$signals" = 1 ] && [ -n "$waiting" ]; }; then
             stop_all
             printf '%s: killed by a signal\n' "${0##*/}" >&2
