@@ -40,7 +40,7 @@ def test_equal_to_this_process_and_ended_with_the_object(started):
 
 
 def test_errors_name_their_cause(started):
-    failing = AugmentationProcesses(1, {'colour': {'brightness': 'x'}}, GIVEN, SIZE, 7)
+    failing = AugmentationProcesses(1, {'affine': {'rotation': float('inf')}}, GIVEN, SIZE, 7)
     for _ in range(2):
         with pytest.raises(RuntimeError, match='augmentation: .*Error: '):
             failing(picture(0), 0)
