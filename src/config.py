@@ -266,7 +266,7 @@ PURPOSES = {
     'small': 'from scratch on small pictures on a CPU, few classes of many images',
     'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
     'pretrained': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
-    'few_classes': 'the same for few classes of many images; pair losses are a second stage, which gains nothing there',
+    'few_classes': 'the same for few classes of many images; a pair loss as its second stage gains nothing there',
 }
 ZERO_SHOT_DATASETS = tuple(dict.fromkeys(dataset for (dataset, *_), recipe in RECIPES.items()
                                          if recipe['system'] in ('zero_shot', 'generalised')))
