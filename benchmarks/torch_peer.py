@@ -3,7 +3,7 @@
     python benchmarks/torch_peer.py Ebay_train.txt --held_out=0.2          # Recall@1 on held-out training classes
     python benchmarks/torch_peer.py Ebay_train.txt --test=Ebay_test.txt    # trains on all classes
     python benchmarks/torch_peer.py reid_train.txt --test=reid_query.txt --gallery=reid_gallery.txt --loss=norm_softmax
-    ... --save=first.pt                                # a second stage: --start=first.pt --lr=5e-4 --epochs=2
+    ... --save=first.pt                                # a second stage: --start=first.pt --lr=1e-3 --epochs=2
 
 About 13 s an epoch of 2,200 pictures on one core, half of it with --bfloat16 on processors that multiply it. A ResNet18 of
 widths 48 to 384 on 64 px, AdamW, one cycle; what it reached is in docs/RESULTS.md.
@@ -231,10 +231,10 @@ def train(args):
             losses.append(loss.item())
             step += 1
         if epoch % args.every == 0 or epoch == args.epochs:
-            plain, white, views = recalls(network, (shown, shown_labels), (queries, query_labels), gallery,
+            plain, white, turned = recalls(network, (shown, shown_labels), (queries, query_labels), gallery,
                                           4 if args.turned_classes else 1)
             print(f'epoch {epoch:3d} loss {np.mean(losses):.3f} Recall@1 {plain:.4f} whitened {white:.4f} mirrored'
-                  f'{" and turned" * args.turned_classes} {views:.4f} {time.perf_counter() - began:.0f} s', flush=True)
+                  f'{" and turned" * args.turned_classes} {turned:.4f} {time.perf_counter() - began:.0f} s', flush=True)
     if args.save:
         torch.save({'network': network.state_dict(), 'classifier': classifier.data}, args.save)
 

@@ -26,8 +26,8 @@ from src.training.loop import write_result
 
 # Not the CPU, on which images would be embedded by onnxruntime.
 CARD = Process('Ascend', 0, 0, 1)
-# In the folder, how the images of the inputs were embedded.
-WAY = 'inputs.json'
+# In the folder, how the images of its inputs are embedded.
+EMBEDDED = 'inputs.json'
 
 
 class Stand(nn.Cell):
@@ -76,7 +76,7 @@ class Replayed(Stand):
 
 def write_inputs(system, folder: Path) -> Recorder:
     """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last filled up."""
-    for old in (*folder.glob('inputs*/*.bin'), *folder.glob(WAY)):
+    for old in (*folder.glob('inputs*/*.bin'), *folder.glob(EMBEDDED)):
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)
     if isinstance(system, ImageSystem):
@@ -84,7 +84,7 @@ def write_inputs(system, folder: Path) -> Recorder:
             system.embed(images, True)
     else:
         system.prototypes(system.test_part().semantics)
-    with replacing(folder / WAY) as path:
+    with replacing(folder / EMBEDDED) as path:
         path.write_text(json.dumps(way_of_embedding(system.recipe)))
     return recorder
 
@@ -98,10 +98,10 @@ def way_of_embedding(recipe) -> dict:
 def check_inputs(folder: Path, recipe) -> None:
     """Raise InputError where the inputs of a folder were written for another way of embedding."""
     try:
-        written = json.loads((folder / WAY).read_text())
+        written = json.loads((folder / EMBEDDED).read_text())
         other = [name for name, value in way_of_embedding(recipe).items() if written.get(name) != value]
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f'{folder / WAY}: missing or broken; write the inputs again') from error
+        raise InputError(f'{folder / EMBEDDED}: missing or broken; write the inputs again') from error
     if other:
         raise InputError(f'{folder}: its inputs were written with another {", ".join(other)}; give the flags that wrote them')
 

@@ -30,12 +30,10 @@ from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.pictures import check_picture, named_picture, neighbours_picture
 from src.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.set_parser import Command, make_recipe
-from src.systems.images import embedding_options, for_device
+from src.systems.images import EMBEDDING, embedding_options, for_device
 from src.systems.trained import load_trained, no_images
 from src.training.states import find_checkpoint
 
-# Of the facts beside an exported model, what the recipe has too.
-TOLD = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
 UNKNOWN = 'unknown'
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
 
@@ -78,7 +76,7 @@ def load_embedder(command: Command) -> Embedder:
             raise InputError(f'--engine={options.engine}: {path} runs with {runs}; leave the flag out')
         exported = open_exported(path)
         # What the file beside it says of the images goes before the defaults; flags go before both.
-        told = [Change('', {name: value}) for name, value in exported.facts.items() if name in TOLD]
+        told = [Change('', {name: value}) for name, value in exported.facts.items() if name in EMBEDDING]
         recipe = make_recipe(command._replace(changes=told + command.changes))[0]
         no_images(recipe, path)
         run, (batch, *fixed) = exported.run, exported.image_shape

@@ -94,6 +94,9 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
         result.unlink()
         with pytest.raises(InputError, match='no such result'):
             main(['accuracy', str(work), *flags])
+        (work / 'inputs.json').write_text('{"turned')
+        with pytest.raises(InputError, match='inputs.json: missing or broken; write the inputs again'):
+            main(['accuracy', str(work), *flags])
     else:
         # 10 images in batches of 4; 3 and 5 of them, each in eight views
         assert len(list(work.glob('inputs/*.bin'))) == (3 if kind == 'images' else (1 + 2) * 8)

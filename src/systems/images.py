@@ -12,12 +12,17 @@ from src.errors import InputError
 from src.losses import create_loss, loss_class
 from src.networks import create_image_network
 from src.networks.weights import conventions, load_classifier, load_weights, read_weights
+from src.pictures import check_picture
 from src.systems.system import System
 
 
 def for_device(network, target):
     """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
     return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
+
+
+# Entries that say how images are embedded, beside their size: what somebody with the network alone must know.
+EMBEDDING = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
 
 
 def embedding_options(recipe: Recipe) -> Dict[str, Any]:
@@ -61,6 +66,10 @@ class ImageSystem(System):
         """Set images and labels (0..C-1) to train on, and held_out where the recipe holds classes out."""
         raise NotImplementedError
 
+    def check_evaluation(self):
+        """Raise InputError where an evaluation could not end well, before anything is computed."""
+        check_picture(self.recipe.picture)
+
     def test_images(self):
         """The images that evaluation embeds: lists of images, the queries before their gallery if there is one."""
         raise NotImplementedError
@@ -69,7 +78,10 @@ class ImageSystem(System):
         recipe, process = self.recipe, self.process
         if recipe.validation not in self.validations:
             raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
-        check_turned(recipe.image_size, recipe.turned)  # here, not after the last step
+        # Here, not after the last step.
+        check_turned(recipe.image_size, recipe.turned)
+        if recipe.run_eval:
+            self.check_evaluation()
         self.open_training_images()
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         self.found = {'class_num': int(self.labels.max()) + 1,

@@ -7,7 +7,6 @@ from src.datasets.image_list import in_one_numbering, remap_labels, with_turned_
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.errors import InputError
-from src.pictures import check_picture
 from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold
 
@@ -29,7 +28,6 @@ class MetricLearning(ImageSystem):
         if recipe.validation == 'test_classes':
             self.held_out = open_images(recipe.dataset_path, 'test', subset=recipe.subset)
         if recipe.run_eval:
-            self._check_picture()
             self.test_images()
         augmenting(recipe.augmentation, (1, 1), recipe.seed)
         listed = len(np.unique(self.images.labels))
@@ -63,9 +61,9 @@ class MetricLearning(ImageSystem):
                                            for name in ('query', 'gallery'))))
         return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
 
-    def _check_picture(self):
+    def check_evaluation(self):
+        super().check_evaluation()
         recipe = self.recipe
-        check_picture(recipe.picture)
         if recipe.picture and not recipe.false_match_rate:
             raise InputError(f'--picture={recipe.picture}: of metric learning the threshold is drawn; give '
                              '--false_match_rate too')
@@ -77,7 +75,7 @@ class MetricLearning(ImageSystem):
         Recall@K of the re-ranked lists follows, with its false_match_rate what find_threshold prints.
         """
         recipe = self.recipe
-        self._check_picture()
+        self.check_evaluation()
         query, *galleries = self.test_images()
         compared = len(galleries[0]) if galleries else len(query) - 1
         counts = dict(zip(('queries', 'gallery'), map(len, [query, *galleries])))

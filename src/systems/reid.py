@@ -5,7 +5,7 @@ from src.accuracy import Rerank, make_centroids, ranked_list, reid_metrics
 from src.datasets.image_list import remap_labels
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
 from src.errors import InputError
-from src.pictures import check_picture, neighbours_picture
+from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold
 
@@ -71,7 +71,7 @@ class Reid(ImageSystem):
         Draws the ranked lists, or the threshold where one is to be found; see find_threshold for the latter.
         """
         recipe = self.recipe
-        check_picture(recipe.picture)
+        self.check_evaluation()
         embedded = self._embed_test(True)
         query, query_ids, query_cams, *gallery = embedded
         sizes = {'instance': len(self.gallery), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}

@@ -10,6 +10,7 @@ from src.networks.weights import Weights, load_weights, read_weights
 from src.search import read_threshold
 from src.set_parser import Command, make_recipe, use_recipe
 from src.systems import create_system, system_class
+from src.systems.images import EMBEDDING
 from src.systems.system import System
 from src.training.states import find_checkpoint
 
@@ -30,7 +31,7 @@ class Trained(NamedTuple):
     def facts(self) -> Dict[str, Any]:
         """What somebody who has the exported network alone must know to use it; InputError: a threshold of another."""
         recipe = self.recipe
-        names = ('recipe', 'system', 'dataset', 'image_size', 'eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
+        names = ('recipe', 'system', 'dataset', 'image_size', *EMBEDDING)
         facts = {name: recipe[name] for name in names if name in recipe}
         threshold = read_threshold(self.path, model=network_identity(self.network))
         return {**facts, 'threshold': threshold} if threshold else facts

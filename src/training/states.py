@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
+from src.config import EVALUATION
 from src.errors import InputError
 from src.files import replacing
 from src.networks.weights import quiet_mindspore
@@ -15,7 +16,8 @@ from src.networks.weights import quiet_mindspore
 LAST, BEST, RESULT, CURVES = 'train.ckpt', 'best.ckpt', 'result.json', 'curves.png'
 # Entries that may differ between a training and its going on: the data may have moved, and what comes after the training.
 # Not how images are embedded: validations before and after would not compare.
-MAY_DIFFER = ('data_path', 'dataset_path', 'run_eval', 'num_workers', 'picture', 'rerank', 'false_match_rate')
+MAY_DIFFER = ('data_path', 'dataset_path', 'run_eval', 'num_workers',
+              *(name for name in EVALUATION if name not in ('mirror', 'turned')))
 
 
 def save_cell(cell, path, facts=None):
