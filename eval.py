@@ -1,12 +1,12 @@
 """Evaluate a checkpoint: accuracy of DEM, Recall@K of metric learning, mAP and CMC of re-identification."""
-from src.set_parser import parse_args, run
+from src.recipes.set_parser import parse_args, run
 
 
 def main(argv=None):
     """Print the published line of figures; returns them as a dict."""
     command = parse_args('eval', argv)
     # MindSpore takes a second to import: not before there is something to compute.
-    from src.device import set_up
+    from src.common.device import set_up
     from src.systems.trained import load_system
     from src.training.loop import write_result
     options = command.options

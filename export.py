@@ -1,15 +1,15 @@
 """Export the network of a checkpoint as MINDIR, ONNX or AIR, and check that the file gives the network's output."""
-from src.set_parser import parse_args, run
+from src.recipes.set_parser import parse_args, run
 
 
 def main(argv=None):
     """Returns the path of the exported model."""
     command = parse_args('export', argv)
     # MindSpore takes a second to import: not before there is something to compute.
-    from src.device import set_up
-    from src.embedding import check_turned
-    from src.exported import export_network, network_identity
-    from src.naming import export_classes
+    from src.checkpoints.exported import export_network, network_identity
+    from src.common.device import set_up
+    from src.retrieval.embedding import check_turned
+    from src.retrieval.naming import export_classes
     from src.systems.trained import load_trained
     options = command.options
     # MINDIR and ONNX are the same whatever device writes them, and compared to 1e-5 on a CPU alone.

@@ -3,7 +3,7 @@ names of pictures, unseen classes included."""
 import sys
 import time
 
-from src.set_parser import parse_args, run
+from src.recipes.set_parser import parse_args, run
 
 
 def main(argv=None):

@@ -1,6 +1,6 @@
 """Train DEM, metric_learn, PaddleCV's metric learning or CTL: the dataset chooses the system."""
-from src.config import describe
-from src.set_parser import make_recipe, parse_args, run
+from src.recipes.config import describe
+from src.recipes.set_parser import make_recipe, parse_args, run
 
 
 def main(argv=None):
@@ -15,7 +15,7 @@ def main(argv=None):
     # MindSpore takes a second to import: not before there is something to compute.
     import mindspore as ms
 
-    from src.device import set_up
+    from src.common.device import set_up
     from src.systems import create_system
     from src.training.loop import fit
     from src.training.states import find_training

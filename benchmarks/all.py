@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.files import replacing  # noqa: E402
+from src.common.files import replacing  # noqa: E402
 
 RESULTS = ROOT / 'docs' / 'RESULTS.md'
 BEGIN, END = '<!-- benchmarks/all.py: {} -->', '<!-- end of {} -->'

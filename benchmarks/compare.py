@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from src.accuracy import paired_difference  # noqa: E402
-from src.errors import InputError  # noqa: E402
-from src.files import replacing  # noqa: E402
+from src.common.errors import InputError  # noqa: E402
+from src.common.files import replacing  # noqa: E402
 from src.pictures import comparison_picture  # noqa: E402
-from src.set_parser import make_recipe, parse_args, run  # noqa: E402
+from src.recipes.set_parser import make_recipe, parse_args, run  # noqa: E402
 
 LEVEL = 0.95
 

@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.config import Recipe  # noqa: E402
-from src.device import set_up  # noqa: E402
-from src.set_parser import make_recipe, parse_args  # noqa: E402
+from src.common.device import set_up  # noqa: E402
+from src.recipes.config import Recipe  # noqa: E402
+from src.recipes.set_parser import make_recipe, parse_args  # noqa: E402
 from src.systems import create_system  # noqa: E402
 from src.training.loop import fit  # noqa: E402
 

@@ -23,11 +23,11 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.config import RECIPES  # noqa: E402
 from src.datasets.augmentation import AFFINE_FROM, MEAN, augmenting  # noqa: E402
 from src.datasets.augmentation_processes import AugmentationProcesses  # noqa: E402
 from src.datasets.image_batches import STD, clamp_workers, random_box, train_dataset  # noqa: E402
 from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
+from src.recipes.config import RECIPES  # noqa: E402
 
 try:
     import cv2

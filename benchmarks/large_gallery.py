@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from src.datasets.image_list import ImageList  # noqa: E402
-from src.embedding_file import EmbeddingFile, write_embeddings  # noqa: E402
-from src.search import build_index, open_index, search  # noqa: E402
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings  # noqa: E402
+from src.retrieval.search import build_index, open_index, search  # noqa: E402
 
 EACH, CENTRES, BLOCK = 10, 1000, 10000
 QUERIES, K = 100, 10

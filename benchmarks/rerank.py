@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.accuracy.arrays import block_rows, slices  # noqa: E402
 from src.accuracy.reranking import Rerank  # noqa: E402
+from src.common.arrays import block_rows, slices  # noqa: E402
 
 
 def dense_rerank(everything, queries, k1, k2, weight):

@@ -17,8 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import OpenSet  # noqa: E402
-from src.embedding_file import EmbeddingFile  # noqa: E402
-from src.errors import InputError  # noqa: E402
+from src.common.errors import InputError  # noqa: E402
+from src.retrieval.embedding_file import EmbeddingFile  # noqa: E402
 
 
 def simulated(classes, groups, width=32):

@@ -23,8 +23,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import recall_at_k
-from src.accuracy.arrays import unit_rows
-from src.accuracy.whitening import whitening
+from src.common.arrays import unit_rows
+from src.common.whitening import whitening
 from src.datasets.image_list import read_image_list
 
 STORED, SIZE = 80, 64  # px: pictures in memory, and as the network sees them

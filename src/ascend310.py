@@ -16,10 +16,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from src.device import Process
-from src.errors import InputError
-from src.files import replacing
-from src.set_parser import parse_args, run
+from src.common.device import Process
+from src.common.errors import InputError
+from src.common.files import replacing
+from src.recipes.set_parser import parse_args, run
 from src.systems.images import ImageSystem, embedding_options
 from src.systems.trained import load_system
 from src.training.loop import write_result

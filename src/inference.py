@@ -8,11 +8,17 @@ import numpy as np
 from mindspore import Tensor
 
 from src.accuracy import Rerank
-from src.config import Change
+from src.checkpoints.exported import READABLE as EXPORTED
+from src.checkpoints.exported import Engine, network_identity, open_exported
+from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
+from src.common.device import set_up
+from src.common.errors import InputError
 from src.datasets.images import open_images, read_any_list
-from src.device import set_up
-from src.embedding import embed_batches
-from src.embedding_file import (
+from src.pictures import check_picture, named_picture, neighbours_picture
+from src.recipes.config import Change
+from src.recipes.set_parser import Command, make_recipe
+from src.retrieval.embedding import embed_batches
+from src.retrieval.embedding_file import (
     SUFFIXES,
     EmbeddingFile,
     append_embeddings,
@@ -22,14 +28,8 @@ from src.embedding_file import (
     remove_embeddings,
     write_embeddings,
 )
-from src.errors import InputError
-from src.exported import READABLE as EXPORTED
-from src.exported import Engine, network_identity, open_exported
-from src.naming import CLASSES, NamedClasses, best_classes
-from src.networks.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
-from src.pictures import check_picture, named_picture, neighbours_picture
-from src.search import build_index, check_model, open_index, open_threshold, search, unknown
-from src.set_parser import Command, make_recipe
+from src.retrieval.naming import CLASSES, NamedClasses, best_classes
+from src.retrieval.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.systems.images import EMBEDDING, embedding_options, for_device
 from src.systems.trained import load_trained, no_images
 from src.training.states import find_checkpoint
@@ -42,7 +42,7 @@ class Embedder(NamedTuple):
     """A network and how images are given to it.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: of embed_batches. subset: of
-    Stanford Online Products. model: identity of the embeddings (src.embedding_file.embedding_identity), None where it is not
+    Stanford Online Products. model: embedding_identity, None where it is not
     known.
     """
     run: Callable

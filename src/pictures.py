@@ -6,8 +6,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from src.errors import InputError
-from src.files import replacing
+from src.common.errors import InputError
+from src.common.files import replacing
 
 PICTURES = ('.png', '.pdf', '.svg')
 RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'

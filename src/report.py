@@ -13,8 +13,8 @@ from glob import glob
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from src.errors import InputError
-from src.set_parser import run
+from src.common.errors import InputError
+from src.recipes.set_parser import run
 
 PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'simplejpeg')
 # CANN's own Python packages, which have to be in the same environment.

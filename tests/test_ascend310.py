@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from src.ascend310 import main
-from src.errors import InputError
-from src.set_parser import make_recipe, parse_args
+from src.common.errors import InputError
+from src.recipes.set_parser import make_recipe, parse_args
 from src.systems import system_class
 from src.training.states import save_cell
 

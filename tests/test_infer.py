@@ -14,13 +14,13 @@ from mindspore import Tensor
 from PIL import Image
 
 import infer
-from src.config import entries_of
+from src.checkpoints.exported import export_network
+from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
-from src.embedding_file import EmbeddingFile, write_embeddings
-from src.errors import InputError
-from src.exported import export_network
 from src.networks import create_image_network, create_network
+from src.recipes.config import entries_of
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
 from src.training.states import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -218,7 +218,7 @@ import resource, sys
 import numpy as np
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
-from src.embedding_file import EmbeddingFile, write_embeddings
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
 count, path = 32768, sys.argv[1]

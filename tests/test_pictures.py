@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.pictures import RIGHT, WRONG, comparison_picture, named_picture, neighbours_picture, plot_curves
 
 

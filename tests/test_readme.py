@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
+from src.recipes.set_parser import DOORS, FLAGS, make_recipe, parse_args
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_reid
-from src.set_parser import DOORS, FLAGS, make_recipe, parse_args
 from tests.conftest import ROOT
 from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, save_published
 from tests.processes import free_port

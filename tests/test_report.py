@@ -1,7 +1,7 @@
 """The report for somebody who sees the failure from afar."""
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.report import main
 
 

@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 class Curve(NamedTuple):

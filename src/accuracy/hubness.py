@@ -1,7 +1,7 @@
 """Hubness: a few prototypes are the nearest of most queries (Radovanovic et al., JMLR 2010)."""
 import numpy as np
 
-from src.accuracy.arrays import Search, as_embeddings, block_rows, check_k, check_metric, slices, stable_top_k
+from src.common.arrays import Search, as_embeddings, block_rows, check_k, check_metric, slices, stable_top_k
 
 
 def hubness(queries, prototypes, k=(1, 5, 10), metric='euclidean'):

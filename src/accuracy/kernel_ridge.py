@@ -5,7 +5,7 @@ share their semantics, so that the class's mean, weighted by its images, is all 
 """
 import numpy as np
 
-from src.accuracy.whitening import class_means
+from src.common.whitening import class_means
 
 
 def kernel(one, other, width):

@@ -1,7 +1,7 @@
 """Nearest-prototype classification and its accuracy."""
 import numpy as np
 
-from src.accuracy.arrays import (
+from src.common.arrays import (
     Search,
     as_embeddings,
     as_labels,
@@ -12,7 +12,7 @@ from src.accuracy.arrays import (
     slices,
     stable_top_k,
 )
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def knn_classify(queries, prototypes, labels, metric='euclidean', k=1):

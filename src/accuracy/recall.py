@@ -1,7 +1,7 @@
 """Recall@K and the nearest neighbours by cosine similarity."""
 import numpy as np
 
-from src.accuracy.arrays import (
+from src.common.arrays import (
     Search,
     as_embeddings,
     as_labels,
@@ -16,7 +16,7 @@ from src.accuracy.arrays import (
     stable_top_k,
     true_places,
 )
-from src.errors import InputError
+from src.common.errors import InputError
 
 GALLERY_BYTES = 64 * 2 ** 20  # one block of a streamed gallery
 # Two float32 products of the same two unit rows, each computed at another place of a block, differ by far less.

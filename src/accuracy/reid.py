@@ -1,7 +1,7 @@
 """mAP and CMC of re-identification, against gallery images or against centroids of them."""
 import numpy as np
 
-from src.accuracy.arrays import (
+from src.common.arrays import (
     Search,
     as_embeddings,
     as_labels,
@@ -13,7 +13,7 @@ from src.accuracy.arrays import (
     slices,
     stable_top_k,
 )
-from src.errors import InputError
+from src.common.errors import InputError
 
 CMC_RANKS = (1, 5, 10, 20, 50)
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.accuracy.arrays import Search, block_rows, check_widths, inverse_norms, slices, stable_top_k
-from src.errors import InputError
+from src.common.arrays import Search, block_rows, check_widths, inverse_norms, slices, stable_top_k
+from src.common.errors import InputError
 
 
 class Rerank(NamedTuple):

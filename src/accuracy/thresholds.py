@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.accuracy.arrays import Search, as_embeddings, as_labels, block_rows, groups, slices
-from src.errors import InputError
+from src.common.arrays import Search, as_embeddings, as_labels, block_rows, groups, slices
+from src.common.errors import InputError
 
 FEW = 12        # false matches from which the smallest design effect is found
 LOOK_AHEAD = 4  # times as many false matches as accepted are looked at: a rate too high would show their groups

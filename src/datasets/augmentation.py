@@ -5,8 +5,8 @@ from typing import Callable, Dict
 import numpy as np
 from PIL import Image
 
-from src.errors import InputError
-from src.registry import create
+from src.common.errors import InputError
+from src.common.registry import create
 
 MEAN = (0.485, 0.456, 0.406)
 # erased pixels: the mean colour, 0 after normalisation up to rounding

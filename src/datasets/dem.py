@@ -7,9 +7,9 @@ import os
 
 import numpy as np
 
+from src.common.errors import InputError
 from src.datasets.mat_file import read_mat
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
-from src.errors import InputError
 
 # (file, variable) below the folder of each dataset. The semantics of a mode: training images, unseen classes.
 FILES = {

@@ -12,10 +12,10 @@ from typing import List, Optional
 import h5py
 import numpy as np
 
+from src.common.errors import InputError
 from src.datasets.mat_file import NoVariable, read_mat, read_names
 from src.datasets.splits import held_out
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
-from src.errors import InputError
 
 # Published numbers: classes, of these unseen, attributes, images, trainval, test_seen, test_unseen.
 PUBLISHED = {

@@ -20,10 +20,10 @@ import mindspore.dataset.vision as vision
 import numpy as np
 from PIL import Image
 
+from src.common.errors import InputError
 from src.datasets.augmentation import AFFINE_FROM, MEAN, MEAN_COLOUR, augmenting, known
 from src.datasets.augmentation_processes import POSSIBLE, AugmentationProcesses
 from src.datasets.image_list import ImageList
-from src.errors import InputError
 
 try:
     import simplejpeg

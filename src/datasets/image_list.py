@@ -5,7 +5,7 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')

@@ -1,6 +1,7 @@
 """One opening of whatever images a user has: an image, a list, Stanford Online Products, or a folder."""
 import os
 
+from src.common.errors import InputError
 from src.datasets.image_list import (
     IMAGE_SUFFIXES,
     ImageList,
@@ -10,7 +11,6 @@ from src.datasets.image_list import (
     read_image_folder,
     read_image_list,
 )
-from src.errors import InputError
 
 # How many first lines of the full list of Stanford Online Products make each smaller one (README of the published
 # implementation).

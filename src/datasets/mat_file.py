@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 class NoVariable(InputError):

@@ -13,13 +13,13 @@ from typing import List, Tuple
 import numpy as np
 import scipy.io
 
-from src.accuracy.arrays import unit_rows
+from src.common.arrays import unit_rows
+from src.common.errors import InputError
+from src.common.files import replacing
 from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
 from src.datasets.splits import held_out
-from src.embedding_file import EmbeddingFile
-from src.errors import InputError
-from src.files import replacing
-from src.set_parser import natural
+from src.recipes.set_parser import natural
+from src.retrieval.embedding_file import EmbeddingFile
 
 
 def read_classes(path: str) -> Tuple[List[str], np.ndarray]:

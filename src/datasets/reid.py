@@ -5,10 +5,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from src.common.errors import InputError
+from src.common.registry import loader
 from src.datasets import REID_DATASETS
 from src.datasets.image_list import ImageList, check_images, list_images, read_image_list
-from src.errors import InputError
-from src.registry import loader
 
 JUNK = -1
 Parts = Tuple[Optional[ImageList], ImageList, ImageList]

@@ -20,7 +20,7 @@ from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 LAST_BATCH = ('drop', 'wrap')
 SMALL_CLASSES = ('leave_out', 'repeat', 'mask')

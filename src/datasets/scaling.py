@@ -4,9 +4,9 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from src.accuracy.arrays import unit_rows
+from src.common.arrays import unit_rows
+from src.common.errors import InputError
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
-from src.errors import InputError
 
 # Directions that 'principal' keeps, at most, and training images they are computed from, at most.
 PRINCIPAL, PRINCIPAL_ROWS = 512, 8192

@@ -1,7 +1,7 @@
 """Holding out a part of the training data for validation."""
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def held_out(labels: np.ndarray, fraction: float, seed: int, by: str = 'classes') -> np.ndarray:

@@ -3,8 +3,8 @@ from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from src.common.errors import InputError
 from src.datasets.zero_shot_data import ZeroShotData
-from src.errors import InputError
 
 
 class Epoch(NamedTuple):

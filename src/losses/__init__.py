@@ -4,7 +4,7 @@ A new loss is a file with a subclass of Loss and a line here. MindSpore is impor
 """
 from typing import Any
 
-from src.registry import loader
+from src.common.registry import loader
 
 LOSSES = {
     'softmax': 'softmax.SoftmaxLoss',

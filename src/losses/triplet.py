@@ -2,7 +2,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.losses.loss import Loss
 from src.losses.pairs import normalize, rowwise_squared_distance
 

@@ -4,7 +4,7 @@ from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import initializer
 from mindspore.communication import get_rank
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.losses.loss import Loss
 from src.losses.pairs import normalize
 

@@ -4,8 +4,8 @@ A network of images is a backbone and a head: create_image_network. Modules are 
 """
 from typing import Any, Dict
 
-from src.errors import InputError
-from src.registry import create, loader
+from src.common.errors import InputError
+from src.common.registry import create, loader
 
 # Of class semantics (DEM): name -> function, and the options that belong to the name.
 NETWORKS = {

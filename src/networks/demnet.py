@@ -3,7 +3,7 @@ import mindspore.nn as nn
 from mindspore import mint
 from mindspore.common.initializer import Normal
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def check_layers(widths, sigmas, layers):

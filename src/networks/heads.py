@@ -10,9 +10,9 @@ import mindspore.nn as nn
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from src.accuracy.whitening import whitening
+from src.common.errors import InputError
+from src.common.whitening import whitening
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
-from src.errors import InputError
 from src.losses.pairs import SMALLEST_SQUARED_NORM
 
 
@@ -136,7 +136,7 @@ class Linear(Embedding):
 class Whitened(nn.Cell):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
-    `fit` finds mean and W of the training images, see src.accuracy.whitening; before, they are 0 and the identity. Losses
+    `fit` finds mean and W of the training images, see src.common.whitening; before, they are 0 and the identity. Losses
     see the average.
 
     Args:

@@ -4,7 +4,7 @@ Parameter names are those of the MindSpore model zoo, so that its checkpoints lo
 
 A backbone is a Cell from images (N, 3, H, W) float32 to a map (N, out_channels, h, w), and brings what is to be known
 of weights from elsewhere, if there are any for it:
-    conventions  source of weights, as src.networks.weights names it -> the options they were trained with
+    conventions  source of weights, as src.checkpoints.weights names it -> the options they were trained with
     rename       the name here of a parameter's name there
 """
 import re
@@ -14,7 +14,7 @@ import mindspore.nn as nn
 from mindspore import Tensor, mint, ops
 from mindspore.common.initializer import HeNormal
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.networks.convolution import Convolution
 from src.networks.heads import unit_length
 

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import scipy.io
 
-from src.errors import InputError
-from src.files import replacing
+from src.common.errors import InputError
+from src.common.files import replacing
 
 # Dimensions of the hidden description of a class, from which its attributes, words and images all follow.
 HIDDEN = 6

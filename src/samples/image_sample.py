@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from src.errors import InputError
-from src.set_parser import natural
+from src.common.errors import InputError
+from src.recipes.set_parser import natural
 
 SPRITE = 160   # pixels of a product drawn once for its class, before the viewpoint is applied
 

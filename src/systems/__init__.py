@@ -1,5 +1,5 @@
 """The published systems: for each, which data, network, loss and accuracy belong together."""
-from src.registry import loader
+from src.common.registry import loader
 
 SYSTEMS = {
     'zero_shot': 'zero_shot.ZeroShot',

@@ -5,19 +5,19 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from src.accuracy.arrays import unit_rows
 from src.accuracy.gzsl import generalised_accuracy, seen_unseen_curve
 from src.accuracy.hubness import hubness
 from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel
-from src.accuracy.whitening import whitening
-from src.config import Recipe
+from src.checkpoints.exported import network_identity
+from src.common.arrays import unit_rows
+from src.common.device import Process, gather
+from src.common.errors import InputError
+from src.common.whitening import whitening
 from src.datasets.gbu import open_gbu
 from src.datasets.scaling import fit_scaling
-from src.device import Process, gather
-from src.errors import InputError
-from src.exported import network_identity
-from src.naming import CLASSES, NamedClasses, Space
 from src.pictures import seen_unseen_picture
+from src.recipes.config import Recipe
+from src.retrieval.naming import CLASSES, NamedClasses, Space
 from src.systems.zero_shot import ZeroShot
 from src.training.learning_rate import schedule
 from src.training.train_step import create_step
@@ -168,7 +168,7 @@ class Generalised(ZeroShot):
 
     def evaluate(self, checkpoint):
         """T1, u, s, H and AUSUC at the gamma that was chosen on the val classes; printed, the curve drawn, and the classes
-        written with names and prototypes for infer.py (src.naming)."""
+        written with names and prototypes for infer.py (src.retrieval.naming)."""
         if not hasattr(self, 'data'):
             self.recipe = recipe = changed(self.recipe, self.found['choice'])
             self.data = self._open().final()

@@ -4,15 +4,15 @@ from typing import Any, Dict, Tuple
 
 from mindspore import amp
 
-from src.config import Recipe
+from src.checkpoints.weights import conventions, load_classifier, load_weights, read_weights
+from src.common.errors import InputError
 from src.datasets.image_batches import reading, train_dataset
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
-from src.embedding import check_turned, embed
-from src.errors import InputError
 from src.losses import create_loss, loss_class
 from src.networks import create_image_network
-from src.networks.weights import conventions, load_classifier, load_weights, read_weights
 from src.pictures import check_picture
+from src.recipes.config import Recipe
+from src.retrieval.embedding import check_turned, embed
 from src.systems.system import System
 
 
@@ -26,7 +26,7 @@ EMBEDDING = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
 
 
 def embedding_options(recipe: Recipe) -> Dict[str, Any]:
-    """How the images of an evaluation are given to a network, as src.embedding.embed_batches takes it."""
+    """How the images of an evaluation are given to a network, as src.retrieval.embedding.embed_batches takes it."""
     return dict(image_size=recipe.image_size, transform=recipe.get('eval_transform', 'resize'), bgr=recipe.get('bgr', False),
                 interpolation=recipe.interpolation, mirror=recipe.mirror, turned=recipe.turned, num_workers=recipe.num_workers)
 

@@ -2,11 +2,11 @@
 import numpy as np
 
 from src.accuracy import Rerank, recall_at_k
+from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
 from src.datasets.image_list import in_one_numbering, remap_labels, with_turned_classes
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
-from src.errors import InputError
 from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold
 

@@ -2,12 +2,12 @@
 import numpy as np
 
 from src.accuracy import OpenSet
+from src.checkpoints.exported import add_facts, network_identity
+from src.common.errors import InputError
 from src.datasets.splits import held_out
-from src.embedding_file import embedding_identity
-from src.errors import InputError
-from src.exported import add_facts, network_identity
 from src.pictures import threshold_picture
-from src.search import threshold_path, write_threshold
+from src.retrieval.embedding_file import embedding_identity
+from src.retrieval.search import threshold_path, write_threshold
 from src.systems.images import embedding_options
 from src.training.states import find_checkpoint
 

@@ -2,9 +2,9 @@
 import numpy as np
 
 from src.accuracy import Rerank, make_centroids, ranked_list, reid_metrics
+from src.common.errors import InputError
 from src.datasets.image_list import remap_labels
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
-from src.errors import InputError
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold

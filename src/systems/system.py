@@ -4,8 +4,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mindspore import Tensor, nn
 
-from src.config import Recipe
-from src.device import Process
+from src.common.device import Process
+from src.recipes.config import Recipe
 
 
 class System(ABC):

@@ -3,12 +3,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from mindspore import nn
 
-from src.config import Recipe
-from src.errors import InputError
-from src.exported import network_identity
-from src.networks.weights import Weights, load_weights, read_weights
-from src.search import read_threshold
-from src.set_parser import Command, make_recipe, use_recipe
+from src.checkpoints.exported import network_identity
+from src.checkpoints.weights import Weights, load_weights, read_weights
+from src.common.errors import InputError
+from src.recipes.config import Recipe
+from src.recipes.set_parser import Command, make_recipe, use_recipe
+from src.retrieval.search import read_threshold
 from src.systems import create_system, system_class
 from src.systems.images import EMBEDDING
 from src.systems.system import System

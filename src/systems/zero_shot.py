@@ -5,12 +5,12 @@ import numpy as np
 from mindspore import Tensor
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
-from src.accuracy.arrays import check_metric
+from src.common.arrays import check_metric
+from src.common.errors import InputError
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
 from src.datasets.zero_shot_data import hold_out
-from src.errors import InputError
 from src.losses import create_loss, loss_class
 from src.networks import create_network
 from src.systems.system import System

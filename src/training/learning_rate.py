@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 @dataclass(frozen=True)

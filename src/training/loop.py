@@ -14,11 +14,11 @@ import numpy as np
 import scipy
 from mindspore import Tensor
 
-from src.config import Recipe
-from src.device import Process, gather
-from src.errors import InputError
-from src.files import remove_unfinished, replacing
+from src.common.device import Process, gather
+from src.common.errors import InputError
+from src.common.files import remove_unfinished, replacing
 from src.pictures import plot_curves
+from src.recipes.config import Recipe
 from src.systems.system import System
 from src.training.learning_rate import schedule
 from src.training.states import BEST, CURVES, LAST, RESULT, TrainingStates, save_cell, set_aside

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 # Beginning of the names of a loss's parameters in a training, by which a checkpoint tells them from the network's.
 LOSS = 'loss.'

@@ -8,10 +8,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
-from src.config import EVALUATION
-from src.errors import InputError
-from src.files import replacing
-from src.networks.weights import quiet_mindspore
+from src.checkpoints.weights import quiet_mindspore
+from src.common.errors import InputError
+from src.common.files import replacing
+from src.recipes.config import EVALUATION
 
 LAST, BEST, RESULT, CURVES = 'train.ckpt', 'best.ckpt', 'result.json', 'curves.png'
 # Entries that may differ between a training and its going on: the data may have moved, and what comes after the training.

@@ -8,11 +8,11 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from mindspore import dtype as mstype
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.training.optimizer import LOSS, create_optimizer
 
 if TYPE_CHECKING:
-    from src.device import Process
+    from src.common.device import Process
 
 # Of a dynamic loss scale: where it starts, and the steps without overflow after which it doubles.
 FIRST_SCALE, SCALE_WINDOW = 2.0 ** 16, 2000

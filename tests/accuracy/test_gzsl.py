@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.accuracy.gzsl import generalised_accuracy, seen_unseen_curve
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def naive(scores, labels, ids, seen, gamma):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from src.accuracy import hubness
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 @pytest.mark.parametrize('metric', ['euclidean', 'cosine'])

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from src.accuracy.arrays import unit_rows
 from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel
-from src.accuracy.whitening import class_means, whitening
+from src.common.arrays import unit_rows
+from src.common.whitening import class_means, whitening
 
 rng = np.random.default_rng(0)
 LABELS = np.array([0, 2, 1, 2, 2, 0, 1, 2, 3])

@@ -4,7 +4,7 @@ import pytest
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.accuracy import knn as knn_module
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def distance(a, b, metric):

@@ -4,9 +4,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from src.accuracy import arrays, nearest_neighbours, recall_at_k
+from src.accuracy import nearest_neighbours, recall_at_k
 from src.accuracy import recall as recall_module
-from src.errors import InputError
+from src.common import arrays
+from src.common.errors import InputError
 
 
 def cosine(a, b):

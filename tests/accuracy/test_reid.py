@@ -4,7 +4,7 @@ import pytest
 
 from src.accuracy import make_centroids, ranked_list, reid_metrics
 from src.accuracy import reid as reid_module
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def unit(a):

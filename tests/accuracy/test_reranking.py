@@ -4,9 +4,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from src.accuracy import arrays, nearest_neighbours, ranked_list, recall_at_k, reid_metrics, reranking
+from src.accuracy import nearest_neighbours, ranked_list, recall_at_k, reid_metrics, reranking
 from src.accuracy.reranking import Rerank
-from src.errors import InputError
+from src.common import arrays
+from src.common.errors import InputError
 
 
 def naive_rerank(everything, k1, k2, weight):

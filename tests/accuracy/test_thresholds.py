@@ -6,7 +6,7 @@ import pytest
 
 from src.accuracy import OpenSet, find_threshold
 from src.accuracy import thresholds as thresholds_module
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def clustered(seed, classes, sizes=(3, 9), groups=None, width=8):

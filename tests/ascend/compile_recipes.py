@@ -21,12 +21,12 @@ from mindspore import Tensor, nn  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from src.config import RECIPES, Recipe, entries_of  # noqa: E402
 from src.losses import LOSSES, create_loss, loss_class  # noqa: E402
 from src.networks import create_network, head_class  # noqa: E402
 from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
 from src.networks.resnet import ResNet  # noqa: E402
+from src.recipes.config import RECIPES, Recipe, entries_of  # noqa: E402
 from src.systems.images import for_device  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from src.common.errors import InputError
 from src.datasets.dem import load_dem
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
-from src.errors import InputError
 
 SEEN, UNSEEN, IMAGES, VISUAL = 5, 3, 4, 16
 IDS = np.array([41, 7, 19])

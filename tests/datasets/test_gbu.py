@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from src.common.errors import InputError
 from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.own_classes import main, read_classes, write_benchmark
-from src.errors import InputError
 
 CLASSES, EACH, WIDTH, NUMBERS = 9, 6, 5, 4
 

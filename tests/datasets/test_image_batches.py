@@ -11,6 +11,7 @@ from mindspore import nn
 from mindspore.dataset import vision
 from PIL import Image
 
+from src.common.errors import InputError
 from src.datasets import image_batches
 from src.datasets.image_batches import (
     MEAN,
@@ -26,7 +27,6 @@ from src.datasets.image_batches import (
     train_dataset,
 )
 from src.datasets.image_list import ImageList, with_turned_classes
-from src.errors import InputError
 from src.networks.heads import ImageNetwork
 
 COUNT = 320

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.common.errors import InputError
 from src.datasets.image_list import (
     ImageList,
     check_images,
@@ -16,7 +17,6 @@ from src.datasets.image_list import (
 )
 from src.datasets.images import open_images, read_any_list
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
-from src.errors import InputError
 
 COMMANDS = '''
 sed '1d' Ebay_train.txt | awk -F' ' '{print $4" "$2}' > train.txt

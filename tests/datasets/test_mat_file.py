@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from src.common.errors import InputError
 from src.datasets.mat_file import read_mat
-from src.errors import InputError
 
 VALUES = np.random.default_rng(0).normal(size=(30, 17))
 

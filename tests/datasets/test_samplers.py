@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.common.errors import InputError
 from src.datasets.image_list import read_image_list
 from src.datasets.samplers import SAMPLERS, create_sampler
-from src.errors import InputError
 
 SHARDS = st.sampled_from([1, 2, 3, 8])
 SEEDS = st.integers(0, 2 ** 31)

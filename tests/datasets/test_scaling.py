@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
+from src.common.errors import InputError
 from src.datasets.scaling import FEATURE_SCALING, SEMANTICS_SCALING, fit_scaling, principal_directions
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
-from src.errors import InputError
 
 
 def data(seed=0, classes=5, images=40):

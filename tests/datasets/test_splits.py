@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from src.common.errors import InputError
 from src.datasets.splits import held_out
-from src.errors import InputError
 
 
 def random_labels(rng):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.common.errors import InputError
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
-from src.errors import InputError
 
 
 def columns(count):

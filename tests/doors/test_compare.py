@@ -12,9 +12,9 @@ from scipy import stats
 
 import train
 from benchmarks import compare
-from src.errors import InputError
+from src.common.errors import InputError
 from src.networks.resnet import ResNet18
-from src.set_parser import make_recipe, parse_args
+from src.recipes.set_parser import make_recipe, parse_args
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ['one: --loss_name=softmax --recipe=small', 'two: --loss_name=triplet --recipe=small --pretrained={one}/train.ckpt']

@@ -11,9 +11,9 @@ import eval as eval_door
 import export as export_door
 import infer as infer_door
 import train as train_door
+from src.common.errors import InputError
 from src.datasets.image_list import ImageList
-from src.embedding_file import write_embeddings
-from src.errors import InputError
+from src.retrieval.embedding_file import write_embeddings
 
 CLASSES, EACH = 12, 20
 FLAGS = ['--dataset=GBU', '--device_target=CPU']

@@ -19,9 +19,9 @@ import pytest
 from src.datasets.samplers import create_sampler
 from src.losses import loss_class
 from src.networks import create_network
+from src.recipes.set_parser import make_recipe, parse_args
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_products, make_reid
-from src.set_parser import make_recipe, parse_args
 from tests.conftest import ROOT, SHARED_DATA
 from tests.processes import free_port
 from tests.scripts.test_launchers import SHELLS, Project

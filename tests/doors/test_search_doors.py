@@ -13,16 +13,16 @@ from PIL import Image
 
 import infer
 from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
-from src.config import entries_of
+from src.checkpoints.exported import export_network, network_identity, read_facts
+from src.common.device import Process
+from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
-from src.device import Process
-from src.embedding_file import EmbeddingFile, embedding_identity, write_embeddings
-from src.errors import InputError
-from src.exported import export_network, network_identity, read_facts
 from src.networks import create_image_network
-from src.set_parser import make_recipe, parse_args
+from src.recipes.config import entries_of
+from src.recipes.set_parser import make_recipe, parse_args
+from src.retrieval.embedding_file import EmbeddingFile, embedding_identity, write_embeddings
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid

@@ -11,7 +11,7 @@ import pytest
 from mindspore import Tensor
 from mindspore.common.initializer import Normal
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.losses import LOSSES, create_loss, loss_class
 from src.losses.loss import Loss
 from src.losses.pairs import normalize, squared_distances

@@ -3,7 +3,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.networks import create_network
 
 ms.set_device('CPU')

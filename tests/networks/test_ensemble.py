@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.accuracy.arrays import unit_rows
 from src.accuracy.kernel_ridge import kernel
+from src.common.arrays import unit_rows
 from src.networks import create_network
 
 

@@ -6,10 +6,10 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
+from src.common.registry import loader
 from src.networks import BACKBONES, HEADS, create_image_network, create_network
 from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, Whitened, gem_pool
-from src.registry import loader
 from src.systems.images import for_device
 from tests.networks.networks_small import FEATURES, WIDTH, Small, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet

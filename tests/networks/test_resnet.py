@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mindspore.nn.utils import no_init_parameters
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.networks import create_network
 from src.networks.resnet import ResNet
 from tests.networks.networks_small import FEATURES, WIDTH, Small, SmallBasic, set_weights, small, small_weights

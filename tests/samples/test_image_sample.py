@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.common.errors import InputError
 from src.datasets.own_classes import read_classes
-from src.errors import InputError
 from src.samples.image_sample import main, make_described, make_products, make_reid
 
 ROOT = Path(__file__).resolve().parents[2]

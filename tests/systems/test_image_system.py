@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.config import RECIPES, Recipe, entries_of
-from src.device import Process
-from src.errors import InputError
+from src.checkpoints.weights import read_weights
+from src.common.device import Process
+from src.common.errors import InputError
 from src.losses import LOSSES, loss_class
 from src.networks import create_network
-from src.networks.weights import read_weights
-from src.set_parser import make_recipe, parse_args
+from src.recipes.config import RECIPES, Recipe, entries_of
+from src.recipes.set_parser import make_recipe, parse_args
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.systems.trained import load_trained
 from src.training.loop import fit

@@ -12,13 +12,13 @@ import pytest
 from mindspore import Tensor, nn
 
 from src.accuracy import reid_metrics
-from src.config import Recipe, entries_of
-from src.device import Process
-from src.errors import InputError
+from src.common.device import Process
+from src.common.errors import InputError
 from src.losses import create_loss
 from src.networks import create_network
+from src.recipes.config import Recipe, entries_of
+from src.recipes.set_parser import make_recipe, parse_args, use_recipe
 from src.samples.image_sample import make_reid
-from src.set_parser import make_recipe, parse_args, use_recipe
 from src.systems.reid import Reid
 from src.training.learning_rate import schedule
 from src.training.states import read_checkpoint

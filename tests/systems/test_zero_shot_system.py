@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from src.config import Recipe, entries_of
-from src.device import Process
+from src.common.device import Process
+from src.recipes.config import Recipe, entries_of
 from src.systems.zero_shot import ZeroShot
 
 

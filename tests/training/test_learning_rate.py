@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.training.learning_rate import LR_MODES, get_lr, schedule
 
 

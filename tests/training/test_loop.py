@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from src.config import Recipe, entries_of
-from src.device import Process
-from src.errors import InputError
+from src.common.device import Process
+from src.common.errors import InputError
 from src.losses.loss import Loss
+from src.recipes.config import Recipe, entries_of
 from src.systems.system import System
 from src.training.loop import Signals, fit
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.training.states import TrainingStates, find_checkpoint, find_training, read_checkpoint, save_cell, set_aside
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.losses.loss import Loss
 from src.training.optimizer import create_optimizer
 from src.training.train_step import FIRST_SCALE, create_step

@@ -1,7 +1,7 @@
 """What the measures share: checked inputs, row norms, the search in blocks, exact ties, stable top-k."""
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 BLOCK_BYTES = 192 * 2 ** 20  # one block of similarities; several of them stay far below the embeddings themselves
 MIN_NORM = 1e-30             # a shorter row counts as a zero vector: 1 / norm would leave float32

@@ -7,7 +7,7 @@ import inspect
 from importlib import import_module
 from typing import Any, Callable, Dict
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], Any]:

@@ -15,9 +15,9 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from src.accuracy.recall import nearest_neighbours
-from src.embedding_file import EmbeddingFile, network_of
-from src.errors import InputError
-from src.files import replacing
+from src.common.errors import InputError
+from src.common.files import replacing
+from src.retrieval.embedding_file import EmbeddingFile, network_of
 
 SUFFIX = '.ivf'
 LEAST_ROWS = 1000          # of a gallery worth an index
@@ -255,7 +255,7 @@ def write_threshold(checkpoint: str, similarity: float, *, model: str, **facts: 
     Args:
         checkpoint: whose network it is for.
         similarity: the threshold, -1..1.
-        model: identity of the embeddings it is for (src.embedding_file.embedding_identity).
+        model: identity of the embeddings it is for (src.retrieval.embedding_file.embedding_identity).
         facts: how it was found, as JSON: false_match_rate, bound, queries ...
 
     Returns:

@@ -6,16 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
-from src import embedding_file
+from src.common.errors import InputError
 from src.datasets.image_list import ImageList
-from src.embedding_file import (
+from src.retrieval import embedding_file
+from src.retrieval.embedding_file import (
     EmbeddingFile,
     append_embeddings,
     centroids_of,
     remove_embeddings,
     write_embeddings,
 )
-from src.errors import InputError
 
 WIDTH = 6
 

@@ -7,7 +7,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 from easydict import EasyDict
 
-from src.config import (
+from src.common.errors import InputError
+from src.datasets import REID_DATASETS
+from src.losses import LOSSES, loss_class
+from src.networks import BACKBONES
+from src.recipes.config import (
     EVALUATION,
     RECIPES,
     SOP_FOLDER,
@@ -19,10 +23,6 @@ from src.config import (
     entries_of,
     list_recipes,
 )
-from src.datasets import REID_DATASETS
-from src.errors import InputError
-from src.losses import LOSSES, loss_class
-from src.networks import BACKBONES
 from src.training.learning_rate import LR_MODES
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.communication import get_group_size, get_rank, init
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 class Process(NamedTuple):

@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 
-from src.accuracy.arrays import unit_rows
+from src.checkpoints.exported import Engine
+from src.common.arrays import unit_rows
+from src.common.errors import InputError
 from src.datasets.image_batches import eval_dataset, reading
-from src.errors import InputError
-from src.exported import Engine
 
 
 def embed_batches(network, images, batch_size, show_progress=False, *, image_size, mirror=False, turned=False, **options):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import InputError
-from src.files import replacing
+from src.common.errors import InputError
+from src.common.files import replacing
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):

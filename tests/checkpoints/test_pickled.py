@@ -11,10 +11,10 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.checkpoints.pickled import read_pdparams, read_pth
+from src.checkpoints.weights import conventions, load_weights, read_weights
+from src.common.errors import InputError
 from src.networks.heads import ImageNetwork, NoHead
-from src.networks.pickled import read_pdparams, read_pth
-from src.networks.weights import conventions, load_weights, read_weights
 from tests.networks.networks_small import FEATURES, WIDTH, Small, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet
 
@@ -186,7 +186,7 @@ def test_state_dict_of_a_module_gives_torchs_output(legacy, tmp_path):
 @pytest.mark.parametrize('module,name,args', [
     ('os', 'system', ('touch {}',)), ('posix', 'system', ('touch {}',)), ('builtins', 'eval', ("open('{}', 'w')",)),
     ('builtins', 'getattr', ({}, 'keys')), ('torch', 'load', ('{}',)), ('numpy', 'load', ('{}',)),
-    ('torch.serialization', 'os.system', ('touch {}',)), ('src.networks.pickled', 'read_pth', ('{}',))])
+    ('torch.serialization', 'os.system', ('touch {}',)), ('src.checkpoints.pickled', 'read_pth', ('{}',))])
 def test_programs_are_refused(write, module, name, args, tmp_path):
     made = tmp_path / 'made'
     args = [arg.format(made) if isinstance(arg, str) else arg for arg in args]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Dict, Tuple
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 # By the name of PyTorch's storage class. bfloat16, which numpy lacks, is the upper half of a float32.
 STORAGES = {'DoubleStorage': 'f8', 'FloatStorage': 'f4', 'HalfStorage': 'f2', 'BFloat16Storage': 'bfloat16',

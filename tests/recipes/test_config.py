@@ -4,10 +4,10 @@ import shlex
 
 import pytest
 
-from src.config import RECIPES, Change, Recipe, create_recipe, describe, entries_of, list_recipes
-from src.errors import InputError
+from src.common.errors import InputError
 from src.networks import BACKBONES
-from src.set_parser import make_recipe, parse_args, use_recipe
+from src.recipes.config import RECIPES, Change, Recipe, create_recipe, describe, entries_of, list_recipes
+from src.recipes.set_parser import make_recipe, parse_args, use_recipe
 
 
 def command(line):

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src import embedding_file
-from src import search as searching
+from src.common.errors import InputError
 from src.datasets.image_list import ImageList
-from src.embedding_file import EmbeddingFile, append_embeddings, centroids_of, remove_embeddings, write_embeddings
-from src.errors import InputError
-from src.search import (
+from src.retrieval import embedding_file
+from src.retrieval import search as searching
+from src.retrieval.embedding_file import (
+    EmbeddingFile,
+    append_embeddings,
+    centroids_of,
+    remove_embeddings,
+    write_embeddings,
+)
+from src.retrieval.search import (
     build_index,
     check_model,
     index_path,
@@ -182,10 +188,10 @@ def test_what_cannot_have_an_index(tmp_path, gallery, clustered, monkeypatch):
 
 
 def test_faiss_is_imported_for_an_index_alone(gallery):
-    code = ('import sys; from src.search import *; from src.embedding_file import EmbeddingFile\n'
+    code = ('import sys; from src.retrieval.search import *; from src.retrieval.embedding_file import EmbeddingFile\n'
             f'file = EmbeddingFile({gallery!r}); assert open_index(file) is None\n'
             'search(file.take(np.arange(2)), file, 3); assert "faiss" not in sys.modules')
-    done = subprocess.run([sys.executable, '-c', code], cwd=Path(searching.__file__).parents[1], capture_output=True,
+    done = subprocess.run([sys.executable, '-c', code], cwd=Path(searching.__file__).parents[2], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 

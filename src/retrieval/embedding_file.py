@@ -32,10 +32,10 @@ from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Optional,
 import numpy as np
 from numpy.lib import format as npy
 
+from src.common.errors import InputError
+from src.common.files import replacing
 from src.datasets.image_list import ImageList
 from src.datasets.images import read_any_list
-from src.errors import InputError
-from src.files import replacing
 
 SUFFIXES = ('.npy', '.npz')
 BLOCK_BYTES = 32 * 2 ** 20
@@ -49,9 +49,9 @@ def embedding_identity(network: str, options: Mapping[str, Any]) -> str:
     """A name for what a network makes of images: the network's, and how they are given to it, which changes it as well.
 
     Args:
-        network: of src.exported.network_identity.
-        options: image_size (S or (H, W)), transform, interpolation, bgr, mirror and turned, as src.embedding.embed_batches
-            takes them.
+        network: of src.checkpoints.exported.network_identity.
+        options: image_size (S or (H, W)), transform, interpolation, bgr, mirror and turned, as of
+            embed_batches.
     """
     height, width = np.broadcast_to(options['image_size'], 2)
     return '+'.join([network, f'{height}x{width}', options['transform'], options['interpolation'],

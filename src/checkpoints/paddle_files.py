@@ -5,7 +5,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 DTYPES = {0: '?', 1: '<i2', 2: '<i4', 3: '<i8', 4: '<f2', 5: '<f4', 6: '<f8', 20: 'u1', 21: 'i1'}
 

@@ -5,7 +5,7 @@ import inspect
 import math
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.networks import BACKBONES
 
 # Where PaddleCV has its data, whose commands name no folder.

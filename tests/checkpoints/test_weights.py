@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from src.errors import InputError
-from src.losses.arcmargin import ArcMarginLoss
-from src.losses.softmax import SoftmaxLoss
-from src.networks import create_image_network, create_network
-from src.networks.heads import ImageNetwork, NoHead
-from src.networks.weights import (
+from src.checkpoints.weights import (
     Weights,
     classifier_of,
     conventions,
@@ -21,6 +16,11 @@ from src.networks.weights import (
     quiet_mindspore,
     read_weights,
 )
+from src.common.errors import InputError
+from src.losses.arcmargin import ArcMarginLoss
+from src.losses.softmax import SoftmaxLoss
+from src.networks import create_image_network, create_network
+from src.networks.heads import ImageNetwork, NoHead
 from tests.networks.networks_small import FEATURES, WIDTH, Small, SmallBasic, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet, random_weights, to_mindspore
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from src import exported
-from src.errors import InputError
-from src.exported import Engine, export_network, network_identity, open_exported, read_facts, sidecar
+from src.checkpoints import exported
+from src.checkpoints.exported import Engine, export_network, network_identity, open_exported, read_facts, sidecar
+from src.common.errors import InputError
 from src.networks.heads import BatchNormNeck
 
 SIDE = 8

@@ -20,9 +20,9 @@ from google.protobuf.message import DecodeError
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
-from src.errors import InputError
-from src.files import replacing
-from src.networks.weights import quiet_mindspore
+from src.checkpoints.weights import quiet_mindspore
+from src.common.errors import InputError
+from src.common.files import replacing
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 READABLE = ('.mindir', '.onnx')

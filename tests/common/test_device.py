@@ -2,8 +2,8 @@
 import mindspore as ms
 import pytest
 
-from src import device
-from src.errors import InputError
+from src.common import device
+from src.common.errors import InputError
 
 
 def test_a_simulated_card_is_not_refused(monkeypatch, capsys):

@@ -11,11 +11,11 @@ from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 
-from src.accuracy.arrays import unit_rows
+from src.common.arrays import unit_rows
+from src.common.errors import InputError
+from src.common.files import replacing
 from src.datasets.own_classes import read_classes
 from src.datasets.scaling import Scale
-from src.errors import InputError
-from src.files import replacing
 
 CLASSES = 'classes.npz'
 

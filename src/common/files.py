@@ -3,7 +3,7 @@ import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 
 @contextmanager

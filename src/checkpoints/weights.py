@@ -15,10 +15,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 import mindspore as ms
 import numpy as np
 
-from src.errors import InputError
+from src.checkpoints.paddle_files import read_folder
+from src.checkpoints.pickled import read_pdparams, read_pth
+from src.common.errors import InputError
 from src.networks import backbone_class
-from src.networks.paddle_files import read_folder
-from src.networks.pickled import read_pdparams, read_pth
 
 SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
 # First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and of what a

@@ -1,0 +1,1 @@
+"""Networks as files: checkpoints and weights of several origins, and exported models."""

@@ -1,0 +1,1 @@
+"""Errors, files, devices and arrays: what every other package may use."""

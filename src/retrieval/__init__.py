@@ -1,0 +1,1 @@
+"""From images to embeddings, files of them, and the search in such files."""
