@@ -1,5 +1,6 @@
 """Evaluate a checkpoint: accuracy of DEM, Recall@K of metric learning, mAP and CMC of re-identification."""
-from src.recipes.set_parser import parse_args, run
+from src.common.run import run
+from src.recipes.command_line import parse_args
 
 
 def main(argv=None):
@@ -7,11 +8,12 @@ def main(argv=None):
     command = parse_args('eval', argv)
     # MindSpore takes a second to import: not before there is something to compute.
     from src.common.device import set_up
-    from src.systems.trained import load_system
+    from src.systems.trained import evaluate, load_trained
     from src.training.loop import write_result
     options = command.options
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-    result = load_system(command, process).evaluate(str(options.save_ckpt))
+    trained = load_trained(options.save_ckpt, recipe_for=command.recipe_for)
+    result = evaluate(trained, process, str(options.save_ckpt))
     if options.result_file:
         write_result(result, options.result_file)
     return result

@@ -1,14 +1,14 @@
 """Train DEM, metric_learn, PaddleCV's metric learning or CTL: the dataset chooses the system."""
-from src.recipes.config import describe
-from src.recipes.set_parser import make_recipe, parse_args, run
+from src.common.run import run
+from src.recipes.command_line import parse_args
+from src.recipes.recipe import describe
 
 
 def main(argv=None):
     """Train by the recipe that the flags choose; returns the summary that is written as result.json."""
     command = parse_args('train', argv)
-    recipe, why = make_recipe(command)
-    print(why)
-    options = command.options
+    recipe, options = command.make_recipe(), command.options
+    print(command.why())
     if options.show_recipe:
         print(describe(recipe))
         return recipe
@@ -25,7 +25,7 @@ def main(argv=None):
                                        options.distribute)
     process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu)
     ms.set_seed(recipe.seed)
-    return fit(create_system(recipe, process), recipe, process, folder, resume)
+    return fit(create_system(recipe, process), folder, resume)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """PaddleCV's first stage: an element loss (softmax, arcmargin ...) by the recipe `paddle`; flags as for train.py."""
 import sys
 
-from src.recipes.set_parser import run
+from src.common.run import run
 from train import main
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """PaddleCV's second stage: a pair loss (triplet, eml ...) by the recipe `paddle`; flags as for train.py."""
 import sys
 
-from src.recipes.set_parser import run
+from src.common.run import run
 from train import main
 
 if __name__ == '__main__':

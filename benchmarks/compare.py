@@ -27,7 +27,8 @@ from src.accuracy import paired_difference  # noqa: E402
 from src.common.errors import InputError  # noqa: E402
 from src.common.files import replacing  # noqa: E402
 from src.pictures import comparison_picture  # noqa: E402
-from src.recipes.set_parser import make_recipe, parse_args, run  # noqa: E402
+from src.recipes.command_line import parse_args
+from src.common.run import run  # noqa: E402
 
 LEVEL = 0.95
 
@@ -62,7 +63,7 @@ def read_result(folder, flags):
     if not file.is_file():
         return None
     result = json.loads(file.read_text())
-    recipe = json.loads(json.dumps(make_recipe(parse_args('train', flags))[0]))
+    recipe = json.loads(json.dumps(parse_args('train', flags).make_recipe()))
     other = sorted(name for name in {*recipe, *result['recipe']} if recipe.get(name) != result['recipe'].get(name))
     if other:
         raise InputError(f'{folder}: was trained with another {", ".join(other)}; choose another name or folder')

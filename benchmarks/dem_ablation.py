@@ -18,8 +18,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.device import set_up  # noqa: E402
-from src.recipes.config import Recipe  # noqa: E402
-from src.recipes.set_parser import make_recipe, parse_args  # noqa: E402
+from src.recipes.recipe import Recipe  # noqa: E402
+from src.recipes.command_line import parse_args  # noqa: E402
 from src.systems import create_system  # noqa: E402
 from src.training.loop import fit  # noqa: E402
 
@@ -46,7 +46,7 @@ CHANGES = {
 
 def validation_accuracy(data_path, seed, changes):
     """Accuracy on the held-out seen classes after the last epoch."""
-    plain = make_recipe(parse_args('train', ['--dataset=CUB', '--recipe=ranked', f'--data_path={data_path}']))[0]
+    plain = parse_args('train', ['--dataset=CUB', '--recipe=ranked', f'--data_path={data_path}']).make_recipe()
     entries = {**plain, 'network_options': dict(plain.network_options)}
     for name, value in {**changes, 'seed': seed, 'validation': 'seen_classes', 'validation_fraction': 1 / 3,
                         'run_eval': False}.items():
@@ -56,7 +56,7 @@ def validation_accuracy(data_path, seed, changes):
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
         process = set_up('CPU')
         ms.set_seed(seed)
-        history = fit(create_system(recipe, process), recipe, process, folder)['history']
+        history = fit(create_system(recipe, process), folder)['history']
     return history[-1]['accuracy']
 
 

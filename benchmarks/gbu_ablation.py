@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.common.device import set_up  # noqa: E402
 from src.common.files import replacing  # noqa: E402
 from src.datasets.gbu import open_gbu  # noqa: E402
-from src.recipes.config import Recipe  # noqa: E402
-from src.recipes.set_parser import make_recipe, parse_args  # noqa: E402
+from src.recipes.recipe import Recipe  # noqa: E402
+from src.recipes.command_line import parse_args  # noqa: E402
 from src.systems.generalised import Trial, changed  # noqa: E402
 
 ONE = {'network': 'semantic', 'network_options': {'hidden_dim': 700, 'output_relu': False, 'sigmas': [0.01, 0.001]}}
@@ -99,7 +99,7 @@ def main():
         for name, changes in CHANGES.items():
             if seed in measured.get(name, {}):
                 continue
-            plain = make_recipe(parse_args('train', ['--dataset=GBU', f'--data_path={args.data_path}', f'--seed={seed}']))[0]
+            plain = parse_args('train', ['--dataset=GBU', f'--data_path={args.data_path}', f'--seed={seed}']).make_recipe()
             measured.setdefault(name, {})[seed] = measure(changed(plain, changes), bench, process, fitted)
             with replacing(stored) as part:
                 part.write_text(json.dumps(measured, indent=1))

@@ -27,7 +27,7 @@ from src.datasets.augmentation import AFFINE_FROM, MEAN, augmenting  # noqa: E40
 from src.datasets.augmentation_processes import AugmentationProcesses  # noqa: E402
 from src.datasets.image_batches import STD, clamp_workers, random_box, train_dataset  # noqa: E402
 from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
-from src.recipes.config import RECIPES  # noqa: E402
+from src.recipes.recipe import RECIPES  # noqa: E402
 
 try:
     import cv2

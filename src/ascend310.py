@@ -11,6 +11,7 @@ machine, with the same flags.
 import json
 import sys
 from pathlib import Path
+from typing import Any, Dict, List, Optional
 
 import mindspore as ms
 import numpy as np
@@ -19,10 +20,15 @@ from mindspore import Tensor, nn
 from src.common.device import Process
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.recipes.set_parser import parse_args, run
-from src.systems.images import ImageSystem, embedding_options
-from src.systems.trained import load_system
+from src.common.records import read_json
+from src.common.run import run
+from src.recipes.command_line import parse_args
+from src.recipes.recipe import Recipe
+from src.recipes.systems import SYSTEMS
+from src.retrieval.embedding import EmbeddingOptions
+from src.systems.trained import load_trained, system_for
 from src.training.loop import write_result
+from src.training.system import System
 
 # Not the CPU, on which images would be embedded by onnxruntime.
 CARD = Process('Ascend', 0, 0, 1)
@@ -33,7 +39,7 @@ EMBEDDED = 'inputs.json'
 class Stand(nn.Cell):
     """Takes the place of a system's network, and has its parameters, by which it is known."""
 
-    def __init__(self, network, folder):
+    def __init__(self, network: nn.Cell, folder: Path) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.folder = folder
@@ -44,7 +50,7 @@ class Stand(nn.Cell):
 class Recorder(Stand):
     """Writes what it is called with. Outputs: zeros (N, 1)."""
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Tensor) -> Tensor:
         for number, values in enumerate(inputs):
             with replacing(self.folder / (f'inputs_{number}' if number else 'inputs') / f'{self.count:05d}.bin') as path:
                 values.asnumpy().astype(np.float32).tofile(path)
@@ -62,7 +68,7 @@ class Replayed(Stand):
         InputError: a result is missing, or is no N rows of float32.
     """
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Tensor) -> Tensor:
         names = [self.folder / 'results' / f'{self.count:05d}{end}.bin' for end in ('', '_0')]
         path = next((name for name in names if name.is_file()), None)
         if path is None:
@@ -74,39 +80,34 @@ class Replayed(Stand):
         return Tensor(values.reshape(rows, -1))
 
 
-def write_inputs(system, folder: Path) -> Recorder:
+def write_inputs(system: System, folder: Path) -> Recorder:
     """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last filled up."""
     for old in (*folder.glob('inputs*/*.bin'), *folder.glob(EMBEDDED)):
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)
-    if isinstance(system, ImageSystem):
-        for images in system.test_images():
-            system.embed(images, True)
-    else:
-        system.prototypes(system.test_part().semantics)
+    system.run_on_test()
     with replacing(folder / EMBEDDED) as path:
-        path.write_text(json.dumps(way_of_embedding(system.recipe)))
+        path.write_text(json.dumps(settings(system.recipe)))
     return recorder
 
 
-def way_of_embedding(recipe) -> dict:
-    """What the inputs of an evaluation hang on beside the data: results of another number of runs would not be noticed."""
-    options = {**embedding_options(recipe), 'test_batch_size': recipe.test_batch_size} if 'image_size' in recipe else {}
-    return {name: value for name, value in options.items() if name != 'num_workers'}
+def settings(recipe: Recipe) -> Dict[str, Any]:
+    """Preprocessing settings stored with the inputs, so that results computed with different settings are refused."""
+    if not SYSTEMS[recipe.system].images:
+        return {}
+    options = EmbeddingOptions.of_recipe(recipe)
+    return {'options': options.identity, 'test_batch_size': options.batch_size}
 
 
-def check_inputs(folder: Path, recipe) -> None:
-    """Raise InputError where the inputs of a folder were written for another way of embedding."""
-    try:
-        written = json.loads((folder / EMBEDDED).read_text())
-        other = [name for name, value in way_of_embedding(recipe).items() if written.get(name) != value]
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f'{folder / EMBEDDED}: missing or broken; write the inputs again') from error
-    if other:
-        raise InputError(f'{folder}: its inputs were written with another {", ".join(other)}; give the flags that wrote them')
+def check_inputs(folder: Path, recipe: Recipe) -> None:
+    """Raise InputError where the inputs of a folder were written with other settings."""
+    written = read_json(folder / EMBEDDED, 'write the inputs again')
+    if written != settings(recipe):
+        raise InputError(f'{folder}: its inputs were written with {written}, now it is {settings(recipe)}; give the flags that '
+                         'wrote them')
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> Any:
     """Returns the figures, or the number of files written."""
     words = sys.argv[1:] if argv is None else argv
     if len(words) < 2 or words[0] not in ('inputs', 'accuracy'):
@@ -114,9 +115,7 @@ def main(argv=None):
     command, folder = parse_args('eval', words[2:]), Path(words[1])
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device('CPU')
-    system = load_system(command, CARD)
-    if system.recipe.system == 'generalised':
-        raise InputError(f'{system.recipe.dataset}: not for generalised zero-shot learning; use eval.py')
+    system = system_for(load_trained(command.options.save_ckpt, recipe_for=command.recipe_for), CARD)
     if words[0] == 'inputs':
         written = write_inputs(system, folder)
         print(f'{folder}: {written.count} runs of inputs {", ".join(map(str, written.shapes))}, float32; export the network '

@@ -1,266 +1,255 @@
-"""Embeddings of images from a checkpoint or an exported model, and the nearest neighbours in a file of them."""
+"""What infer.py does, as functions of values: images to embeddings, neighbours in a file of them, names of pictures."""
 import os
-import sys
-from contextlib import redirect_stdout
-from typing import Callable, NamedTuple, Optional
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from mindspore import Tensor
+from numpy.typing import NDArray
 
 from src.accuracy import Rerank
+from src.checkpoints.checkpoint import find_checkpoint
 from src.checkpoints.exported import READABLE as EXPORTED
 from src.checkpoints.exported import Engine, network_identity, open_exported
 from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
-from src.common.device import set_up
 from src.common.errors import InputError
+from src.common.values import height_width
+from src.datasets.image_list import ImageList
 from src.datasets.images import open_images, read_any_list
-from src.pictures import check_picture, named_picture, neighbours_picture
-from src.recipes.config import Change
-from src.recipes.set_parser import Command, make_recipe
-from src.retrieval.embedding import embed_batches
+from src.pictures import named_picture, neighbours_picture
+from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
 from src.retrieval.embedding_file import (
     SUFFIXES,
     EmbeddingFile,
     append_embeddings,
     centroids_of,
-    check_output,
-    embedding_identity,
     remove_embeddings,
     write_embeddings,
 )
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
-from src.retrieval.search import build_index, check_model, open_index, open_threshold, search, unknown
-from src.systems.images import EMBEDDING, embedding_options, for_device
-from src.systems.trained import load_trained, no_images
-from src.training.states import find_checkpoint
+from src.retrieval.search import build_index, check_model, find_neighbours, open_index, unknown
+from src.retrieval.thresholds import read_threshold
+from src.systems.images import for_device
+from src.systems.trained import RecipeFor, Trained, load_trained
 
 UNKNOWN = 'unknown'
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
 
 
-class Embedder(NamedTuple):
+@dataclass(frozen=True)
+class Embedder:
     """A network and how images are given to it.
 
-    run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: of embed_batches. subset: of
-    Stanford Online Products. model: embedding_identity, None where it is not
-    known.
+    run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: how. subset: of Stanford Online
+    Products. model: identity of the embeddings (src.retrieval.embedding.embedding_identity), None where it is not known.
     """
-    run: Callable
-    batch_size: int
-    options: dict
+    run: Callable[[NDArray[Any]], NDArray[Any]]
+    options: EmbeddingOptions
     subset: str
     model: Optional[str] = None
 
-    def embed(self, images):
-        """Embeddings of an ImageList, batch by batch; progress on standard error. See embed_batches."""
-        return embed_batches(self.run, images, self.batch_size, True, **self.options)
+    def embed(self, images: ImageList) -> Iterator[NDArray[np.float32]]:
+        """Embeddings of images, batch by batch; progress on standard error. See embed_batches."""
+        return embed_batches(images, self.run, self.options, True)
 
 
-def load_embedder(command: Command) -> Embedder:
-    """The network of --save_ckpt, a checkpoint or an exported model, ready to embed.
+@dataclass(frozen=True)
+class Rows:
+    """Embeddings in memory: images, embeddings (N, D), the identity of the embeddings and {label: name}, where known."""
+    images: ImageList
+    embeddings: NDArray[np.float32]
+    model: Optional[str]
+    names: Optional[Dict[int, str]]
+
+
+def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optional[str] = None, target: str = 'CPU') -> Embedder:
+    """The network of a checkpoint or of an exported model, ready to embed.
+
+    Args:
+        path: the file, or the folder of a training.
+        recipe_for: of load_trained; for an exported model it is given what the card beside it says of the images.
+        engine: of Engine. target: the device.
 
     Raises:
         InputError: no such file, one of another kind, or a network that takes no images.
     """
-    options = command.options
-    path = str(find_checkpoint(options.save_ckpt))
+    path = str(find_checkpoint(path))
     if not os.path.exists(path):
         raise InputError(f'{path}: no such checkpoint or exported model')
     if os.path.isfile(path) and not path.endswith(SUFFIXES_OF_WEIGHTS + EXPORTED):
         raise InputError(f'{path}: neither a checkpoint ({", ".join(SUFFIXES_OF_WEIGHTS)}) nor an exported model '
                          f'({", ".join(EXPORTED)})')
-    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     if path.endswith(EXPORTED):
-        runs = 'onnxruntime' if path.endswith('.onnx') else 'mindspore'
-        if options.engine not in (None, runs):
-            raise InputError(f'--engine={options.engine}: {path} runs with {runs}; leave the flag out')
-        exported = open_exported(path)
-        # What the file beside it says of the images goes before the defaults; flags go before both.
-        told = [Change('', {name: value}) for name, value in exported.facts.items() if name in EMBEDDING]
-        recipe = make_recipe(command._replace(changes=told + command.changes))[0]
-        no_images(recipe, path)
-        run, (batch, *fixed) = exported.run, exported.image_shape
-        asked = recipe.image_size if any('image_size' in change.flag for change in command.changes) else fixed
-        if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:
-            raise InputError(f'--image_size={asked}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
-        batch_size, size = batch or recipe.test_batch_size, tuple(fixed)
-        network = exported.facts.get('model')
-    else:
-        trained = load_trained(command)
-        recipe = trained.recipe
-        no_images(recipe, path)
-        batch_size, size = recipe.test_batch_size, recipe.image_size
-        network = network_identity(trained.network)
-        run = Engine(for_device(trained.network, process.target).set_train(False), engine=options.engine,
-                     target=process.target)
-    taken = {**embedding_options(recipe), 'image_size': size}
-    return Embedder(run, batch_size, taken, recipe.get('subset', 'full'), network and embedding_identity(network, taken))
+        return _open_model(path, recipe_for, engine)
+    trained = load_trained(path, recipe_for=recipe_for)
+    run = Engine(for_device(trained.network, target).set_train(False), engine=engine, target=target)
+    identity = embedding_identity(network_identity(trained.network), trained.options)
+    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), identity)
 
 
-def _load_aside(command):
-    """load_embedder, where what is said of the device and the weights must not be among the answers, which a program may
-    be reading."""
-    with redirect_stdout(sys.stderr):
-        return load_embedder(command)
+def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:
+    runs = 'onnxruntime' if path.endswith('.onnx') else 'mindspore'
+    if engine not in (None, runs):
+        raise InputError(f'--engine={engine}: {path} runs with {runs}; leave the flag out')
+    exported = open_exported(path)
+    batch, *size = exported.image_shape
+    # What the card says of the images goes before the defaults; flags go before both.
+    recipe = recipe_for(None, '', {**(exported.card.options if exported.card else {}), 'image_size': size})
+    if height_width(recipe.image_size) != tuple(size):
+        raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
+    options = EmbeddingOptions.of_recipe(recipe)
+    options = replace(options, batch_size=batch or options.batch_size)
+    model = exported.card and embedding_identity(exported.card.model, options)
+    return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 
 
-# What infer.py does, by the flags that say so, and for what each of the other flags is; else it would be without effect.
-NAME, CHANGE, SEARCH, EMBED = 'name', 'change', 'search', 'embed'
-_A_SEARCH = ((SEARCH,), 'is for a search; give --query and --gallery')
-_A_FILE = ((CHANGE,), 'is for an embedding file; give --gallery, without --query')
-_ANSWERS = ((SEARCH, NAME), 'is for a search or for --classes; give --query and --gallery, or --classes')
-FLAGS_FOR = {
-    'threshold': _A_SEARCH, 'index': _A_SEARCH, 'rerank': _A_SEARCH, 'remove': _A_FILE, 'centroids': _A_FILE,
-    'top_k': _ANSWERS, 'picture': _ANSWERS,
-    'gallery': ((SEARCH, CHANGE), 'is not for --classes; leave one of them out'),
-    'query': ((SEARCH, NAME), 'is for a search or for --classes; leave --remove and --centroids out'),
-    'append': ((EMBED,), 'adds images to --output; leave --query and --gallery out'),
-    'output': ((EMBED,), 'is for the embeddings of --dataset_path; leave the flags of searching, naming and changing out'),
-    'dataset_path': ((EMBED, NAME), 'is for images to embed or to name; those of a search are --query'),
-    'add_classes': ((NAME,), 'is for --classes'),
-}
+def embed_to_file(images: ImageList, embedder: Embedder, output: str, append: bool = False) -> Tuple[int, int]:
+    """Write the embedding of every image to a file, or append it to what is there.
 
-
-def check_flags(command: Command) -> None:
-    """Raise InputError where flags of infer.py do not go together."""
-    options = command.options
-    mode = (NAME if options.classes else CHANGE if options.remove or options.centroids
-            else SEARCH if options.query or options.gallery else EMBED)
-    for name, (modes, advice) in FLAGS_FOR.items():
-        if name in command.given and mode not in modes:
-            raise InputError(f'--{name}: {advice}')
-    if mode == CHANGE and not options.gallery:
-        raise InputError(f'--{"remove" if options.remove else "centroids"}: {_A_FILE[1]}')
-    if mode == NAME and options.query and 'dataset_path' in command.given:
-        raise InputError('--query, --dataset_path: both name images for --classes; leave one of them out')
-
-
-def embed_to_file(command: Command):
-    """Write the embedding of every image of --dataset_path to --output, or append it to what is there.
+    Args:
+        images, embedder: what is embedded, and by what. output: .npy or .npz. append: to an existing .npy.
 
     Returns:
-        (number of images embedded, width of an embedding, number of images in the file now).
+        (width of an embedding, number of images in the file now).
 
     Raises:
-        InputError: a bad flag or file, an image that is missing or broken; nothing is written then.
+        InputError: a bad file, an image that is missing or broken; nothing is written then.
     """
-    options = command.options
-    check_output(options.output)
-    if options.append:
-        gallery = EmbeddingFile(options.output)
-    embedder = load_embedder(command)
-    images = open_images(options.dataset_path, 'test', subset=embedder.subset, need_labels=False)
-    classes, batches, model = _names(images), embedder.embed(images), embedder.model
-    if options.append:
-        total = append_embeddings(options.output, batches, images, model=model, classes=classes)
-        return len(images), gallery.width, total
-    return len(images), write_embeddings(options.output, batches, images, model=model, classes=classes), len(images)
+    names, batches = _names(images), embedder.embed(images)
+    if append:
+        width = EmbeddingFile(output).width
+        return width, append_embeddings(output, batches, images, model=embedder.model, classes=names)
+    return write_embeddings(output, batches, images, model=embedder.model, classes=names), len(images)
 
 
-def change_gallery(command: Command) -> int:
-    """Take the images of --remove out of --gallery and write its --centroids; returns the images or centroids there are.
+def change_gallery(gallery: str, remove: Optional[str] = None, centroids: Optional[str] = None) -> int:
+    """Take the images of the list `remove` out of a gallery and write its centroids to a file; returns how many images or
+    centroids there are.
 
     Raises:
         InputError: a bad file, an image that the gallery does not have, or one without labels for centroids.
     """
-    options = command.options
-    if options.centroids:
-        check_output(options.centroids, '--centroids')
-    if options.remove:
-        count = remove_embeddings(options.gallery, read_any_list(options.remove).paths)
-    if options.centroids:
-        count = centroids_of(EmbeddingFile(options.gallery), options.centroids)
-    return count
+    count = remove_embeddings(gallery, read_any_list(remove).paths) if remove else 0
+    return centroids_of(EmbeddingFile(gallery), centroids) if centroids else count
 
 
-def find_neighbours(command: Command):
-    """The --top_k images of the embedding file --gallery most similar to each image of --query, by cosine.
-
-    A query that is in the gallery finds itself. With --threshold a query whose nearest image is below it has one line,
-    whose path is `unknown`; in a gallery larger than the threshold was found for more queries are answered than should
-    be, which is told on standard error. With --index=ivf the index is made where there is none. With --picture the first
-    PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both know their classes, by name or both
-    by number. --query is an embedding file, or images for the network of --save_ckpt.
-
-    Returns:
-        list of (query path, rank from 1, path, similarity), by query and rank.
+def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query') -> Rows:
+    """Embeddings of an embedding file, or of images by a network, which is loaded only then.
 
     Raises:
-        InputError: a bad flag or file, embeddings of another width, or more neighbours asked for than there are.
+        InputError: a bad file, or an image that is missing or broken.
     """
-    options = command.options
-    if not options.query or not options.gallery:
-        raise InputError('--query and --gallery: give both or neither')
-    check_picture(options.picture)
-    gallery = EmbeddingFile(options.gallery)
-    if options.top_k > gallery.count:
-        raise InputError(f'--top_k={options.top_k}: {gallery.path} holds {gallery.count} images')
-    if options.query.endswith(SUFFIXES):
-        query = EmbeddingFile(options.query)
-        images, queries, model = query.images, np.concatenate([block for _, block in query.blocks()]), query.model
-        names = query.classes
-    else:
-        embedder = _load_aside(command)
-        images = open_images(options.query, 'test', subset=embedder.subset, flag='--query', need_labels=False)
-        queries, model = np.concatenate(list(embedder.embed(images))), embedder.model
-        names = _names(images)
-    check_model(gallery, model)
-    threshold = _threshold(options.threshold, model or gallery.model, gallery) if options.threshold else -np.inf
-    index = (open_index(gallery) or build_index(gallery)) if options.index == 'ivf' else None
-    indices, similarities = search(queries, gallery, options.top_k, index=index, rerank=Rerank() if options.rerank else None)
+    if path.endswith(SUFFIXES):
+        file = EmbeddingFile(path)
+        return Rows(file.images, np.concatenate([block for _, block in file.blocks()]), file.model, file.classes)
+    loaded = embedder()
+    images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False)
+    return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, _names(images))
+
+
+@dataclass(frozen=True)
+class Search:
+    """How neighbours are found.
+
+    top_k: neighbours of each query. threshold: file of the similarity below which a query is `unknown`. index: whether an
+    index shortlists, made where there is none. rerank: whether neighbours are ordered by k-reciprocal re-ranking.
+    """
+    top_k: int = 10
+    threshold: Optional[str] = None
+    index: bool = False
+    rerank: bool = False
+
+    def check(self, gallery: EmbeddingFile) -> None:
+        """Raise InputError where the gallery is too small for it."""
+        if self.top_k > gallery.count:
+            raise InputError(f'--top_k={self.top_k}: {gallery.path} holds {gallery.count} images')
+
+
+def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Optional[str] = None
+                   ) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
+    """The images of a gallery most similar to each query, by cosine.
+
+    A query that is in the gallery finds itself. With a threshold a query whose nearest image is below it has one line,
+    whose path is `unknown`.
+
+    Args:
+        rows: the queries. gallery: an open file. how: see Search.
+        picture: where the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both know
+            their classes, by name or both by number.
+
+    Returns:
+        list of (query path, rank from 1, path, similarity), by query and rank; and warnings, a line each.
+
+    Raises:
+        InputError: a bad file, embeddings of another width, or more neighbours asked for than there are.
+    """
+    how.check(gallery)
+    check_model(gallery, rows.model)
+    threshold, warnings = _similarity(how.threshold, rows.model or gallery.model, gallery) if how.threshold else (-np.inf, [])
+    index = (open_index(gallery) or build_index(gallery)) if how.index else None
+    indices, similarities = find_neighbours(rows.embeddings, gallery, how.top_k, index=index,
+                                            rerank=Rerank() if how.rerank else None)
     # The nearest image may not be among the first of the re-ranked ones.
-    nearest = search(queries, gallery, 1, index=index)[1] if options.rerank and options.threshold else similarities
+    nearest = (find_neighbours(rows.embeddings, gallery, 1, index=index)[1] if how.rerank and how.threshold else similarities)
     known = ~unknown(nearest, threshold)
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
-    if options.picture:
-        own, theirs = _classes(images.labels, names), _classes(gallery.images.labels, gallery.classes)
-        labelled = own is not None and theirs is not None and bool(names) == bool(gallery.classes)
-        drawn = range(min(PICTURE_ROWS, len(near)))
-        # An unknown query has no neighbours in the picture either.
-        shown = [options.top_k * known[row] for row in drawn]
-        right = [(theirs[indices[row]] == own[row]).tolist()[:shown[row]]
-                 for row in drawn] if labelled else None
-        neighbours_picture([images.paths[row] for row in drawn], [near[row][:shown[row]] for row in drawn], right,
-                           options.picture, [similarities[row, :shown[row]].tolist() for row in drawn])
+    if picture:
+        _draw(rows, gallery, indices, similarities, known, picture)
     answers = []
-    for query, paths, row, is_known, best in zip(images.paths, near, similarities.tolist(), known.tolist(),
+    for query, paths, row, is_known, best in zip(rows.images.paths, near, similarities.tolist(), known.tolist(),
                                                  nearest.max(1).tolist()):
         found = zip(paths, row) if is_known else [(UNKNOWN, best)]
         answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
-    return answers
+    return answers, warnings
 
 
-def _names(images):
-    """{label: name} of an ImageList, None where its classes have none."""
+def _draw(rows: Rows, gallery: EmbeddingFile, indices: NDArray[Any], similarities: NDArray[Any], known: NDArray[Any],
+          picture: str) -> None:
+    """The first queries and their neighbours; an unknown query has none."""
+    own, theirs = _classes(rows.images.labels, rows.names), _classes(gallery.images.labels, gallery.classes)
+    labelled = own is not None and theirs is not None and bool(rows.names) == bool(gallery.classes)
+    drawn = range(min(PICTURE_ROWS, len(indices)))
+    shown = [indices.shape[1] * known[row] for row in drawn]
+    right = [(theirs[indices[row]] == own[row]).tolist()[:shown[row]] for row in drawn] if labelled else None
+    neighbours_picture([rows.images.paths[row] for row in drawn],
+                       [[gallery.images.paths[i] for i in indices[row][:shown[row]].tolist()] for row in drawn], right,
+                       picture, [similarities[row, :shown[row]].tolist() for row in drawn])
+
+
+def _names(images: ImageList) -> Optional[Dict[int, str]]:
+    """{label: name}, None where the classes have no names."""
     return None if images.class_names is None else dict(enumerate(images.class_names))
 
 
-def _classes(labels, names):
+def _classes(labels: Optional[NDArray[Any]], names: Optional[Dict[int, str]]) -> Any:
     """What the images show: (N,) names where there are any, else labels; None without labels."""
     if labels is None or not names:
         return labels
     return np.array([names.get(label, label) for label in labels.tolist()], object)
 
 
-def _threshold(path, model, gallery):
-    """The similarity in a file, which must be of the network `model`."""
+def _similarity(path: str, model: Optional[str], gallery: EmbeddingFile) -> Tuple[float, List[str]]:
+    """The similarity of a threshold's file, which must be of the network `model`, and warnings."""
     if model is None:
         raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
                          'them as .npy, or give images as --query and a checkpoint')
-    values = open_threshold(path, model=model)
-    if gallery.count > values.get('searched', gallery.count):
-        print(f'{path}: is for galleries of up to {values["searched"]} images; among the {gallery.count} of {gallery.path} '
-              'more of the unknown may be answered', file=sys.stderr)
-    return values['similarity']
+    threshold = read_threshold(path, model)
+    if threshold.searched is None or gallery.count <= threshold.searched:
+        return threshold.similarity, []
+    return threshold.similarity, [f'{path}: is for galleries of up to {threshold.searched} images; among the {gallery.count} '
+                                  f'of {gallery.path} more of the unknown may be answered']
 
 
-def open_classes(command: Command) -> NamedClasses:
-    """The classes of --classes, with those of --add_classes.
+def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasses:
+    """The classes of a training of GBU or of its exported network, with those of a CSV as further unseen ones.
+
+    Args:
+        path: a checkpoint, the folder of a training, or an exported network. more: the CSV (name, numbers).
 
     Raises:
         InputError: no such files, files that do not belong together, or see NamedClasses.added.
     """
-    path, more = str(find_checkpoint(command.options.classes)), command.options.add_classes
+    path = str(find_checkpoint(path))
     if not os.path.isfile(path):
         raise InputError(f'--classes={path}: no such checkpoint, folder of a training or exported network')
     exported = path.endswith(EXPORTED)
@@ -269,48 +258,42 @@ def open_classes(command: Command) -> NamedClasses:
         return classes
     if exported:
         network = open_exported(path)
-        run, (batch, *widths), model = network.run, network.shapes[0], network.facts.get('model')
+        run, (batch, *widths), model = network.run, network.shapes[0], network.card and network.card.model
     else:
-        trained = load_trained(command._replace(options=type(command.options)(
-            {**command.options, 'save_ckpt': path, 'dataset': None, 'train_mode': None}), changes=[]))
-        batch, widths, model = 0, trained.network.input_widths, network_identity(trained.network)
-
-        def run(rows):
-            return trained.network(Tensor(rows)).asnumpy()
+        trained = load_trained(path)
+        batch, widths, model = 0, list(trained.network.input_widths), network_identity(trained.network)
+        run = _caller(trained)
     if model != classes.model:
         raise InputError(f'--classes={path}: the file of classes beside it is of another network; run eval.py or export.py '
                          'again')
     return classes.added(more, run, widths[0], batch) if more else classes
 
 
-def name_images(command: Command):
-    """The --top_k best classes of --classes for each image of --dataset_path, or of the embedding file --query.
+def _caller(trained: Trained) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def run(rows: NDArray[Any]) -> NDArray[Any]:
+        made: NDArray[Any] = trained.network(Tensor(rows)).asnumpy()
+        return made
+    return run
 
-    With --picture the first PICTURE_ROWS images are drawn beside their names, green and red where the image's folder is
-    named as a class.
+
+def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional[str] = None
+                ) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
+    """The best classes for each image.
+
+    Args:
+        rows: the images and their embeddings. classes: of open_classes. top_k: classes of each image.
+        picture: where the first PICTURE_ROWS images are drawn beside their names, green and red where the image's folder is
+            named as a class.
 
     Returns:
         list of (path, [(class, calibrated score, whether unseen), the best first]).
 
     Raises:
-        InputError: a bad flag or file, or embeddings of another width than the classes were learnt on.
+        InputError: embeddings of another width than the classes were learnt on.
     """
-    options = command.options
-    check_picture(options.picture)
-    with redirect_stdout(sys.stderr):
-        set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-        classes = open_classes(command)
-    if options.query and options.query.endswith(SUFFIXES):
-        file = EmbeddingFile(options.query)
-        images, features = file.images, np.concatenate([block for _, block in file.blocks()])
-    else:
-        embedder = _load_aside(command)
-        images = open_images(options.query or options.dataset_path, 'test', subset=embedder.subset,
-                             flag='--query' if options.query else '--dataset_path', need_labels=False)
-        features = np.concatenate(list(embedder.embed(images)))
-    named = best_classes(classes, features, options.top_k)
-    if options.picture:
-        own = [os.path.basename(os.path.dirname(path)) for path in images.paths[:PICTURE_ROWS]]
+    named, paths = best_classes(classes, rows.embeddings, top_k), rows.images.paths
+    if picture:
+        own = [os.path.basename(os.path.dirname(path)) for path in paths[:PICTURE_ROWS]]
         right = [name == best[0][0] for name, best in zip(own, named)] if set(own) <= set(classes.names) else None
-        named_picture(images.paths[:PICTURE_ROWS], named[:PICTURE_ROWS], right, options.picture)
-    return list(zip(images.paths, named))
+        named_picture(paths[:PICTURE_ROWS], named[:PICTURE_ROWS], right, picture)
+    return list(zip(paths, named))

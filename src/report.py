@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from src.common.errors import InputError
-from src.recipes.set_parser import run
+from src.common.run import run
 
 PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'simplejpeg')
 # CANN's own Python packages, which have to be in the same environment.
@@ -58,7 +58,7 @@ def machine():
             yield name, os.environ[name]
 
 
-def _facts(checkpoint):
+def _recorded(checkpoint):
     """What a checkpoint says of its training; what keeps it from being read, where it cannot."""
     try:
         # Not before: where it does not import, the rest is what is wanted.
@@ -79,10 +79,10 @@ def training(folder: Path):
     files = sorted(folder.glob('*.ckpt'), key=lambda path: path.stat().st_mtime)
     yield 'files', ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in files) or 'no checkpoint'
     if files:
-        facts = _facts(files[-1])
+        recorded = _recorded(files[-1])
         for part in ('recipe', 'found'):
-            yield part, json.dumps(facts.get(part))
-        yield 'devices of the training', facts.get('device_num')
+            yield part, json.dumps(recorded.get(part))
+        yield 'devices of the training', recorded.get('device_num')
     for log in sorted(folder.glob('*.log')):
         lines = log.read_text(errors='replace').splitlines()[-LINES:]
         yield f'last lines of {log.name}', ''.join(f'\n    {line}' for line in lines)

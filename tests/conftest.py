@@ -84,7 +84,7 @@ def dem_data(tmp_path_factory):
 def here(capfd):
     """Function (door, *flags) -> (exit code, standard output, standard error) of a door run in this process."""
     def call(door, *flags):
-        from src.recipes.set_parser import run
+        from src.common.run import run
         capfd.readouterr()
         code = 0
         try:

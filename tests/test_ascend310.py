@@ -10,7 +10,7 @@ from PIL import Image
 
 from src.ascend310 import main
 from src.common.errors import InputError
-from src.recipes.set_parser import make_recipe, parse_args
+from src.recipes.command_line import parse_args
 from src.systems import system_class
 from src.training.states import save_cell
 
@@ -26,7 +26,7 @@ def door(*words):
 
 def checkpoint(path, found, *flags):
     """A network with initial weights as a training saves it."""
-    recipe = make_recipe(parse_args('train', flags))[0]
+    recipe = parse_args('train', flags).make_recipe()
     save_cell(system_class(recipe.system).build_network(recipe, found), path, {'recipe': recipe, 'found': found})
 
 

@@ -19,7 +19,7 @@ from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.networks import create_image_network, create_network
-from src.recipes.config import entries_of
+from src.recipes.recipe import make_recipe
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
 from src.training.states import save_cell
 
@@ -51,7 +51,7 @@ def work(tmp_path_factory):
     paths = [root / 'pictures' / name / f'picture {i}.png' for name in ('apple', 'pear', 'plum') for i in range(3)]
     for path in paths:
         save_picture(path, SIDE, SIDE, rng)
-    recipe = {**entries_of(('SOP', 'softmax', 'small')), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
+    recipe = {**make_recipe('SOP', 'softmax', 'small'), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
               'backbone_options': {'width': 8}, 'head': 'linear', 'head_options': {'embedding_size': WIDTH}}
     ms.set_seed(3)
     network = create_image_network('resnet18', 'linear', backbone_options={'width': 8},

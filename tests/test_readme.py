@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from src.recipes.set_parser import DOORS, FLAGS, make_recipe, parse_args
+from src.recipes.command_line import parse_args
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_reid
 from tests.conftest import ROOT
@@ -105,7 +105,7 @@ def test_the_doors_understand_every_command(page):
                  for word in words]
         read = parse_args(door, [word for word in words if word])
         if door == 'train':
-            make_recipe(read)
+            read.make_recipe()
 
 
 VARIABLES = {'$element': 'softmax', '$pair': 'triplet', '$loss': 'ctl', '$FLAGS': ''}

@@ -39,3 +39,7 @@ def create_loss(name: str, **options: Any) -> Any:
         InputError: no loss has that name.
     """
     return loss_class(name)(**options)
+
+
+def loss_kind(name):
+    return loss_class(name).kind

@@ -25,6 +25,7 @@ import os
 import zipfile
 import zlib
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Optional, Tuple
@@ -34,6 +35,7 @@ from numpy.lib import format as npy
 
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.records import read_json, read_record
 from src.datasets.image_list import ImageList
 from src.datasets.images import read_any_list
 
@@ -45,22 +47,31 @@ ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def embedding_identity(network: str, options: Mapping[str, Any]) -> str:
-    """A name for what a network makes of images: the network's, and how they are given to it, which changes it as well.
+@dataclass(frozen=True)
+class Note:
+    """The note beside a .npy, as described above.
 
-    Args:
-        network: of src.checkpoints.exported.network_identity.
-        options: image_size (S or (H, W)), transform, interpolation, bgr, mirror and turned, as of
-            embed_batches.
+    Raises:
+        ValueError: rows or width are not positive, a removed row is out of range, or a label is no number.
     """
-    height, width = np.broadcast_to(options['image_size'], 2)
-    return '+'.join([network, f'{height}x{width}', options['transform'], options['interpolation'],
-                     *(name for name in ('bgr', 'mirror', 'turned') if options[name])])
+    rows: int
+    width: int
+    identity: str
+    history: List[Tuple[str, int]]
+    pieces: int
+    removed: List[int] = field(default_factory=list)
+    model: Optional[str] = None
+    classes: Optional[Dict[str, str]] = None
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.width < 1 or not all(0 <= row < self.rows for row in self.removed):
+            raise ValueError('rows, width or removed are out of range')
+        if not all(label.lstrip('-').isdigit() for label in self.classes or ()):
+            raise ValueError('classes: a label is no whole number')
 
 
-def network_of(identity: str) -> str:
-    """The network's part of an embedding_identity."""
-    return identity.partition('+')[0]
+def _as_text(classes: Optional[Mapping[int, str]]) -> Optional[Dict[str, str]]:
+    return None if classes is None else {str(label): name for label, name in classes.items()}
 
 
 def check_output(path, flag='--output'):
@@ -79,7 +90,7 @@ def write_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageList
         path: ending in .npy or .npz.
         batches: float32 arrays (n, D), as many rows together as there are images.
         images: of the rows, in their order; labels may be None.
-        model: identity of the embeddings (embedding_identity), kept beside a .npy.
+        model: identity of the embeddings (src.retrieval.embedding.embedding_identity), kept beside a .npy.
         classes: {label: name}, kept beside a .npy.
 
     Returns:
@@ -101,9 +112,8 @@ def write_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageList
         _write_list(list_part, [images])
         identity = digest.hexdigest()
         with open(part, 'rb') as file:
-            _write_note(note_part, dict(rows=len(images), width=width, identity=identity,
-                                        history=[[identity, len(images)]], pieces=_pieces(file, os.path.getsize(part)),
-                                        removed=[], model=model, classes=classes))
+            _write_note(note_part, Note(len(images), width, identity, [(identity, len(images))],
+                                        _pieces(file, os.path.getsize(part)), model=model, classes=_as_text(classes)))
     return width
 
 
@@ -126,7 +136,7 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
             the same, NaN or Inf, another process appending.
     """
     with _changing(path, 'add to') as (file, old, note):
-        if note['model'] and model and note['model'] != model:
+        if note.model and model and note.model != model:
             raise InputError(f'{path}: was written with another network than these embeddings, or with images given to it in '
                              'another way; use the network and flags it was written with, or write it anew')
         for what in ('labels', 'cameras'):
@@ -134,10 +144,11 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
                 raise InputError(f'{path}: holds {"no " if getattr(old.everything, what) is None else ""}{what}, the '
                                  f'new images {"none" if getattr(images, what) is None else "do"}; give a list like '
                                  'that of the gallery')
-        if images.labels is not None and (classes or note['classes']):
-            images, note['classes'] = _same_names(path, images, classes, note['classes'])
-        digest = hashlib.blake2b(note['identity'].encode(), digest_size=16)
-        start = note['rows']
+        if images.labels is not None and (classes or note.classes):
+            images, named = _same_names(path, images, classes, note.classes)
+            note = replace(note, classes=named)
+        digest = hashlib.blake2b(note.identity.encode(), digest_size=16)
+        start = note.rows
         file.truncate(old.offset + start * old.row_bytes)
         file.seek(0, os.SEEK_END)
         count = 0
@@ -160,14 +171,14 @@ def append_embeddings(path: str, batches: Iterable[np.ndarray], images: ImageLis
         with replacing(path + '.txt') as part:
             _write_list(part, [old.everything, images])
         rows, identity = start + count, digest.hexdigest()
-        note.update(rows=rows, identity=identity, history=[*note['history'], [identity, rows]],
-                    pieces=_pieces(file, old.offset + rows * old.row_bytes), model=note['model'] or model)
+        note = replace(note, rows=rows, identity=identity, history=[*note.history, (identity, rows)],
+                       pieces=_pieces(file, old.offset + rows * old.row_bytes), model=note.model or model)
         with replacing(_note(path)) as part:
             _write_note(part, note)
         # For other programs alone: numpy reads as many rows as the header says.
         file.seek(0)
         file.write(_header(old.dtype, (rows, old.width)))
-    return rows - len(note['removed'])
+    return rows - len(note.removed)
 
 
 def remove_embeddings(path: str, paths: Collection[str]) -> int:
@@ -192,10 +203,10 @@ def remove_embeddings(path: str, paths: Collection[str]) -> int:
         if wanted.issuperset(old.images.paths):
             raise InputError(f'{path}: no image would be left; remove the file')
         gone = {row for row, one in enumerate(old.everything.paths) if one in wanted}
-        note['removed'] = sorted(gone.union(note['removed']))
+        note = replace(note, removed=sorted(gone.union(note.removed)))
         with replacing(_note(path)) as part:
             _write_note(part, note)
-    return note['rows'] - len(note['removed'])
+    return note.rows - len(note.removed)
 
 
 @contextmanager
@@ -217,9 +228,8 @@ def _changing(path, what):
             raise InputError(f'{path}: its header has no room to grow; write it anew with infer.py')
         note = old.note
         if note is None:
-            note = dict(rows=old.count, width=old.width, identity=old.identity, history=[[old.identity, old.count]],
-                        pieces=_pieces(file, old.offset + old.count * old.row_bytes), removed=[], model=None,
-                        classes=None)
+            note = Note(old.count, old.width, old.identity, [(old.identity, old.count)],
+                        _pieces(file, old.offset + old.count * old.row_bytes))
             with replacing(_note(path)) as part:
                 _write_note(part, note)
         try:
@@ -253,7 +263,7 @@ def _note(path):
 
 
 def _write_note(path, note):
-    path.write_text(json.dumps(note) + '\n', encoding='utf-8')
+    path.write_text(json.dumps(asdict(note)) + '\n', encoding='utf-8')
 
 
 def _write_list(path, lists):
@@ -339,22 +349,22 @@ class EmbeddingFile:
         with self._open() as (file, shape, dtype):
             rows, self.width = shape
             self.dtype, self.row_bytes = dtype, shape[1] * dtype.itemsize
-            self.note: Optional[Dict[str, Any]] = None
+            self.note: Optional[Note] = None
             if path.endswith('.npy'):
                 self.offset = file.tell()
                 self.note = self._read_note(file)
-                rows = self.note['rows'] if self.note else rows
+                rows = self.note.rows if self.note else rows
                 size = self.offset + rows * self.row_bytes
                 if os.path.getsize(path) < size or not self.note and os.path.getsize(path) != size:
                     raise EOFError
-        note = self.note or dict(removed=[], model=None, classes=None)
+        note = self.note
         self.rows = rows
-        self.model: Optional[str] = note['model']
-        self.classes = note['classes'] and {int(label): name for label, name in note['classes'].items()}
+        self.model: Optional[str] = note.model if note else None
+        self.classes = {int(label): name for label, name in note.classes.items()} if note and note.classes else None
         self.everything = self._read_images()
         if len(self.everything) < rows or not self.note and len(self.everything) != rows:
             raise InputError(f'{path}: {rows} embeddings but {len(self.everything)} paths; write it anew with infer.py')
-        self.kept = np.delete(np.arange(rows), note['removed'])
+        self.kept = np.delete(np.arange(rows), note.removed if note else [])
         if len(self.everything) > rows:
             self.everything = _select(self.everything, np.arange(rows))
         self.images = _select(self.everything, self.kept) if len(self.kept) < rows else self.everything
@@ -365,18 +375,11 @@ class EmbeddingFile:
         note = _note(self.path)
         if not os.path.isfile(note):
             return None
-        try:
-            values = json.loads(Path(note).read_text(encoding='utf-8'))
-            same = values['width'] == self.width and all(name in values for name in ('removed', 'model', 'classes',
-                                                                                     'identity', 'history'))
-            same = same and all(0 <= row < values['rows'] for row in values['removed'])
-            size = self.offset + values['rows'] * self.row_bytes
-            if same and os.path.getsize(self.path) < size:
-                raise EOFError
-            same = same and values['pieces'] == _pieces(file, size)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f'{note}: damaged; write {self.path} anew with infer.py') from error
-        if not same:
+        values = read_record(Note, read_json(note, f'write {self.path} anew with infer.py'), note)
+        size = self.offset + values.rows * self.row_bytes
+        if values.width == self.width and os.path.getsize(self.path) < size:
+            raise EOFError
+        if values.width != self.width or values.pieces != _pieces(file, size):
             raise InputError(f'{note}: describes another file than {self.path}; remove it if the embeddings and their '
                              'list are right, or write them anew')
         return values
@@ -385,7 +388,7 @@ class EmbeddingFile:
     def identity(self) -> str:
         """A name for the rows; without a note made from all of them, which reads the file once."""
         if self.note:
-            return self.note['identity']
+            return self.note.identity
         digest = hashlib.blake2b(digest_size=16)
         for _, block in self.blocks():
             digest.update(block.astype(self.dtype, copy=False).data)
@@ -393,7 +396,7 @@ class EmbeddingFile:
 
     def rows_of(self, identity: str) -> int:
         """How many of the first rows of the file are those that had this identity, 0 when none are."""
-        history = self.note['history'] if self.note else [[self.identity, self.rows]]
+        history = self.note.history if self.note else [(self.identity, self.rows)]
         return dict(history).get(identity, 0)
 
     @contextmanager

@@ -5,15 +5,18 @@ the network made of the classes it was evaluated with, and the scale of features
 """
 import json
 import zipfile
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.common.arrays import unit_rows
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.records import read_record
 from src.datasets.own_classes import read_classes
 from src.datasets.scaling import Scale
 
@@ -32,19 +35,51 @@ class Space:
     share: float = 0.0
     metric: str = 'cosine'
 
-    def near(self, scaled):
+    def near(self, scaled: NDArray[Any]) -> NDArray[Any]:
         """Scaled features (M, V) -> (M, V or 2 V), what prototypes are compared with."""
-        if self.whitening is None:
-            return scaled
-        of_networks, of_regression = unit_rows(scaled), unit_rows(scaled @ self.whitening)
+        return scaled if self.whitening is None else self.mixed(unit_rows(scaled), unit_rows(scaled @ self.whitening))
+
+    def mixed(self, of_networks: NDArray[Any], of_regression: NDArray[Any]) -> NDArray[Any]:
+        """Rows at unit length, (M, V) each, side by side: cosines of (M, 2 V) are 1 - share of one part's, share of the
+        other's."""
         return np.concatenate([(1 - self.share) ** 0.5 * of_networks, self.share ** 0.5 * of_regression], 1)
 
-    def scores(self, near, prototypes):
-        """Cosine or minus the squared distance: float64 (M, C)."""
+    def scores(self, near: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[np.float64]:
+        """Cosine, or minus the squared distance, of (M, P) and (C, P): (M, C) float64."""
         near, prototypes = near.astype(np.float64), prototypes.astype(np.float64)
         if self.metric == 'cosine':
             return unit_rows(near) @ unit_rows(prototypes).T
         return 2 * near @ prototypes.T - (near ** 2).sum(1)[:, None] - (prototypes ** 2).sum(1)
+
+
+@dataclass(frozen=True)
+class ScaleCard:
+    """What a file of classes says of a Scale beside its arrays."""
+    root: bool
+    factor: Optional[float]
+    length: float
+
+
+@dataclass(frozen=True)
+class ClassesCard:
+    """What a file of classes says beside its arrays, see NamedClasses.
+
+    Raises:
+        ValueError: an unknown metric, a share outside 0..1, a gamma that is no number, or a name that comes twice.
+    """
+    names: List[str]
+    gamma: float
+    model: str
+    metric: str
+    share: float
+    features: ScaleCard
+    semantics: ScaleCard
+
+    def __post_init__(self) -> None:
+        if self.metric not in ('cosine', 'euclidean') or not 0 <= self.share <= 1 or not np.isfinite(self.gamma):
+            raise ValueError('metric, share or gamma are out of range')
+        if len(set(self.names)) < len(self.names):
+            raise ValueError('a name comes twice')
 
 
 @dataclass(frozen=True)
@@ -63,37 +98,65 @@ class NamedClasses:
     semantics: Scale
     model: str
 
-    def save(self, path) -> None:
+    def save(self, path: Union[str, Path]) -> None:
         """Write everything to one .npz. Raises InputError when it cannot be written."""
-        facts = dict(names=self.names, gamma=self.gamma, model=self.model, metric=self.space.metric, share=self.space.share)
         arrays = dict(prototypes=self.prototypes, unseen=self.unseen)
         if self.space.whitening is not None:
             arrays['whitening'] = self.space.whitening
-        for kind, scale in (('features', self.space.features), ('semantics', self.semantics)):
-            facts[kind] = dict(root=scale.root, factor=scale.factor, length=scale.length)
+        scales = (self.space.features, self.semantics)
+        card = ClassesCard(self.names, self.gamma, self.model, self.space.metric, self.space.share,
+                           *(ScaleCard(scale.root, scale.factor, scale.length) for scale in scales))
+        for kind, scale in zip(('features', 'semantics'), scales):
             for name in ('mean', 'directions'):
                 if getattr(scale, name) is not None:
                     arrays[f'{kind}_{name}'] = getattr(scale, name)
         with replacing(path) as part:
-            np.savez(part, facts=np.array(json.dumps(facts)), **arrays)
+            np.savez(part, facts=np.array(json.dumps(asdict(card))), **arrays)
 
     @classmethod
-    def load(cls, path) -> 'NamedClasses':
+    def load(cls, path: Union[str, Path]) -> 'NamedClasses':
         """Raises InputError: no such file, or another one."""
         if not Path(path).is_file():
             raise InputError(f'{path}: no such file; eval.py writes it beside the checkpoint, export.py beside the model')
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            facts = json.loads(str(arrays['facts']))
+            card = read_record(ClassesCard, json.loads(str(arrays['facts'])), str(path))
+        except (OSError, EOFError, ValueError, KeyError, RecursionError, RuntimeError, NotImplementedError, zlib.error,
+                zipfile.BadZipFile) as error:
+            why = f': {error}' if isinstance(error, InputError) else ''
+            raise InputError(f'{path}: damaged or no file of classes; run eval.py or export.py again{why}') from error
 
-            def scale(kind):
-                return Scale(mean=arrays.get(f'{kind}_mean'), directions=arrays.get(f'{kind}_directions'), **facts[kind])
-            space = Space(scale('features'), arrays.get('whitening'), facts['share'], facts['metric'])
-            return cls(facts['names'], arrays['unseen'], arrays['prototypes'], space, facts['gamma'], scale('semantics'),
-                       facts['model'])
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(f'{path}: damaged or no file of classes; run eval.py or export.py again') from error
+        def scale(kind: str, said: ScaleCard) -> Scale:
+            return Scale(said.root, arrays.get(f'{kind}_mean'), arrays.get(f'{kind}_directions'), said.factor, said.length)
+        space = Space(scale('features', card.features), arrays.get('whitening'), card.share, card.metric)
+        classes = cls(card.names, arrays.get('unseen', np.empty(0)), arrays.get('prototypes', np.empty(0)), space, card.gamma,
+                      scale('semantics', card.semantics), card.model)
+        classes.check(str(path))
+        return classes
+
+    def check(self, path: str) -> None:
+        """Raise InputError where arrays of the file `path` do not fit each other, or hold NaN or Inf."""
+        count = len(self.names)
+        arrays = [self.prototypes, *(array for array in (
+            self.space.whitening, self.space.features.mean, self.space.features.directions, self.semantics.mean,
+            self.semantics.directions) if array is not None)]
+        finite = all(array.dtype.kind == 'f' and np.isfinite(array).all() for array in arrays)
+        width = self.width
+        fits = (self.unseen.shape == (count,) and self.unseen.dtype == bool and self.prototypes.ndim == 2
+                and len(self.prototypes) == count)
+        if fits and self.space.whitening is not None:
+            fits = self.space.whitening.shape == (width, width) and self.prototypes.shape[1] == 2 * width
+        if not (finite and fits):
+            raise InputError(f'{path}: damaged: its arrays do not fit each other, or hold NaN; run eval.py or export.py again')
+
+    @property
+    def width(self) -> int:
+        """Values of a scaled feature."""
+        scale = self.space.features
+        if scale.directions is not None:
+            return int(scale.directions.shape[1])
+        return int(self.prototypes.shape[1]) // (1 if self.space.whitening is None else 2)
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Calibrated scores of features (M, V) as they come from the image network: float64 (M, C).

@@ -1,23 +1,23 @@
 """The nearest neighbours in a gallery of embeddings: exact, or shortlisted by an index and then ranked exactly.
 
-An index lies beside its gallery: `X.npy.ivf` holds faiss's own bytes behind one line of JSON that says which gallery it is
-of. A threshold lies beside its checkpoint (`train.threshold.json` beside `train.ckpt`) and in the facts of an exported
-model, and names the network whose similarities it is for.
+An index lies beside its gallery: `X.npy.ivf` holds faiss's own bytes behind one line of JSON, its IndexCard.
 """
 import importlib.util
 import json
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from dataclasses import asdict, dataclass
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
 from src.accuracy.recall import nearest_neighbours
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.retrieval.embedding_file import EmbeddingFile, network_of
+from src.common.records import read_record
+from src.retrieval.embedding_file import EmbeddingFile
+from src.retrieval.thresholds import ways
 
 SUFFIX = '.ivf'
 LEAST_ROWS = 1000          # of a gallery worth an index
@@ -34,7 +34,18 @@ RERANKED_WHOLE, RERANKED = 50_000, 100
 SEED = 0
 
 
-def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Optional['Index'] = None, rerank: Any = None
+@dataclass(frozen=True)
+class IndexCard:
+    """What an index says of itself: the identity of its gallery's rows, their number and width, how many lists a query reads
+    and the recall that was measured."""
+    gallery: str
+    rows: int
+    width: int
+    probes: int
+    recall: float
+
+
+def find_neighbours(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Optional['Index'] = None, rerank: Any = None
            ) -> Tuple[np.ndarray, np.ndarray]:
     """The k images of a gallery most similar to each query by cosine; equal ones: the lower number first.
 
@@ -61,7 +72,7 @@ def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Option
     if rerank is not None:
         seen = np.arange(gallery.count)
         if gallery.count > RERANKED_WHOLE:
-            seen = np.unique(search(queries, gallery, min(gallery.count, max(k, RERANKED)), index=index)[0])
+            seen = np.unique(find_neighbours(queries, gallery, min(gallery.count, max(k, RERANKED)), index=index)[0])
         numbers, similarities = nearest_neighbours(queries, gallery.take(seen), k, rerank=rerank)
         return seen[numbers], similarities
     if index is None:
@@ -75,7 +86,7 @@ def search(queries: np.ndarray, gallery: EmbeddingFile, k: int, *, index: Option
 
 
 def _exact(queries, gallery, k, first=0, end=None):
-    """As `search`, among the images from number `first` to before `end`."""
+    """As find_neighbours, among the images from number `first` to before `end`."""
     numbers, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     for start, block in gallery.blocks(first):
         block = block if end is None else block[:max(0, end - start)]
@@ -106,7 +117,7 @@ class Index:
         lists.nprobe = probes
 
     def search(self, queries: np.ndarray, gallery: EmbeddingFile, k: int) -> Tuple[np.ndarray, np.ndarray]:
-        """As `search`, of the rows that the index holds."""
+        """As find_neighbours, of the rows that the index holds."""
         wanted = min(self.rows, max(LEAST_SHORTLIST, SHORTLIST * k))
         number_of = np.full(self.rows, -1, np.int64)
         kept = gallery.kept[:np.searchsorted(gallery.kept, self.rows)]
@@ -155,10 +166,9 @@ def build_index(gallery: EmbeddingFile) -> Index:
     built = time.perf_counter() - began
     index = Index(lists, gallery.rows, 1, 0.0)
     index.probes, index.recall, milliseconds = _choose_probes(index, gallery)
-    facts = dict(gallery=gallery.identity, rows=gallery.rows, width=gallery.width, probes=index.probes,
-                 recall=index.recall)
+    card = IndexCard(gallery.identity, gallery.rows, gallery.width, index.probes, index.recall)
     with replacing(index_path(gallery)) as part, open(part, 'wb') as file:
-        file.write(json.dumps(facts).encode() + b'\n')
+        file.write(json.dumps(asdict(card)).encode() + b'\n')
         file.write(faiss.serialize_index(lists).data)
     # Not among the neighbours, which a program may be reading.
     print(f'index {index_path(gallery)}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
@@ -181,17 +191,15 @@ def open_index(gallery: EmbeddingFile) -> Optional[Index]:
     faiss = _faiss()
     try:
         with open(path, 'rb') as file:
-            facts = json.loads(file.readline())
-            rows, probes, recall = facts['rows'], facts['probes'], facts['recall']
-            known = gallery.rows_of(facts['gallery'])
-            if known == rows:
-                lists = faiss.deserialize_index(np.frombuffer(file.read(), np.uint8))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            card = read_record(IndexCard, json.loads(file.readline()), path)
+            known = gallery.rows_of(card.gallery)
+            lists = faiss.deserialize_index(np.frombuffer(file.read(), np.uint8)) if known == card.rows else None
+    except (OSError, ValueError, RecursionError, RuntimeError) as error:
         raise InputError(f'{path}: damaged or cut short; remove it and build it again with --index=ivf') from error
-    if known != rows:
+    if lists is None:
         raise InputError(f'{path}: is the index of another gallery, or {gallery.path} was written anew since; remove it '
                          'and build it again with --index=ivf')
-    return Index(lists, rows, probes, recall)
+    return Index(lists, card.rows, card.probes, card.recall)
 
 
 def _faiss():
@@ -244,89 +252,11 @@ def _unit(rows):
     return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def threshold_path(checkpoint: str) -> str:
-    """Where the threshold of a checkpoint is: train.threshold.json beside train.ckpt."""
-    return str(Path(checkpoint).with_suffix('.threshold.json'))
-
-
-def write_threshold(checkpoint: str, similarity: float, *, model: str, **facts: Any) -> Dict[str, Any]:
-    """Write the similarity from which on two images count as the same, beside the checkpoint it was found for.
-
-    Args:
-        checkpoint: whose network it is for.
-        similarity: the threshold, -1..1.
-        model: identity of the embeddings it is for (src.retrieval.embedding_file.embedding_identity).
-        facts: how it was found, as JSON: false_match_rate, bound, queries ...
-
-    Returns:
-        What was written, for the facts of an exported model.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    values = {'similarity': float(similarity), 'model': model, **facts}
-    with replacing(threshold_path(checkpoint)) as part:
-        part.write_text(json.dumps(values, indent=1) + '\n', encoding='utf-8')
-    return values
-
-
-def read_threshold(checkpoint: str, *, model: str) -> Optional[Dict[str, Any]]:
-    """What write_threshold wrote beside a checkpoint, None where there is none.
-
-    Raises:
-        InputError: see check_threshold.
-    """
-    path = threshold_path(checkpoint)
-    return open_threshold(path, model=model) if os.path.isfile(path) else None
-
-
-def open_threshold(path: str, *, model: str) -> Dict[str, Any]:
-    """A threshold from its own file, or from the facts beside an exported model.
-
-    Raises:
-        InputError: there is none, or see check_threshold.
-    """
-    try:
-        values = json.loads(Path(path).read_text(encoding='utf-8'))
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such threshold; find it with eval.py --false_match_rate=0.01') from error
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: damaged or no threshold; find it again with eval.py') from error
-    if isinstance(values, dict):
-        values = values.get('threshold', values)
-    return check_threshold(values, path, model=model)
-
-
-def check_threshold(values: Any, path: str, *, model: str) -> Dict[str, Any]:
-    """A threshold as it was read from `path` (of its own, or of the facts of an exported model), checked.
-
-    Args:
-        model: identity of the embeddings it is to be used for, or of the network alone for any of its embeddings.
-
-    Raises:
-        InputError: no number from -1 to 1 in it, or for others than `model`.
-    """
-    similarity = values.get('similarity') if isinstance(values, dict) else None
-    # Just above 1 where images of two classes are equal.
-    if not isinstance(similarity, (int, float)) or not -1 <= similarity <= 1 + 1e-6:
-        raise InputError(f'{path}: holds no similarity between -1 and 1; find the threshold again with eval.py')
-    of = str(values.get('model'))
-    if model not in (of, network_of(of)):
-        raise InputError(f'{path}: is the threshold of another network, or of images given to it in another way '
-                         f'({_ways(of, model)}); find that of this network with eval.py and the same flags')
-    return values
-
-
 def check_model(gallery: EmbeddingFile, model: Optional[str]) -> None:
     """Raise InputError when a gallery says that it holds other embeddings than those of `model`."""
     if gallery.model and model and gallery.model != model:
         raise InputError(f'{gallery.path}: was written with another network than that of the queries, or with images given to '
-                         f'it in another way ({_ways(gallery.model, model)}); write both in the same way')
-
-
-def _ways(one, other):
-    """What two identities say of the images, for an error."""
-    return ' and '.join(identity.partition('+')[2].replace('+', ' ') or 'unknown' for identity in (one, other))
+                         f'it in another way ({ways(gallery.model, model)}); write both in the same way')
 
 
 def unknown(similarities: np.ndarray, threshold: float) -> np.ndarray:

@@ -1,16 +1,19 @@
 """The published systems: for each, which data, network, loss and accuracy belong together."""
+from typing import TYPE_CHECKING
+
 from src.common.registry import loader
+from src.recipes.systems import SYSTEMS
 
-SYSTEMS = {
-    'zero_shot': 'zero_shot.ZeroShot',
-    'generalised': 'generalised.Generalised',
-    'metric_learning': 'metric_learning.MetricLearning',
-    'reid': 'reid.Reid',
-}
-# The class of a system, a src.systems.system.System.
-system_class = loader('src.systems', SYSTEMS, 'system')
+if TYPE_CHECKING:
+    from src.common.device import Process
+    from src.recipes.recipe import Recipe
+    from src.training.system import System
+
+# The type of a system by its name, a src.training.system.System.
+system_class = loader('src.systems', {name: row.target for name, row in SYSTEMS.items()}, 'system')
 
 
-def create_system(recipe, process):
+def create_system(recipe: 'Recipe', process: 'Process') -> 'System':
     """The system a recipe belongs to; its data is not opened yet."""
-    return system_class(recipe.system)(recipe, process)
+    system: 'System' = system_class(recipe.system)(recipe, process)
+    return system

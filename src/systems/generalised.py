@@ -1,11 +1,14 @@
 """Generalised zero-shot learning by the protocol of the benchmark: choose on val classes, train on trainval, report."""
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import nn
+from numpy.typing import NDArray
 
-from src.accuracy.gzsl import generalised_accuracy, seen_unseen_curve
+from src.accuracy.gzsl import Curve, generalised_accuracy, seen_unseen_curve
 from src.accuracy.hubness import hubness
 from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel
 from src.checkpoints.exported import network_identity
@@ -13,171 +16,143 @@ from src.common.arrays import unit_rows
 from src.common.device import Process, gather
 from src.common.errors import InputError
 from src.common.whitening import whitening
-from src.datasets.gbu import open_gbu
-from src.datasets.scaling import fit_scaling
+from src.datasets.gbu import Benchmark, open_gbu
+from src.datasets.scaling import Scale, fit_scaling
+from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 from src.pictures import seen_unseen_picture
-from src.recipes.config import Recipe
-from src.retrieval.naming import CLASSES, NamedClasses, Space
-from src.systems.zero_shot import ZeroShot
-from src.training.learning_rate import schedule
-from src.training.train_step import create_step
+from src.recipes.recipe import Recipe
+from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
+from src.systems.zero_shot import ZeroShot, ZeroShotFound
+from src.training.loop import train_in_memory
 
 # What another candidate must be better by, as the mean of T1 and H, than the best so far: less is chance.
 MARGIN = 0.003
 # Shares of the regression in an ensemble that are tried beside the recipe's.
 SHARES = (0.3, 0.7, 0.0, 1.0)
 CURVE = 'gzsl_curve.png'
+Changes = Dict[str, Any]
+# Changes that a training tried by itself, and the curve that they give.
+Curves = Iterable[Tuple[Changes, Curve]]
 
 
-def changed(recipe, changes):
-    """The recipe with entries {name or DICT.OPTION: value} changed."""
-    entries = dict(recipe)
-    for path, value in changes.items():
-        name, _, option = path.partition('.')
-        entries[name] = {**entries[name], option: value} if option else value
-    return Recipe(entries)
+@dataclass(frozen=True)
+class GeneralisedFound(ZeroShotFound):
+    """What was found in the data and chosen on the val classes.
 
-
-def score_of(curve):
-    """What is chosen by: the mean of T1 and of H at the curve's best gamma."""
-    return (curve.unseen_alone + curve.at(curve.best_gamma())['H']) / 2
+    choice: the changes of entries that were kept. gamma: of the calibration. chosen_on: the classes, numbers of images and
+    figures of all candidates.
+    """
+    choice: Changes = field(default_factory=dict)
+    gamma: float = 0.0
+    chosen_on: Dict[str, Any] = field(default_factory=dict)
 
 
 class Generalised(ZeroShot):
     """Training on trainval; seen and unseen classes told apart by calibrated stacking.
 
     The recipe's `kernel_candidates` and `candidates` are lists of changes of entries; from each list the change that does
-    best on the val classes is kept. gamma is taken from the same curve. found: choice, the entries that were so chosen;
-    gamma; chosen_on, the figures there; network_options.
+    best on the val classes is kept. The recipe with these changes is the one that is trained, stored and reported. gamma is
+    taken from the same curve.
     """
 
+    Found = GeneralisedFound
     measure = 'harmonic mean'
+    # The seen and unseen parts of the test, once they were read.
+    data: Optional[ZeroShotData] = None
 
     @classmethod
-    def build_network(cls, recipe, found):
-        return super().build_network(changed(recipe, found.get('choice', {})), found)
+    def restored(cls, recipe: Recipe, found: GeneralisedFound) -> Recipe:
+        return recipe.changed({**found.choice, 'candidates': [], 'kernel_candidates': []})
 
-    def prepare(self, found=None):
+    def prepare(self, found: Optional[GeneralisedFound] = None) -> None:
         recipe = self.recipe
         if recipe.validation not in ('none', 'test_classes'):
             raise InputError(f'--validation={recipe.validation}: the benchmark chooses on its val classes; choose none or '
                              'test_classes')
         bench = self._open()
-        verbose = self.process.rank == 0
-        if verbose:
+        if self.process.rank == 0:
             print(bench.statistics())
-        if found is None:
-            found = self._choose(bench, verbose)
-        self.recipe = changed(recipe, found['choice'])
+        found = found or self._choose(bench)
+        self.recipe = self.restored(recipe, found)
         self.data = bench.final()
         ms.set_seed(recipe.seed)
         self._train_on(self.data)
-        self.found = {**self.found, **{name: found[name] for name in ('choice', 'gamma', 'chosen_on')}}
+        self.found = replace(found, network_options=self.found.network_options)
 
-    def _open(self):
+    def _open(self) -> Benchmark:
         return open_gbu(self.recipe.data_path, self.recipe.features, self.recipe.splits)
 
-    def _more_options(self):
+    def _more_options(self) -> Dict[str, Any]:
         if self.recipe.network != 'ensemble':
             return {}
         options = self.recipe.kernel_options
         return {'classes': len(self.train.seen_class_ids), 'width': options.width, 'share': options.share}
 
-    def _train_on(self, data):
+    def _train_on(self, data: ZeroShotData) -> None:
         super()._train_on(data)
         if self.recipe.network == 'ensemble':
-            regression = Regression(self.recipe.kernel_options, self.train)
-            self.network.set_regression(*regression.arrays)
+            self.network.set_regression(*Regression(self.recipe.kernel_options, self.train).arrays)
 
-    def _choose(self, bench, verbose):
-        """What does best on the val classes, trained on the other seen classes: {choice, gamma, chosen_on}."""
+    def _choose(self, bench: Benchmark) -> GeneralisedFound:
+        """What does best on the val classes, trained on the other seen classes."""
         data = bench.choosing(self.recipe.seed)
         share = len(data.train_labels) / len(bench.trainval)
-        tried, fitted = [], {}
-
-        def by_regression(recipe):
-            return [({}, regression_curve(recipe, data, fitted))]
-
-        def by_training(recipe):
-            trial = Trial(Recipe({**recipe, 'kernel_candidates': [], 'candidates': []}), self.process)
-            trial.fitted = fitted
-            return trial.run(data, share)
-
-        def keep(lists, curves_of, choice, what):
-            """The best of the choice and its changes by the lists, one list after another, and its number in tried."""
-            best, known = None, set()
-            for changes in [[{}], *lists]:
-                kept = choice
-                for change in changes:
-                    recipe = changed(self.recipe, {**kept, **change})
-                    if repr(sorted(recipe.items())) in known:
-                        continue
-                    known.add(repr(sorted(recipe.items())))
-                    extra, curve = None, None
-                    for more, other in curves_of(recipe):
-                        if curve is None or score_of(other) > score_of(curve) + MARGIN:
-                            extra, curve = more, other
-                    gamma = round(curve.best_gamma(), 6)
-                    figures = {name: value for name, value in generalised_accuracy(curve, gamma).items() if '_' not in name}
-                    tried.append({'by': what, 'entries': {**change, **extra}, **figures, 'gamma': gamma})
-                    if verbose:
-                        entries = ', '.join(f'{name} {value}' for name, value in {**change, **extra}.items()) or 'as so far'
-                        print(f'val classes, {what}, {entries}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
-                              f'{figures["AUSUC"]:.4f}', flush=True)
-                    if best is None or score_of(curve) > best[0] + MARGIN:
-                        best, choice = (score_of(curve), len(tried) - 1), {**kept, **change, **extra}
-            return choice, best[1]
-
-        choice = {}
+        fitted: Dict[str, Scale] = {}
+        selection = Selection(self.recipe, self.process.rank == 0)
         if self.recipe.kernel_candidates:
-            choice = keep(self.recipe.kernel_candidates, by_regression, choice, 'regression')[0]
-        choice, which = keep(self.recipe.candidates, by_training, choice, 'training')
-        # All processes go on with what the first one found.
-        at, *bits = gather([which, *np.array([tried[which]['gamma']]).view(np.int32)], self.process)[0]
-        if at != which:
+            selection.keep(self.recipe.kernel_candidates, 'regression', lambda recipe: [
+                ({}, regression_curve(recipe, data, fitted))])
+        selection.keep(self.recipe.candidates, 'training', lambda recipe: Trial(recipe, self.process, fitted).run(data, share))
+        # All processes continue with what the first one found.
+        gamma = selection.tried[selection.best]['gamma']
+        at, *bits = gather([selection.best, *np.array([gamma]).view(np.int32)], self.process)[0]
+        if at != selection.best:
             raise InputError('the processes chose different candidates: train on one device')
         names = sorted(bench.names[i] for i in data.test.class_ids)
         chosen_on = {'unseen': len(names), 'unseen_classes': names, 'train_images': len(data.train_labels),
-                     'seen_images': len(data.seen_test.labels), 'unseen_images': len(data.test.labels), 'tried': tried}
-        return {'choice': choice, 'gamma': float(np.array(bits, np.int32).view(np.float64)[0]), 'chosen_on': chosen_on}
+                     'seen_images': len(data.seen_test.labels), 'unseen_images': len(data.test.labels),
+                     'tried': selection.tried}
+        return GeneralisedFound(choice=selection.choice, gamma=float(np.array(bits, np.int32).view(np.float64)[0]),
+                                chosen_on=chosen_on)
 
     @property
-    def space(self):
+    def space(self) -> Space:
         """Where scaled features and the network's prototypes are compared."""
         if self.recipe.network != 'ensemble':
             return Space(self.scaling.features, metric=self.recipe.metric)
         return Space(self.scaling.features, self.network.whitening.asnumpy(), self.recipe.kernel_options.share)
 
-    def _test(self, data):
-        """Both test parts together, scaled: features, labels, ids, semantics, and which ids are seen."""
-        return together(*(self.scaling.part(part) for part in (data.seen_test, data.test)))
+    def _test(self, data: ZeroShotData) -> 'TestParts':
+        """Both parts of the test, scaled."""
+        return TestParts.of(self.scaling.part(data.seen_test), self.scaling.part(data.test))
 
-    def _curve(self, data):
-        """The seen-unseen curve on the test parts of data, and N_k's skewness over all classes."""
-        for part in (data.seen_test, data.test):
-            self._check_widths(part)
-        features, labels, ids, semantics, seen = self._test(data)
-        space, prototypes = self.space, self.prototypes(semantics)
-        features = space.near(features)
-        self.skewness = lambda: hubness(features, prototypes, (1, 5, 10), self.recipe.metric)
-        return seen_unseen_curve(space.scores(features, prototypes), labels, ids, seen)
+    def _curve(self, data: ZeroShotData) -> Curve:
+        """The seen-unseen curve on the test parts of data."""
+        test = self._test(data)
+        return test.curve(self.space.scores(self.space.near(test.features), self.prototypes(test.semantics)))
 
-    def validate(self):
+    def validate(self) -> float:
         """H of the test classes at the chosen gamma."""
-        return self._curve(self.data).at(self.found['gamma'])['H']
+        return self._curve(self._test_data()).at(self.found.gamma)['H']
 
-    def evaluate(self, checkpoint):
+    def _test_data(self) -> ZeroShotData:
+        """The data whose test parts are measured; read here where no training has read it."""
+        if self.data is None:
+            self.data = self._open().final()
+            self.scaling = fit_scaling(self.data, self.recipe.feature_scaling, self.recipe.semantics_scaling)
+        return self.data
+
+    def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """T1, u, s, H and AUSUC at the gamma that was chosen on the val classes; printed, the curve drawn, and the classes
         written with names and prototypes for infer.py (src.retrieval.naming)."""
-        if not hasattr(self, 'data'):
-            self.recipe = recipe = changed(self.recipe, self.found['choice'])
-            self.data = self._open().final()
-            self.scaling = fit_scaling(self.data, recipe.feature_scaling, recipe.semantics_scaling)
-        data, recipe = self.data, self.recipe
-        curve, gamma = self._curve(data), self.found['gamma']
+        data, recipe, gamma = self._test_data(), self.recipe, self.found.gamma
+        for part in (data.seen_test, data.test):
+            self._check_widths(part)
+        curve, test = self._curve(data), self._test(data)
+        skewness = hubness(self.space.near(test.features), self.prototypes(test.semantics), (1, 5, 10), recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
-                  'gamma_chosen_on': f'{self.found["chosen_on"]["unseen"]} val classes of trainval',
-                  'choice': self.found['choice'], 'hubness': {str(k): value for k, value in self.skewness().items()}}
+                  'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
+                  'choice': self.found.choice, 'hubness': {str(k): value for k, value in skewness.items()}}
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {Path(str(recipe.data_path)).resolve().name} _ {recipe.train_mode} = {result["T1"]:.5f}')
         print(f'generalised: u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, AUSUC = '
@@ -189,25 +164,108 @@ class Generalised(ZeroShot):
         self.named_classes().save(folder / CLASSES)
         return result
 
-    def named_classes(self):
+    def run_on_test(self) -> None:
+        raise InputError(f'{self.recipe.dataset}: not for generalised zero-shot learning; use eval.py')
+
+    @classmethod
+    def export_beside(cls, network: nn.Cell, checkpoint: str, path: str) -> None:
+        """The classes of the test with their prototypes."""
+        export_classes(checkpoint, network_identity(network), path)
+
+    def named_classes(self) -> NamedClasses:
         """Names and prototypes of the classes of the test."""
-        _, _, ids, semantics, seen = self._test(self.data)
-        return NamedClasses([self.data.names[i] for i in ids], ~seen, self.prototypes(semantics), self.space,
-                            self.found['gamma'], self.scaling.semantics[0], network_identity(self.network))
+        data = self._test_data()
+        test = self._test(data)
+        return NamedClasses([data.names[i] for i in test.ids], ~test.seen, self.prototypes(test.semantics), self.space,
+                            self.found.gamma, self.scaling.semantics[0], network_identity(self.network))
 
 
-def together(*parts):
-    """Features, labels, ids, semantics of (seen, unseen) EvalParts, and which ids are seen."""
-    features, labels, ids = (np.concatenate([getattr(part, name) for part in parts])
-                             for name in ('features', 'labels', 'class_ids'))
-    semantics = [np.concatenate(rows) for rows in zip(*(part.semantics for part in parts))]
-    return features, labels, ids, semantics, np.isin(ids, parts[0].class_ids)
+@dataclass(frozen=True)
+class TestParts:
+    """The seen and the unseen part of a test together: features (M, V), labels (M,), ids (C,), semantics, each (C, A), and
+    which ids are seen, (C,) bool."""
+    features: NDArray[Any]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    semantics: List[NDArray[Any]]
+    seen: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, *parts: EvalPart) -> 'TestParts':
+        """Of the seen part and the unseen one."""
+        features, labels, ids = (np.concatenate([getattr(part, name) for part in parts])
+                                 for name in ('features', 'labels', 'class_ids'))
+        semantics = [np.concatenate(rows) for rows in zip(*(part.semantics for part in parts))]
+        return cls(features, labels, ids, semantics, np.isin(ids, parts[0].class_ids))
+
+    def curve(self, scores: NDArray[Any]) -> Curve:
+        """The curve of scores (M, C)."""
+        return seen_unseen_curve(scores, self.labels, self.ids, self.seen)
+
+
+class Selection:
+    """Keeps from lists of changes those that do best on the val classes.
+
+    Args:
+        recipe: what is changed. verbose: whether to print every candidate.
+
+    Attributes: choice, the changes that were kept; tried, the figures of every candidate; best, the number in `tried` of the
+    one that was kept last.
+    """
+
+    def __init__(self, recipe: Recipe, verbose: bool):
+        self.recipe, self.verbose = recipe, verbose
+        self.choice: Changes = {}
+        self.tried: List[Dict[str, Any]] = []
+        self.best = 0
+
+    def keep(self, lists: List[List[Changes]], what: str, curves_of: Callable[[Recipe], Curves]) -> None:
+        """Try the choice so far and its changes by the lists, one list after another.
+
+        Args:
+            what: the name of the way in which candidates are measured. curves_of: that way.
+        """
+        best, known = -np.inf, set()
+        for changes in [[{}], *lists]:
+            kept = self.choice
+            for change in changes:
+                recipe = self.recipe.changed({**kept, **change, 'candidates': [], 'kernel_candidates': []})
+                if repr(sorted(recipe.items())) in known:
+                    continue
+                known.add(repr(sorted(recipe.items())))
+                extra, curve = _best_of(curves_of(recipe))
+                self._note(what, {**change, **extra}, curve)
+                if best == -np.inf or score_of(curve) > best + MARGIN:
+                    best, self.best, self.choice = score_of(curve), len(self.tried) - 1, {**kept, **change, **extra}
+
+    def _note(self, what: str, entries: Changes, curve: Curve) -> None:
+        gamma = round(curve.best_gamma(), 6)
+        figures = {name: value for name, value in generalised_accuracy(curve, gamma).items() if '_' not in name}
+        self.tried.append({'by': what, 'entries': entries, **figures, 'gamma': gamma})
+        if self.verbose:
+            words = ', '.join(f'{name} {value}' for name, value in entries.items()) or 'as so far'
+            print(f'val classes, {what}, {words}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
+                  f'{figures["AUSUC"]:.4f}', flush=True)
+
+
+def _best_of(curves: Curves) -> Tuple[Changes, Curve]:
+    """The first of the curves, or a later one that is better by MARGIN."""
+    (extra, curve), *others = curves
+    for more, other in others:
+        if score_of(other) > score_of(curve) + MARGIN:
+            extra, curve = more, other
+    return extra, curve
+
+
+def score_of(curve: Curve) -> float:
+    """What is chosen by: the mean of T1 and of H at the curve's best gamma."""
+    return (curve.unseen_alone + curve.at(curve.best_gamma())['H']) / 2
 
 
 class Regression:
     """Kernel ridge regression on scaled training data, by the options of a recipe."""
 
-    def __init__(self, options, train):
+    def __init__(self, options: Recipe, train: ZeroShotData):
         self.width = options.width
         labels = np.searchsorted(train.seen_class_ids, train.train_labels)
         self.centres = train.seen_prototypes[0]
@@ -216,52 +274,46 @@ class Regression:
                                         options.ridge)
 
     @property
-    def arrays(self):
+    def arrays(self) -> Tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """What EnsembleNetwork.set_regression takes."""
         return self.centres, self.weights, self.whitening
 
-    def scores(self, features, semantics):
-        """Cosine of scaled features (M, V) and the prototypes of scaled semantics (C, A)."""
+    def scores(self, features: NDArray[Any], semantics: NDArray[Any]) -> NDArray[Any]:
+        """Cosine of scaled features (M, V) and the prototypes of scaled semantics (C, A): (M, C)."""
         prototypes = kernel(semantics, self.centres, self.width) @ self.weights
         return unit_rows(features @ self.whitening) @ unit_rows(prototypes).T
 
 
-def regression_curve(recipe, data, fitted):
+def regression_curve(recipe: Recipe, data: ZeroShotData, fitted: Dict[str, Scale]) -> Curve:
     """The curve that the regression of a recipe alone gives on the test parts of data."""
     scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, fitted)
-    features, labels, ids, semantics, seen = together(*(scaling.part(part) for part in (data.seen_test, data.test)))
-    return seen_unseen_curve(Regression(recipe.kernel_options, scaling.train(data)).scores(features, semantics[0]), labels,
-                             ids, seen)
+    test = TestParts.of(scaling.part(data.seen_test), scaling.part(data.test))
+    return test.curve(Regression(recipe.kernel_options, scaling.train(data)).scores(test.features, test.semantics[0]))
 
 
 class Trial(Generalised):
-    """A training of one candidate on a part of the data, in memory and in silence."""
+    """A training of one candidate on a part of the data, in memory and in silence.
 
-    def run(self, data, share):
-        """Train on data for `share` of the recipe's iterations; returns [(further entries, the curve on its test parts)]."""
-        recipe = self.recipe
-        if recipe.total_iter_num:
-            recipe = self.recipe = Recipe({**recipe, 'total_iter_num': max(1, round(share * recipe.total_iter_num))})
-        self.process = Process(self.process.target, self.process.device_id, 0, 1)
-        ms.set_seed(recipe.seed)
+    fitted: scales of features that were fitted to the same data before, by name.
+    """
+
+    def __init__(self, recipe: Recipe, process: Process, fitted: Dict[str, Scale]):
+        super().__init__(recipe, Process(process.target, process.device_id, 0, 1))
+        self.fitted = fitted
+
+    def run(self, data: ZeroShotData, share: float) -> Curves:
+        """Train on data for `share` of the recipe's iterations; returns further changes and the curves on its test parts."""
+        if self.recipe.total_iter_num:
+            self.recipe = self.recipe.changed({'total_iter_num': max(1, round(share * self.recipe.total_iter_num))})
+        ms.set_seed(self.recipe.seed)
         self._train_on(data)
-        lr = schedule(recipe, self.steps_per_epoch)
-        step = create_step(self.network, self.loss, self.network_columns, recipe, lr, self.process)
-        self.network.set_train()
-        stop, finite = Tensor(0, ms.int32), []
-        while len(finite) < len(lr):
-            for columns in self.batches(len(finite) // self.steps_per_epoch, 0):
-                finite.append(step(stop, *columns)[1])
-                if len(finite) == len(lr):
-                    break
-        if not all(bool(one.asnumpy()) for one in finite):
-            raise InputError('the loss became NaN or infinite: lower --lr, or look at the data')
-        self.network.set_train(False)
-        if recipe.network != 'ensemble':
-            return [({}, self._curve(data))]
-        features, labels, ids, semantics, seen = self._test(data)
-        prototypes, width = self.prototypes(semantics), features.shape[1]
-        of_networks = unit_rows(features) @ unit_rows(prototypes[:, :width]).T
-        of_regression = unit_rows(features @ self.network.whitening.asnumpy()) @ unit_rows(prototypes[:, width:]).T
-        return [({'kernel_options.share': part}, seen_unseen_curve((1 - part) * of_networks + part * of_regression, labels,
-                                                                   ids, seen))
-                for part in (recipe.kernel_options.share, *SHARES)]
+        train_in_memory(self)
+        yield {}, self._curve(data)
+        space, test = self.space, self._test(data)
+        # Of a share of 0 or 1 the network gives one part of its prototypes alone.
+        if space.whitening is None or not 0 < space.share < 1:
+            return
+        parts = [unit_rows(part) for part in np.split(self.prototypes(test.semantics), 2, axis=1)]
+        for part in SHARES:
+            other = replace(space, share=part)
+            yield {'kernel_options.share': part}, test.curve(other.scores(other.near(test.features), other.mixed(*parts)))

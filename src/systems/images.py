@@ -1,106 +1,113 @@
 """What the systems that learn from images share."""
-import inspect
-from typing import Any, Dict, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from mindspore import amp
+import numpy as np
+from mindspore import Tensor, amp, nn
+from numpy.typing import NDArray
 
-from src.checkpoints.weights import conventions, load_classifier, load_weights, read_weights
+from src.checkpoints.weights import Weights, conventions, load_classifier, load_weights, read_weights
 from src.common.errors import InputError
 from src.datasets.image_batches import reading, train_dataset
+from src.datasets.image_list import ImageList
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
+from src.losses.loss import Loss
 from src.networks import create_image_network
 from src.pictures import check_picture
-from src.recipes.config import Recipe
-from src.retrieval.embedding import check_turned, embed
-from src.systems.system import System
+from src.recipes.recipe import Recipe
+from src.retrieval.embedding import EmbeddingOptions, embed
+from src.training.system import System
 
 
-def for_device(network, target):
+def for_device(network: nn.Cell, target: str) -> nn.Cell:
     """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
     return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
 
 
-# Entries that say how images are embedded, beside their size: what somebody with the network alone must know.
-EMBEDDING = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
+@dataclass(frozen=True)
+class ImageFound:
+    """What was found in the images and in the weights that the training started from.
 
-
-def embedding_options(recipe: Recipe) -> Dict[str, Any]:
-    """How the images of an evaluation are given to a network, as src.retrieval.embedding.embed_batches takes it."""
-    return dict(image_size=recipe.image_size, transform=recipe.get('eval_transform', 'resize'), bgr=recipe.get('bgr', False),
-                interpolation=recipe.interpolation, mirror=recipe.mirror, turned=recipe.turned, num_workers=recipe.num_workers)
+    class_num: classes of the training list, 0 where nobody knows. conventions: options of the backbone that its weights
+    were trained with.
+    """
+    class_num: int = 0
+    conventions: Dict[str, Any] = field(default_factory=dict)
 
 
 class ImageSystem(System):
-    """The base of MetricLearning and Reid, which open the images and measure.
+    """The base of MetricLearning and Reid, which open the images and measure."""
 
-    found: class_num, and conventions, the options of the backbone that go with the weights it started from.
-    """
-
+    Found = ImageFound
     # What --validation may be.
     validations: Tuple[str, ...] = ()
     # Entries of the recipe that go to train_dataset as they are.
     train_options: Tuple[str, ...] = ('image_size', 'flip', 'num_workers', 'interpolation')
+    # The training images, and their labels 0..C-1; set by open_training_images.
+    images: ImageList
+    labels: NDArray[np.int64]
 
     @classmethod
-    def build_network(cls, recipe, found):
+    def build_network(cls, recipe: Recipe, found: ImageFound) -> nn.Cell:
         """The network with the padding and BatchNorm's epsilon that its weights were trained with: the same weights give
         other outputs under others."""
-        options = {**recipe.backbone_options, **found['conventions']}
+        options = {**recipe.backbone_options, **found.conventions}
         return create_image_network(recipe.backbone, recipe.head, backbone_options=options,
                                     head_options=recipe.head_options)
 
     @classmethod
-    def found_in_weights(cls, recipe, weights):
+    def found_in_weights(cls, recipe: Recipe, weights: Weights) -> ImageFound:
         known = conventions(recipe.backbone, weights)
-        if weights.source == 'mindspore' and not weights.facts:
+        if weights.source == 'mindspore' and not weights.recorded:
             # Of a .ckpt of unknown origin the recipe knows more, where it says anything.
             known = {name: value for name, value in known.items() if name not in recipe.backbone_options}
-        return {'conventions': known}
+        return ImageFound(conventions=known)
 
     @classmethod
-    def input_shapes(cls, network, size):
+    def input_shapes(cls, network: nn.Cell, size: Optional[Tuple[int, int]]) -> List[Tuple[int, ...]]:
+        assert size is not None  # the recipe of images has one
         return [(3, *size)]
 
-    def open_training_images(self):
+    def open_training_images(self) -> None:
         """Set images and labels (0..C-1) to train on, and held_out where the recipe holds classes out."""
         raise NotImplementedError
 
-    def check_evaluation(self):
+    def check_evaluation(self) -> None:
         """Raise InputError where an evaluation could not end well, before anything is computed."""
         check_picture(self.recipe.picture)
 
-    def test_images(self):
+    def test_images(self) -> List[ImageList]:
         """The images that evaluation embeds: lists of images, the queries before their gallery if there is one."""
         raise NotImplementedError
 
-    def prepare(self, found=None):
+    def run_on_test(self) -> None:
+        for images in self.test_images():
+            self.embed(images, True)
+
+    def prepare(self, found: Any = None) -> None:
         recipe, process = self.recipe, self.process
         if recipe.validation not in self.validations:
             raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
-        # Here, not after the last step.
-        check_turned(recipe.image_size, recipe.turned)
+        # What cannot be done after the last step is refused before the first.
+        self.options = EmbeddingOptions.of_recipe(recipe)
         if recipe.run_eval:
             self.check_evaluation()
         self.open_training_images()
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
-        self.found = {'class_num': int(self.labels.max()) + 1,
-                      **(self.found_in_weights(recipe, start) if start else {'conventions': {}})}
+        self.found = replace(self.found_in_weights(recipe, start) if start else ImageFound(),
+                             class_num=int(self.labels.max()) + 1)
         network = self.build_network(recipe, self.found)
         kind = loss_class(recipe.loss_name)
-        if hasattr(network.head, 'gives_feature'):
-            network.head.gives_feature = kind.uses_neck
+        self.head = network.head
+        if self.head.gives_feature is not None:
+            self.head.gives_feature = kind.uses_neck
         elif kind.uses_neck:
             raise InputError(f'--loss_name={recipe.loss_name}: needs a head with a neck, this is {recipe.head}; give '
                              '--set head=neck')
         self.loss = self._create_loss(network.out_channels)
         if start:
-            report = load_weights(network, start, network.new_layers)
-            # The classifier goes on too where it is of the same classes.
-            goes_on = load_classifier(self.loss, start)
-            if process.rank == 0:
-                print(f'starting from {start.path}: {report}' + ', but the classifier goes on' * goes_on)
-        self.head = network.head
+            self._start_from(start, network)
         self.network = for_device(network, process.target)
         self.sampler = create_sampler(
             recipe.sampler or kind.batch, self.labels, batch_size=recipe.batch_size,
@@ -109,7 +116,14 @@ class ImageSystem(System):
         self.steps_per_epoch = self.sampler.steps_per_epoch
         self._check_batches(kind)
 
-    def _check_batches(self, kind):
+    def _start_from(self, start: Weights, network: nn.Cell) -> None:
+        report = load_weights(network, start, network.new_layers)
+        # The classifier is kept too where it is of the same classes.
+        kept = load_classifier(self.loss, start)
+        if self.process.rank == 0:
+            print(f'starting from {start.path}: {report}' + ', but the classifier goes on' * kept)
+
+    def _check_batches(self, kind: Any) -> None:
         """Raise InputError where a named sampler gives other batches than the loss is made for."""
         recipe = self.recipe
         # In the other batches the order of the rows means nothing.
@@ -118,19 +132,21 @@ class ImageSystem(System):
             raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
                              'the sampler at its default')
         self.loss.check_batch(recipe.batch_size)
-        mask = self.sampler.epoch(0)[1]
-        if mask is not None and 'mask' not in inspect.signature(kind.construct).parameters:
+        if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
                              'sampler and small_classes at their defaults')
 
-    def _create_loss(self, embedding_size):
+    def _create_loss(self, embedding_size: int) -> Loss:
         recipe = self.recipe
-        filled = {'num_classes': self.found['class_num'], 'embedding_size': embedding_size,
+        filled = {'num_classes': self.found.class_num, 'embedding_size': embedding_size,
                   'num_instances': recipe.samples_each_class, 'device_num': self.process.size}
         needs = {name: filled[name] for name in loss_class(recipe.loss_name).needs}
-        return create_loss(recipe.loss_name, **needs, **recipe.loss_options)
+        for name in set(needs) & set(recipe.loss_options):
+            raise InputError(f'loss_options.{name}: follows from the data and the other entries; remove it')
+        loss: Loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
+        return loss
 
-    def batches(self, epoch, skip):
+    def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process
         indices, mask = self.sampler.epoch(epoch)
         dataset = train_dataset(self.images, self.labels, indices, mask, seed=recipe.seed * 1_000_003 + epoch, skip=skip,
@@ -146,18 +162,17 @@ class ImageSystem(System):
                     return
             yield tuple(columns)
 
-    def before_measuring(self, hurried=False):
-        """Let a head that wants to look at the embeddings of the training images, turned ones too, without augmentation.
-
-        hurried: it forgets what it found for earlier weights, and does not look.
-        """
-        if not hasattr(self.head, 'fit'):
+    def before_measuring(self, hurried: bool = False) -> None:
+        """Fit the head (e.g. whitening) to the embeddings of the unaugmented training images; hurried: only forget what it
+        found for earlier weights."""
+        if not self.head.fitted:
             return
         self.head.reset()
         if not hurried:
-            self.head.fit(self.embed(self.images, mirror=False, turned=False), self.labels)
+            self.head.fit(self.embed(self.images, options=replace(self.options, mirror=False, turned=False)), self.labels)
 
-    def embed(self, images, show_progress=False, **changed):
-        """Embeddings (N, D) float32 of an ImageList, given to the network as the recipe says but for what is changed."""
-        return embed(self.network, images, self.recipe.test_batch_size, show_progress, target=self.process.target,
-                     **{**embedding_options(self.recipe), **changed})
+    def embed(self, images: ImageList, show_progress: bool = False, options: Optional[EmbeddingOptions] = None
+              ) -> NDArray[np.float32]:
+        """Embeddings (N, D) float32, given to the network as the recipe says, or the options."""
+        return embed(images, self.network, options or EmbeddingOptions.of_recipe(self.recipe), show_progress=show_progress,
+                     target=self.process.target)

@@ -1,10 +1,13 @@
 """metric_learn and PaddleCV's metric learning: embeddings in which the nearest image is of the same class."""
+from typing import Any, Dict, List, Optional
+
 import numpy as np
+from numpy.typing import NDArray
 
 from src.accuracy import Rerank, recall_at_k
 from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
-from src.datasets.image_list import in_one_numbering, remap_labels, with_turned_classes
+from src.datasets.image_list import ImageList, in_one_numbering, remap_labels, with_turned_classes
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.systems.images import ImageSystem
@@ -17,8 +20,10 @@ class MetricLearning(ImageSystem):
     measure = 'Recall@1'
     validations = ('seen_classes', 'test_classes', 'none')
     train_options = (*ImageSystem.train_options, 'bgr', 'augmentation')
+    # The images that --validation measures; set by open_training_images.
+    held_out: ImageList
 
-    def open_training_images(self):
+    def open_training_images(self) -> None:
         recipe = self.recipe
         self.images = open_images(recipe.dataset_path, 'train', subset=recipe.subset)
         if recipe.validation == 'seen_classes':
@@ -43,7 +48,7 @@ class MetricLearning(ImageSystem):
                   + ', three quarters of them turned ones' * recipe.turned_classes
                   + (f', {single} of them with one image, which is never a positive' if single else ''))
 
-    def validate(self):
+    def validate(self) -> float:
         """Recall@1 of the held-out classes, or of the test classes where the recipe says so.
 
         Where the list names cameras (or sessions), an image is searched for among those of the other cameras: pictures taken
@@ -52,7 +57,7 @@ class MetricLearning(ImageSystem):
         held = self.held_out
         return recall_across_cameras(self.embed(held), held.labels, held.cameras)
 
-    def test_images(self):
+    def test_images(self) -> List[ImageList]:
         recipe = self.recipe
         if bool(recipe.query) != bool(recipe.gallery):
             raise InputError('--query and --gallery: give both or neither')
@@ -61,14 +66,14 @@ class MetricLearning(ImageSystem):
                                            for name in ('query', 'gallery'))))
         return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
 
-    def check_evaluation(self):
+    def check_evaluation(self) -> None:
         super().check_evaluation()
         recipe = self.recipe
         if recipe.picture and not recipe.false_match_rate:
             raise InputError(f'--picture={recipe.picture}: of metric learning the threshold is drawn; give '
                              '--false_match_rate too')
 
-    def evaluate(self, checkpoint):
+    def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """Recall@K: of every test image among the others, or of query images in a gallery; printed as published.
 
         Recall@1 is the accuracy; a K beyond the number of images compared with is left out. With the recipe's rerank
@@ -105,7 +110,7 @@ class MetricLearning(ImageSystem):
         return result
 
 
-def recall_across_cameras(embeddings, labels, cameras):
+def recall_across_cameras(embeddings: NDArray[Any], labels: NDArray[Any], cameras: Optional[NDArray[Any]]) -> float:
     """Recall@1 where what is found must be of another camera than the query.
 
     Args:

@@ -1,26 +1,30 @@
 """The threshold of a network: chosen on one half of classes that training never saw, reported on the other."""
+from typing import Any, Dict, Optional
+
 import numpy as np
+from numpy.typing import NDArray
 
 from src.accuracy import OpenSet
-from src.checkpoints.exported import add_facts, network_identity
+from src.checkpoints.checkpoint import find_checkpoint
+from src.checkpoints.exported import add_threshold, network_identity
 from src.common.errors import InputError
 from src.datasets.splits import held_out
 from src.pictures import threshold_picture
-from src.retrieval.embedding_file import embedding_identity
-from src.retrieval.search import threshold_path, write_threshold
-from src.systems.images import embedding_options
-from src.training.states import find_checkpoint
+from src.retrieval.embedding import EmbeddingOptions, embedding_identity
+from src.retrieval.thresholds import KeptThreshold, threshold_path, write_threshold
+from src.systems.images import ImageSystem
 
 
-def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
+def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any], labels: NDArray[Any],
+                   cameras: Optional[NDArray[Any]] = None) -> Dict[str, Any]:
     """Find the similarity for the recipe's false_match_rate, print what it finds and loses, and keep it.
 
-    It is written beside the checkpoint and into the facts of exported models of the same weights in that folder; the
+    It is written beside the checkpoint and into the cards of exported models of the same weights in that folder; the
     picture is drawn where the recipe has one. What is reported of the other half was not chosen on.
 
     Args:
-        system (ImageSystem): its recipe tells false_match_rate, seed, picture and how images are embedded.
-        checkpoint (str): a checkpoint, or a training's folder.
+        system: its recipe says false_match_rate, seed, picture and how images are embedded.
+        checkpoint: a checkpoint, or a training's folder.
         embeddings, labels, cameras: (N, D), (N,), (N,) or None, of test classes; see src.accuracy.OpenSet.
 
     Returns:
@@ -35,7 +39,7 @@ def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
         raise InputError(f'--false_match_rate={rate:g}: needs two halves of at least two classes each; the test images are '
                          f'of {len(np.unique(labels))}')
 
-    def some(rows):
+    def some(rows: Any) -> OpenSet:
         return OpenSet(embeddings[rows], labels[rows], None if cameras is None else cameras[rows])
 
     identified, similarity = some(slice(None)).identification_rate(rate)
@@ -47,20 +51,20 @@ def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
         raise InputError(f'--{error} (it is chosen on half of the test classes)') from error
     report = some(other)
     measured, found, lost = report.at(chosen.similarity)
-    path = str(find_checkpoint(checkpoint))
-    model = network_identity(system.network)
-    values = write_threshold(
-        path, model=embedding_identity(model, embedding_options(recipe)), seed=recipe.seed, **chosen._asdict(),
+    path, network = str(find_checkpoint(checkpoint)), network_identity(system.network)
+    kept = KeptThreshold(
+        model=embedding_identity(network, EmbeddingOptions.of_recipe(recipe)), seed=recipe.seed, **chosen._asdict(),
         reported=dict(queries=len(report.labels), classes=report.classes, measured=measured, found=found, lost=lost))
-    told = add_facts(find_checkpoint(checkpoint).parent, model, threshold=values)
+    write_threshold(path, kept)
+    cards = add_threshold(find_checkpoint(checkpoint).parent, network, kept.table)
     print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images; '
           f'chosen on {chosen.queries} images of {chosen.classes} classes: false matches {chosen.measured:.4f} (at most '
           f'{chosen.bound:.4f} with {100 * chosen.confidence:g} %), found {chosen.found:.4f}, lost {chosen.lost:.4f}; '
           f'on {len(report.labels)} images of {report.classes} other classes: false matches {measured:.4f}, found '
           f'{found:.4f}, lost {lost:.4f}')
-    print('kept: ' + ', '.join([threshold_path(path), *(f'{one}.json' for one in told)]))
+    print('kept: ' + ', '.join([threshold_path(path), *(f'{one}.json' for one in cards)]))
     if recipe.picture:
         threshold_picture(report, chosen.similarity, rate, recipe.picture)
         print(f'distributions and detection curve: {recipe.picture}')
     return {'identification': {'rate': identified, 'false_match_rate': rate, 'similarity': similarity},
-            'threshold': values}
+            'threshold': kept.table}

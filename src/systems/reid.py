@@ -1,9 +1,12 @@
 """CTL: embeddings of persons, found again among images or among centroids of them (arXiv 2104.13643)."""
+from typing import Any, Dict, List, Optional, Set, Tuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from src.accuracy import Rerank, make_centroids, ranked_list, reid_metrics
 from src.common.errors import InputError
-from src.datasets.image_list import remap_labels
+from src.datasets.image_list import ImageList, remap_labels
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
@@ -12,7 +15,7 @@ from src.systems.open_set import find_threshold
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
 
-def _check_matches(query, gallery):
+def _check_matches(query: ImageList, gallery: ImageList) -> None:
     """Before a training, because what measures finds it only after.
 
     Args:
@@ -21,7 +24,7 @@ def _check_matches(query, gallery):
     Raises:
         InputError: no query has anything to be found.
     """
-    cameras = {}
+    cameras: Dict[int, Set[int]] = {}
     for person, camera in zip(gallery.labels.tolist(), gallery.cameras.tolist()):
         cameras.setdefault(person, set()).add(camera)
     pairs = zip(query.labels.tolist(), query.cameras.tolist())
@@ -37,35 +40,43 @@ class Reid(ImageSystem):
     measure = 'mAP'
     validations = ('test_classes', 'none')
 
-    def _open(self, training):
+    # Queries and gallery, once they were read.
+    test: Optional[Tuple[ImageList, ImageList]] = None
+
+    def _open(self, training: bool) -> Tuple[ImageList, ImageList]:
+        """Queries and gallery; in training the training images are set too."""
+        if self.test is not None:
+            return self.test
         recipe = self.recipe
         lists = {name: recipe[name] for name in ('train_list', 'query', 'gallery')}
-        self.images, self.query, self.gallery = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training)
+        images, query, gallery = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training)
         if not training or recipe.run_eval or recipe.validation != 'none':
-            _check_matches(self.query, self.gallery)
+            _check_matches(query, gallery)
         if self.process.rank == 0:
             print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists),
-                                             statistics(self.images, self.query, self.gallery))))
+                                             statistics(images, query, gallery))))
+        if training:
+            self.images = images
+        self.test = query, gallery
+        return self.test
 
-    def open_training_images(self):
+    def open_training_images(self) -> None:
         self._open(True)
         self.labels = remap_labels(self.images.labels)
 
-    def test_images(self):
-        if not hasattr(self, 'query'):
-            self._open(False)
-        return [self.query, self.gallery]
+    def test_images(self) -> List[ImageList]:
+        return list(self._open(False))
 
-    def _embed_test(self, show_progress=False):
+    def _embed_test(self, show_progress: bool = False) -> Tuple[Any, ...]:
         """What the measures take: embeddings, ids and cameras of the queries, and of the gallery."""
         return tuple(part for images in self.test_images()
                      for part in (self.embed(images, show_progress), images.labels, images.cameras))
 
-    def validate(self):
+    def validate(self) -> float:
         """mAP of the queries among the images of the gallery."""
-        return reid_metrics(*self._embed_test())['mAP']
+        return float(reid_metrics(*self._embed_test())['mAP'])
 
-    def evaluate(self, checkpoint):
+    def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """mAP, mINP and CMC of the queries, among images and among centroids, re-ranked too where asked to.
 
         Draws the ranked lists, or the threshold where one is to be found; see find_threshold for the latter.
@@ -74,15 +85,15 @@ class Reid(ImageSystem):
         self.check_evaluation()
         embedded = self._embed_test(True)
         query, query_ids, query_cams, *gallery = embedded
-        sizes = {'instance': len(self.gallery), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}
+        sizes = {'instance': len(gallery[0]), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}
         print('============== Starting Evaluating ==============')
-        result = {'queries': len(self.query)}
+        result: Dict[str, Any] = {'queries': len(query)}
         for rerank in (None, Rerank())[:1 + recipe.rerank]:
             for kind, size in sizes.items():
                 measured = reid_metrics(*embedded, centroids=kind == 'centroid', rerank=rerank)
                 print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
                       + ', '.join(f'CMC@{k} = {share:.5f}' for k, share in measured['cmc'].items())
-                      + f' ({len(self.query)} queries, {measured["skipped"]} skipped, gallery of {size})')
+                      + f' ({len(query)} queries, {measured["skipped"]} skipped, gallery of {size})')
                 result[kind + '_reranked' * bool(rerank)] = {
                     'mAP': measured['mAP'], 'mINP': measured['mINP'],
                     'cmc': {str(k): share for k, share in measured['cmc'].items()}, 'skipped': measured['skipped'],
@@ -96,11 +107,12 @@ class Reid(ImageSystem):
             self._draw(query, gallery)
         return result
 
-    def _draw(self, query, gallery):
+    def _draw(self, query: NDArray[Any], gallery: List[NDArray[Any]]) -> None:
+        images, others = self.test_images()
         rows = np.unique(np.linspace(0, len(query) - 1, PICTURE_QUERIES).round().astype(int))
-        nearest, right = ranked_list(query[rows], self.query.labels[rows], self.query.cameras[rows], *gallery,
-                                     n=min(PICTURE_NEIGHBOURS, len(self.gallery)))
-        neighbours_picture([self.query.paths[row] for row in rows],
-                           [[self.gallery.paths[i] for i in line if i >= 0] for line in nearest],
+        nearest, right = ranked_list(query[rows], images.labels[rows], images.cameras[rows], *gallery,
+                                     n=min(PICTURE_NEIGHBOURS, len(others)))
+        neighbours_picture([images.paths[row] for row in rows],
+                           [[others.paths[i] for i in line if i >= 0] for line in nearest],
                            [found[line >= 0] for found, line in zip(right, nearest)], self.recipe.picture)
         print(f'ranked lists of {len(rows)} queries: {self.recipe.picture}')

@@ -1,40 +1,73 @@
 """From a checkpoint to its recipe and its network: the one way that evaluation, export and inference take."""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
+import mindspore as ms
 from mindspore import nn
 
-from src.checkpoints.exported import network_identity
+from src.checkpoints.checkpoint import find_checkpoint
+from src.checkpoints.exported import Card, network_identity
 from src.checkpoints.weights import Weights, load_weights, read_weights
+from src.common.device import Process
 from src.common.errors import InputError
-from src.recipes.config import Recipe
-from src.recipes.set_parser import Command, make_recipe, use_recipe
-from src.retrieval.search import read_threshold
+from src.common.records import read_record
+from src.common.values import height_width
+from src.recipes.recipe import Changes, Recipe, read_recipe, use_recipe
+from src.recipes.systems import SYSTEMS
+from src.retrieval.embedding import EmbeddingOptions
+from src.retrieval.thresholds import read_threshold, threshold_path
 from src.systems import create_system, system_class
-from src.systems.images import EMBEDDING
-from src.systems.system import System
-from src.training.states import find_checkpoint
+from src.training.system import System
+
+# (the recipe that weights were trained by, None for weights of another origin; that origin; what else is known of it, as
+# entries) -> the recipe to use them by.
+RecipeFor = Callable[[Optional[Recipe], str, Mapping[str, Any]], Recipe]
 
 
-class Trained(NamedTuple):
+@dataclass(frozen=True)
+class Trained:
     """A trained network, the recipe to use it by, what was found when it was trained, and its file."""
     network: nn.Cell
     recipe: Recipe
-    found: Dict[str, Any]
+    found: Any
     path: str
 
     @property
     def name(self) -> str:
         """A name for files of this network."""
-        return self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}'
+        return str(self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}')
 
     @property
-    def facts(self) -> Dict[str, Any]:
-        """What somebody who has the exported network alone must know to use it; InputError: a threshold of another."""
+    def takes_images(self) -> bool:
+        """Whether the network takes images, rather than class semantics."""
+        return SYSTEMS[self.recipe.system].images
+
+    @property
+    def options(self) -> EmbeddingOptions:
+        """How images become embeddings. Raises InputError where the network takes none."""
+        if not self.takes_images:
+            raise InputError(f'{self.path}: a network of class semantics (DEM), which has no images; use eval.py')
+        return EmbeddingOptions.of_recipe(self.recipe)
+
+    def card(self, size: Optional[Tuple[int, int]] = None) -> Dict[str, Any]:
+        """What somebody who has the exported network alone must know to use it.
+
+        Args:
+            size: height and width that it is exported for, None for the recipe's.
+
+        Raises:
+            InputError: the threshold beside the checkpoint is of another network; images to be turned that are not square.
+        """
         recipe = self.recipe
-        names = ('recipe', 'system', 'dataset', 'image_size', *EMBEDDING)
-        facts = {name: recipe[name] for name in names if name in recipe}
-        threshold = read_threshold(self.path, model=network_identity(self.network))
-        return {**facts, 'threshold': threshold} if threshold else facts
+        card = {name: recipe[name] for name in Card.__dataclass_fields__ if name in recipe}
+        if size:
+            card['image_size'] = list(size)
+            EmbeddingOptions.of_recipe(Recipe({**recipe, 'image_size': list(size)}))
+        path = threshold_path(self.path)
+        if Path(path).is_file():
+            card['threshold'] = read_threshold(path, network_identity(self.network)).table
+        return card
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given.
@@ -42,56 +75,64 @@ class Trained(NamedTuple):
         Raises:
             InputError: a size for a network that takes no images.
         """
-        size = self.recipe.get('image_size')
-        if size is None and (height or width):
+        size = None
+        if self.takes_images:
+            own = height_width(self.recipe.image_size)
+            size = height or own[0], width or own[1]
+        elif height or width:
             raise InputError(f'--height, --width: {self.path} is a network of class semantics, which has no images; leave '
                              'them out')
-        trained_height, trained_width = size if isinstance(size, list) else (size, size)
-        return system_class(self.recipe.system).input_shapes(
-            self.network, (height or trained_height, width or trained_width))
+        return system_class(self.recipe.system).input_shapes(self.network, size)
 
 
-def recipe_of(weights: Weights, command: Command) -> Recipe:
-    """The recipe to use weights by: the one they were trained by, else, in published ones, what the flags say.
+def load_trained(path: Union[str, Path, None], changes: Changes = (), recipe_for: Optional[RecipeFor] = None) -> Trained:
+    """The trained network of a checkpoint, in evaluation mode; no data is read.
 
-    Raises:
-        InputError: see make_recipe and use_recipe.
-    """
-    saved = weights.facts.get('recipe')
-    if saved:
-        return use_recipe(command, saved)
-    return make_recipe(command, 'paddle' if weights.source == 'paddle' else None)[0]
-
-
-def load_trained(command: Command, weights: Optional[Weights] = None) -> Trained:
-    """The trained network of the checkpoint that --save_ckpt names, without any data.
+    Args:
+        path: a checkpoint or weight file, or the folder of a training.
+        changes: of the recipe it was trained by, see src.recipes.recipe.make_recipe.
+        recipe_for: instead of `changes`, and for weights that bring no recipe of their own.
 
     Raises:
-        InputError: no such checkpoint, or one of another network.
+        InputError: no such file, one of another network, or weights without a recipe where recipe_for is not given.
     """
-    weights = weights or read_weights(find_checkpoint(command.options.save_ckpt))
-    recipe = recipe_of(weights, command)
+    weights = read_weights(find_checkpoint(path))
+    recorded = weights.recorded
+    saved = read_recipe(recorded.recipe, weights.path) if recorded else None
+    if recipe_for:
+        recipe = recipe_for(saved, weights.source, {})
+    elif saved:
+        recipe = use_recipe(saved, changes)
+    else:
+        raise InputError(f'{weights.path}: holds no recipe of this project; say by which recipe it is to be used '
+                         "(recipe_for=lambda *_: make_recipe('SOP', 'softmax'))")
     system = system_class(recipe.system)
-    found = weights.facts.get('found')
-    if found is None:
-        found = system.found_in_weights(recipe, weights)
+    found = (read_record(system.Found, recorded.found, f'{weights.path}: found') if recorded
+             else system.found_in_weights(recipe, weights))
+    recipe = system.restored(recipe, found)
     network = system.build_network(recipe, found)
     report = load_weights(network, weights)
-    if report.dropped and not weights.facts:
+    if report.dropped and not recorded:
         print(f'{weights.path}: {report}')
     network.set_train(False)
     return Trained(network, recipe, found, str(weights.path))
 
 
-def load_system(command: Command, process) -> System:
-    """The system of a checkpoint with its trained network, for evaluation. Raises InputError as load_trained."""
-    trained = load_trained(command)
-    system = create_system(trained.recipe, process)
+def system_for(trained: Trained, process: Optional[Process] = None) -> System:
+    """The system of a trained network, ready to evaluate; process: None for this one alone, on MindSpore's device."""
+    process = process or Process(ms.get_context('device_target'), 0, 0, 1)
+    system: System = create_system(trained.recipe, process)
     system.found, system.network = trained.found, trained.network
     return system
 
 
-def no_images(recipe: Recipe, path: str) -> None:
-    """Raise InputError where a network takes no images."""
-    if recipe.system in ('zero_shot', 'generalised'):
-        raise InputError(f'{path}: a network of class semantics (DEM), which has no images; use eval.py')
+def evaluate(trained: Trained, process: Optional[Process] = None, name: Optional[str] = None) -> Dict[str, Any]:
+    """Measure a trained network on the test data of its recipe; prints the published lines and returns the figures.
+
+    Args:
+        trained: of load_trained. process: of system_for. name: what the lines call the checkpoint, None for its path.
+
+    Raises:
+        InputError: the data is missing or bad.
+    """
+    return system_for(trained, process).evaluate(name or trained.path)

@@ -1,19 +1,23 @@
 """DEM: class semantics mapped into the space of visual features (arXiv 1611.05088)."""
-from typing import Dict, Optional
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.common.arrays import check_metric
 from src.common.errors import InputError
+from src.checkpoints.weights import Weights
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
-from src.datasets.zero_shot_data import hold_out
+from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
 from src.losses import create_loss, loss_class
 from src.networks import create_network
-from src.systems.system import System
+from src.recipes.recipe import Recipe
+from src.training.system import System
 
 # What --validation may hold out, and by what.
 HELD_OUT = {'seen_images': 'images', 'seen_classes': 'classes'}
@@ -21,25 +25,29 @@ HELD_OUT = {'seen_images': 'images', 'seen_classes': 'classes'}
 WIDTHS = {'att': 'attribute_dim', 'word': 'word_dim'}
 
 
+@dataclass(frozen=True)
+class ZeroShotFound:
+    """What was found in the data. network_options: the widths of its semantics and features, by option of the network."""
+    network_options: Dict[str, Any] = field(default_factory=dict)
+
+
 class ZeroShot(System):
-    """Training on seen classes, nearest prototype among the unseen ones.
+    """Training on seen classes, nearest prototype among the unseen ones."""
 
-    found: network_options, the widths of the data.
-    """
-
+    Found: type = ZeroShotFound
     # Scales of features that were fitted to the same data before, by name.
     fitted: Optional[Dict[str, Scale]] = None
 
     @classmethod
-    def build_network(cls, recipe, found):
-        return create_network(recipe.network, **{**recipe.network_options, **found['network_options']})
+    def build_network(cls, recipe: Recipe, found: Any) -> nn.Cell:
+        return create_network(recipe.network, **{**recipe.network_options, **found.network_options})
 
     @classmethod
-    def input_shapes(cls, network, size):
+    def input_shapes(cls, network: nn.Cell, size: Optional[Tuple[int, int]]) -> List[Tuple[int, ...]]:
         return [(width,) for width in network.input_widths]
 
     @classmethod
-    def found_in_weights(cls, recipe, weights):
+    def found_in_weights(cls, recipe: Recipe, weights: Weights) -> Any:
         """The widths of the layers of published weights: those of the data they were trained on."""
         shapes = {name: value.shape for name, value in weights.values.items()}
         first = {'att': 'fc1', 'word': 'fc1'}
@@ -48,11 +56,10 @@ class ZeroShot(System):
         last = max((name for name in shapes if name.startswith('fc') and name.endswith('.weight')), default=None)
         layers = {WIDTHS[kind]: f'{first[kind]}.weight' for kind in dem.SEMANTICS[recipe.train_mode]}
         if last is None or not set(layers.values()) <= set(shapes):
-            return {'network_options': {}}  # load_weights says what does not fit
-        return {'network_options': {**{width: shapes[name][1] for width, name in layers.items()},
-                                    'visual_dim': shapes[last][0]}}
+            return cls.Found()  # load_weights says what does not fit
+        return cls.Found({**{width: shapes[name][1] for width, name in layers.items()}, 'visual_dim': shapes[last][0]})
 
-    def prepare(self, found=None):
+    def prepare(self, found: Any = None) -> None:
         recipe = self.recipe
         self.data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
         self.held_out = self.data.test
@@ -61,16 +68,16 @@ class ZeroShot(System):
                                                 HELD_OUT[recipe.validation])
         self._train_on(self.data)
 
-    def _train_on(self, data):
+    def _train_on(self, data: ZeroShotData) -> None:
         """Set what training needs, from data before scaling."""
         recipe = self.recipe
         check_metric(recipe.metric)
         self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, self.fitted)
         self.train = self.scaling.train(data)
         names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
-        self.found = {'network_options': {
+        self.found = self.Found({
             **{name: rows.shape[1] for name, rows in zip(names, self.train.train_semantics)},
-            'visual_dim': self.train.train_features.shape[1], **self._more_options()}}
+            'visual_dim': self.train.train_features.shape[1], **self._more_options()})
         self.network = self.build_network(recipe, self.found)
         together = loss_class(recipe.loss_name).batch == 'prototypes'
         if recipe.dropout is not None and not (self.network.hidden_width and together):
@@ -80,11 +87,11 @@ class ZeroShot(System):
         self.network_columns = len(names) + (recipe.dropout is not None)
         self.steps_per_epoch = steps_per_epoch(len(self.train.train_labels), recipe.batch_size, self.process.size)
 
-    def _more_options(self):
-        """What else the network must be told of the data."""
+    def _more_options(self) -> Dict[str, Any]:
+        """Further options of the network that the data gives."""
         return {}
 
-    def batches(self, epoch, skip):
+    def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         """(semantics..., feature), or for prototype_softmax (semantics of all classes..., dropout of the hidden layer if
         any, feature, label)."""
         recipe = self.recipe
@@ -96,25 +103,26 @@ class ZeroShot(System):
         for columns in batches:
             yield tuple(map(Tensor, columns))
 
-    def prototypes(self, semantics):
-        """The network's output for scaled semantics: float32 (C, V)."""
+    def prototypes(self, semantics: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """The network's output (C, V) float32 for scaled semantics, each (C, A)."""
         training = self.network.training
         self.network.set_train(False)
         try:
-            return self.network(*map(Tensor, semantics)).asnumpy()
+            rows: NDArray[np.float32] = self.network(*map(Tensor, semantics)).asnumpy()
+            return rows
         finally:
             self.network.set_train(training)
 
-    def classify(self, part):
-        """The class of every image of a scaled EvalPart: int64 (M,)."""
+    def classify(self, part: EvalPart) -> NDArray[np.int64]:
+        """The class of every image of a scaled EvalPart: (M,) int64."""
         return knn_classify(part.features, self.prototypes(part.semantics), part.class_ids, self.recipe.metric)
 
-    def validate(self):
+    def validate(self) -> float:
         """Share of the held-out images that are classified right."""
         part = self.scaling.part(self.held_out)
         return accuracy(self.classify(part), part.labels)
 
-    def evaluate(self, checkpoint):
+    def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
         recipe, test = self.recipe, self.test_part()
         predicted = self.classify(test)
@@ -125,18 +133,21 @@ class ZeroShot(System):
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
         return result
 
-    def test_part(self):
+    def run_on_test(self) -> None:
+        self.prototypes(self.test_part().semantics)
+
+    def test_part(self) -> EvalPart:
         """The unseen classes, scaled as in training: an EvalPart."""
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
-        # What the scale is fitted to is held in the recipe: the same part of the data as in training.
+        # The recipe says which part of the data the scale was fitted to in training.
         if recipe.validation in HELD_OUT and {recipe.feature_scaling, recipe.semantics_scaling} != {'none'}:
             data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
         test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)
         self._check_widths(test)
         return test
 
-    def _check_widths(self, part):
+    def _check_widths(self, part: EvalPart) -> None:
         given = [rows.shape[1] for rows in part.semantics]
         if given != list(self.network.input_widths):
             raise InputError(f'--data_path={self.recipe.data_path}: a class is described by {given} numbers, the network '

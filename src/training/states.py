@@ -1,63 +1,26 @@
-"""Checkpoints and training states: written at once or not at all, read only when whole."""
-import json
+"""Training states: written at once or not at all, read only when whole, and resumed only by the training that wrote them."""
+from __future__ import annotations
+
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import ops
+from mindspore import Parameter, nn, ops
 
-from src.checkpoints.weights import quiet_mindspore
+from src.checkpoints.checkpoint import Recorded, read_checkpoint, read_recorded, save_cell
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.recipes.config import EVALUATION
+from src.common.records import read_record
+from src.recipes.recipe import Recipe, differences
+from src.training.progress import Run
 
-LAST, BEST, RESULT, CURVES = 'train.ckpt', 'best.ckpt', 'result.json', 'curves.png'
-# Entries that may differ between a training and its going on: the data may have moved, and what comes after the training.
-# Not how images are embedded: validations before and after would not compare.
-MAY_DIFFER = ('data_path', 'dataset_path', 'run_eval', 'num_workers',
-              *(name for name in EVALUATION if name not in ('mirror', 'turned')))
+RESULT, CURVES = 'result.json', 'curves.png'
+Point = tuple[int, int]
 
 
-def save_cell(cell, path, facts=None):
-    """Write the parameters of `cell` with a checksum as a MindSpore checkpoint, and a dict of facts with them as JSON.
-
-    Raises:
-        InputError: the file cannot be written; a file of that name from before is left as it was.
-    """
-    with replacing(path) as temporary, quiet_mindspore():
-        try:
-            more = {'facts': json.dumps(facts)} if facts else None
-            ms.save_checkpoint(cell, str(temporary), append_dict=more, crc_check=True)
-        except (RuntimeError, ValueError) as error:
-            raise OSError(str(error).splitlines()[0]) from error
-        finally:
-            # MindSpore writes to a temporary name of its own first.
-            temporary.with_suffix('.tmp').unlink(missing_ok=True)
-        temporary.chmod(0o644)
-
-
-def read_checkpoint(path):
-    """The parameters of a checkpoint written by save_cell.
-
-    Returns:
-        dict of name -> Parameter, and 'facts' -> JSON where it was saved with facts.
-
-    Raises:
-        InputError: no such file, cut short, or changed since it was written.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'{path}: no such checkpoint')
-    with quiet_mindspore():
-        try:
-            return ms.load_checkpoint(str(path), crc_check=True)
-        except (RuntimeError, ValueError, TypeError, OSError) as error:
-            raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
-
-
-def flush_subnormals(cell):
+def flush_subnormals(cell: nn.Cell) -> None:
     """Set what is too small for a normal float in the parameters of a cell, and -0, to 0.
 
     On a CPU MindSpore's kernels keep or flush such numbers as the thread happens to be set that runs them: moments that
@@ -68,101 +31,100 @@ def flush_subnormals(cell):
         if values.dtype.kind == 'f':
             small = np.abs(values) < np.finfo(values.dtype).tiny
             if values[small].tobytes().strip(b'\0'):
-                # Not set_data: the compiled step then went on with the tensor it knew, and later states held this one.
+                # Not set_data: the compiled step would keep the tensor it knows, and later states hold this one.
                 ops.assign(parameter, ms.Tensor(np.where(small, values.dtype.type(0), values)))
 
 
 class TrainingStates:
     """The training states in a folder, named PREFIX-EPOCH_STEP.ckpt as MindSpore's ModelCheckpoint names them.
 
-    A state holds the network, the loss, the optimizer and the facts a resumed training goes on from. Where one is
-    asked for by its point, that is (epoch, step within the epoch), both counted from 1.
+    A state holds the network, the loss, the optimizer and what a resumed training needs to know. Where one is asked for by
+    its point, that is (epoch, step within the epoch), both counted from 1.
 
     Args:
         folder: where they are; made when the first one is written.
-        prefix (str): how their names begin.
-        steps_per_epoch (int): by which a number of steps becomes a point.
-        keep (int): how many of the newest stay.
+        prefix: how their names begin.
+        steps_per_epoch: turns a number of steps into a point.
+        keep: how many of the newest stay.
     """
 
-    def __init__(self, folder, prefix, steps_per_epoch, keep):
+    def __init__(self, folder: Path, prefix: str, steps_per_epoch: int, keep: int):
         self.folder = Path(folder)
         self.prefix = prefix
         self.steps_per_epoch = steps_per_epoch
         self.keep = keep
-        self.stale = set()
+        self.stale: set[Point] = set()
 
-    def point(self, step):
+    def point(self, step: int) -> Point:
         """The point after `step` steps of training."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
         return epoch + 1, within + 1
 
-    def path(self, point):
+    def path(self, point: Point) -> Path:
         """The file of the state at a point."""
         return self.folder / f'{self.prefix}-{point[0]}_{point[1]}.ckpt'
 
-    def point_of(self, name):
+    def point_of(self, name: str) -> Point | None:
         """The point that a file name says, None where it is no name of a state."""
-        found = re.fullmatch(re.escape(self.prefix) + r'-([1-9]\d*)_([1-9]\d*)\.ckpt', name)
-        return found and (int(found[1]), int(found[2]))
+        # Nine digits are a billion epochs: more are no number of ours.
+        found = re.fullmatch(re.escape(self.prefix) + r'-([1-9]\d{0,8})_([1-9]\d{0,8})\.ckpt', name, re.ASCII)
+        return (int(found[1]), int(found[2])) if found else None
 
-    def points(self):
+    def points(self) -> list[Point]:
         """Where there are states, ascending."""
         return sorted(filter(None, (self.point_of(path.name) for path in self.folder.glob('*.ckpt'))))
 
-    def start_after(self, point):
+    def start_after(self, point: Point) -> None:
         """Count the states after a point as stale: they go once this training has saved its next one."""
         self.stale = {other for other in self.points() if other > point}
 
-    def save(self, cell, step, facts):
-        """Write the state after `step` steps, with a dict of facts."""
+    def save(self, cell: nn.Cell, step: int, recorded: dict[str, Any]) -> None:
+        """Write the state after `step` steps, with what the training recorded."""
         flush_subnormals(cell)
-        save_cell(cell, self.path(self.point(step)), {**facts, 'steps_per_epoch': self.steps_per_epoch})
+        save_cell(cell, self.path(self.point(step)), {**recorded, 'steps_per_epoch': self.steps_per_epoch})
         self.stale.discard(self.point(step))
 
-    def prune(self):
+    def prune(self) -> None:
         """Remove the stale states and all but the newest `keep` others."""
         fresh = [point for point in self.points() if point not in self.stale]
         for point in [*self.stale, *fresh[:-self.keep]]:
             self.path(point).unlink(missing_ok=True)
         self.stale.clear()
 
-    def load(self, cell, point, facts):
-        """Put the state at a point into `cell`.
+    def load(self, cell: nn.Cell, point: Point, recorded: dict[str, Any], recipe: Recipe) -> Run:
+        """Put the state at a point into `cell`; returns how far the training had come.
 
         Args:
-            cell (Cell): as it was when the state was saved.
-            point (tuple): of points().
-            facts (dict): 'recipe', 'found' and 'device_num' of this training, which must be those of the state, bar
-                MAY_DIFFER and what the state is older than, where it is off.
-
-        Returns:
-            dict of the facts it was saved with.
+            cell: as it was when the state was saved.
+            point: of points().
+            recorded: recipe, found and device_num of this training. They must equal those stored in the state, except for
+                entries that say how to run a training and entries added since, if they are at their defaults.
+            recipe: of this training.
 
         Raises:
             InputError: the file is broken (the one before it is offered), or of another recipe, network, loss or data.
         """
         path = self.path(point)
         state, saved = self.read(point)
-        then, now = _settings(saved), _settings(facts)
-        for name in sorted(set(then) | set(now)):
-            # What is newer than the state and off did not exist then.
-            newer = name not in then and '.' not in name and not now[name]
-            if then.get(name) != now.get(name) and not newer:
-                raise InputError(f'{path}: was trained with {name} {then.get(name)}, now it is {now.get(name)}; resume '
-                                 'with the flags it was started with, or train in another folder')
+        then = {'device_num': saved.device_num, **saved.found}
+        now = {'device_num': recorded['device_num'], **recorded['found']}
+        others = [*differences(saved.recipe, recipe),
+                  *((name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name))]
+        for name, before, after in others:
+            raise InputError(f'{path}: was trained with {name} {before}, now it is {after}; resume with the flags it was '
+                             'started with, or train in another folder')
         mine = {p.name: p for p in cell.get_parameters()}
         wrong = sorted(set(mine) ^ set(state)) or [n for n in mine if mine[n].shape != state[n].shape]
-        if wrong or saved.get('steps_per_epoch') != self.steps_per_epoch:
+        if wrong or saved.steps_per_epoch != self.steps_per_epoch:
             raise InputError(f'{path}: a training of another network or other data '
                              f'({wrong[0] if wrong else "steps per epoch"} is not the same); give the data it was '
                              'started with, or train in another folder')
         for name, parameter in mine.items():
             parameter.set_data(state[name])
-        return saved
+        return read_record(Run, saved.run, f'{path}: run')
 
-    def read(self, point):
-        """The parameters of the state at a point, {name: Parameter}, and the facts it was saved with.
+    def read(self, point: Point) -> tuple[dict[str, Parameter], Recorded]:
+        """The parameters of the state at a point by name, and what its training recorded.
 
         Raises:
             InputError: the file is broken; the state before it is offered.
@@ -174,25 +136,13 @@ class TrainingStates:
             state = read_checkpoint(path)
         except InputError as error:
             before = [other for other in self.points() if other < point]
-            advice = f'remove it to go on from {self.path(before[-1]).name}' if before else 'there is none before it'
+            advice = (f'remove it to continue from {self.path(before[-1]).name}' if before else 'there is none before it')
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        return state, json.loads(state.pop('facts', '{}'))
+        return state, read_recorded(state.pop('facts', '{}'), str(path))
 
 
-def _settings(facts):
-    """Recipe, what was found and number of devices as one flat dict, options as `loss_options.margin`."""
-    settings = {'device_num': facts.get('device_num')}
-    for part in ('recipe', 'found'):
-        for entry, value in facts.get(part, {}).items():
-            if entry not in MAY_DIFFER:
-                settings.update({f'{entry}.{name}': one for name, one in value.items()} if isinstance(value, dict)
-                                else {entry: value})
-    return settings
-
-
-def set_aside(folder):
+def set_aside(folder: Path) -> Path | None:
     """Move what another training left in a folder to its first free sub-folder earlier-N; returns that or None."""
-    folder = Path(folder)
     old = [path for path in folder.glob('*') if path.suffix == '.ckpt' or path.name in (RESULT, CURVES)]
     if not old:
         return None
@@ -206,33 +156,13 @@ def set_aside(folder):
     return aside
 
 
-def find_checkpoint(path):
-    """The checkpoint a flag names: a file, or the last one of a training's folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not path:
-        raise InputError('which checkpoint? Give --save_ckpt')
-    path = Path(path)
-    if not path.is_dir():
-        return path
-    if (path / LAST).is_file():
-        return path / LAST
-    # A dot begins what a killed training left unfinished.
-    states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
-    if not states:
-        raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
-    return states[-1]
-
-
-def find_training(checkpoint, folder, distribute):
+def find_training(checkpoint: str, folder: str | None, distribute: bool) -> tuple[Path, bool | str]:
     """Where the training is that --checkpoint names.
 
     Args:
-        checkpoint (str): a training's folder, or one of its states (of any rank).
-        folder (str or None): --save_ckpt.
-        distribute (bool): whether the states are in folders of ranks.
+        checkpoint: a training's folder, or one of its states (of any rank).
+        folder: --save_ckpt.
+        distribute: whether the states are in folders of ranks.
 
     Returns:
         (folder, True for its last state or the name of a state).
@@ -245,6 +175,6 @@ def find_training(checkpoint, folder, distribute):
         raise InputError(f'--checkpoint={checkpoint}: no such file or folder')
     home, name = (path, True) if path.is_dir() else (path.parent.parent if distribute else path.parent, path.name)
     if folder and Path(folder).resolve() != home.resolve():
-        raise InputError(f'--checkpoint={checkpoint}: a training goes on in its own folder; give --save_ckpt={home} or '
+        raise InputError(f'--checkpoint={checkpoint}: a training continues in its own folder; give --save_ckpt={home} or '
                          'leave it out')
     return home, name

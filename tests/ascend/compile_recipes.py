@@ -26,7 +26,7 @@ from src.networks import create_network, head_class  # noqa: E402
 from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
 from src.networks.resnet import ResNet  # noqa: E402
-from src.recipes.config import RECIPES, Recipe, entries_of  # noqa: E402
+from src.recipes.recipe import RECIPES, Recipe, make_recipe  # noqa: E402
 from src.systems.images import for_device  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
 
@@ -70,7 +70,7 @@ def recipes(*systems):
     """(name, recipe) of all entries for these systems; a recipe for a kind of losses, with the first of that kind."""
     first = {'element': 'softmax', 'pair': 'supcon'}
     for dataset, choice, name in RECIPES:
-        recipe = entries_of((dataset, choice, name))
+        recipe = make_recipe(dataset, choice, name)
         if recipe['system'] in systems:
             if not systems[0].startswith(('zero', 'general')):
                 recipe['loss_name'] = first.get(choice, choice)

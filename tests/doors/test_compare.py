@@ -14,7 +14,7 @@ import train
 from benchmarks import compare
 from src.common.errors import InputError
 from src.networks.resnet import ResNet18
-from src.recipes.set_parser import make_recipe, parse_args
+from src.recipes.command_line import parse_args
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ['one: --loss_name=softmax --recipe=small', 'two: --loss_name=triplet --recipe=small --pretrained={one}/train.ckpt']
@@ -29,7 +29,7 @@ def trained(monkeypatch):
 
     def fake(flags, folder):
         started.append((flags, folder))
-        seed, recipe = int(folder.name), make_recipe(parse_args('train', flags))[0]
+        seed, recipe = int(folder.name), parse_args('train', flags).make_recipe()
         last = FIGURES[folder.parent.name][seed - 1]
         history = [{'accuracy': accuracy} for accuracy in (last + 0.01 * seed, None, last)]
         folder.mkdir(parents=True)
@@ -81,12 +81,12 @@ def test_bad_recipes_are_named(trained, tmp_path, recipes, message):
 
 def test_nothing_measured_is_named_and_the_tests_figure_comes_first(tmp_path):
     flags = ['--dataset_path=D', '--loss_name=softmax', '--recipe=small']
-    result = {'recipe': make_recipe(parse_args('train', flags))[0], 'history': [{'accuracy': 0.5}, {}]}
+    result = {'recipe': parse_args('train', flags).make_recipe(), 'history': [{'accuracy': 0.5}, {}]}
     (tmp_path / 'result.json').write_text(json.dumps(result))
     with pytest.raises(InputError, match='nothing was measured'):
         compare.read_result(tmp_path, flags)
     flags += ['--run_eval=True', '--validation=seen_classes']
-    result = {'recipe': make_recipe(parse_args('train', flags))[0], 'history': [{'accuracy': 0.5}, {'accuracy': 0.4}]}
+    result = {'recipe': parse_args('train', flags).make_recipe(), 'history': [{'accuracy': 0.5}, {'accuracy': 0.4}]}
     (tmp_path / 'result.json').write_text(json.dumps(result))
     # The first result.json is written before the evaluation.
     assert compare.read_result(tmp_path, flags) is None

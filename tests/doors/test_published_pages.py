@@ -19,7 +19,7 @@ import pytest
 from src.datasets.samplers import create_sampler
 from src.losses import loss_class
 from src.networks import create_network
-from src.recipes.set_parser import make_recipe, parse_args
+from src.recipes.command_line import parse_args
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_products, make_reid
 from tests.conftest import ROOT, SHARED_DATA
@@ -274,7 +274,7 @@ def test_launchers_under_each_shell(tmp_path, shell, step):
         door = Path(note['args'][0]).stem
         read = parse_args(door, note['args'][1:])
         if door == 'train':
-            recipe, _ = make_recipe(read)
+            recipe = read.make_recipe()
             assert ('SOLVER' not in step.more) or (recipe.epoch_size, recipe.batch_size, recipe.dataset) == (
                 1, 12, 'DukeMTMC-reID')
         if len(notes) == 2:
@@ -290,8 +290,8 @@ def test_the_configuration_of_metric_learn():
         flags = [f'--{name}={value.strip(chr(34))}' for name, value in entries[16 * start:16 * (start + 1)]]
         given = parse_args('train', ['--dataset=SOP', f'--loss_name={loss}', *flags])
         assert given.options.save_ckpt == './'
-        plain = make_recipe(parse_args('train', ['--dataset=SOP', f'--loss_name={loss}']))[0]
-        assert make_recipe(given)[0] == {**plain, 'class_num': 5184}
+        plain = parse_args('train', ['--dataset=SOP', f'--loss_name={loss}']).make_recipe()
+        assert given.make_recipe() == {**plain, 'class_num': 5184}
 
 
 def test_the_parameters_of_dem():
@@ -308,11 +308,11 @@ def test_the_parameters_of_dem():
 def test_the_defaults_of_paddle():
     page = PAGES['paddle_metric_learning_page.txt']
     defaults = dict(re.findall(r'• (\w+): [^\n]*?默认: "?([\w.]+?)"?\.\n', page))
-    recipe, _ = make_recipe(parse_args('train', ['--dataset=SOP', '--recipe=paddle', '--loss_name=softmax']))
+    recipe = parse_args('train', ['--dataset=SOP', '--recipe=paddle', '--loss_name=softmax']).make_recipe()
     assert (recipe.backbone, recipe.batch_size, recipe.test_batch_size, recipe.lr_max, recipe.total_iter_num) == (
         defaults['model'].lower(), int(defaults['train_batch_size']), int(defaults['test_batch_size']),
         float(defaults['lr']), int(defaults['total_iter_num']))
-    arc, _ = make_recipe(parse_args('train', ['--dataset=SOP', '--recipe=paddle', '--loss_name=arcmargin']))
+    arc = parse_args('train', ['--dataset=SOP', '--recipe=paddle', '--loss_name=arcmargin']).make_recipe()
     assert arc.loss_options == {'scale': float(defaults['arc_scale']), 'margin': float(defaults['arc_margin']),
                                 'easy_margin': defaults['arc_easy_margin'] == 'True'}
     assert parse_args('train', ['--dataset=SOP']).options.save_ckpt == defaults['model_save_dir']
@@ -325,7 +325,7 @@ def test_steps_an_epoch_of_the_published_logs():
     lines = (SHARED_DATA / 'Stanford_Online_Products' / 'Ebay_train.txt').read_text().splitlines()
     labels = np.array([int(line.split()[1]) for line in lines[1:29438]])
     for loss, published in zip(('softmax', 'triplet', 'quadruplet'), steps):
-        recipe, _ = make_recipe(parse_args('train', ['--dataset=SOP', f'--loss_name={loss}']))
+        recipe = parse_args('train', ['--dataset=SOP', f'--loss_name={loss}']).make_recipe()
         ranks = [create_sampler(loss_class(loss).batch, labels, batch_size=recipe.batch_size, seed=recipe.seed, rank=rank,
                                 size=8, last_batch=recipe.last_batch, instances=recipe.samples_each_class,
                                 small_classes=recipe.small_classes) for rank in range(8)]

@@ -20,8 +20,8 @@ from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.networks import create_image_network
-from src.recipes.config import entries_of
-from src.recipes.set_parser import make_recipe, parse_args
+from src.recipes.recipe import make_recipe
+from src.recipes.command_line import parse_args
 from src.retrieval.embedding_file import EmbeddingFile, embedding_identity, write_embeddings
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
@@ -69,7 +69,7 @@ def work(tmp_path_factory):
         for i in range(EACH):
             noisy = np.clip(coarse + rng.normal(0, 25, coarse.shape), 0, 255).astype(np.uint8)
             Image.fromarray(noisy).resize((SIDE, SIDE), Image.BICUBIC).save(folder / f'{i}.png')
-    recipe = {**entries_of(('SOP', 'softmax', 'small')), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
+    recipe = {**make_recipe('SOP', 'softmax', 'small'), 'loss_name': 'softmax', 'image_size': SIDE, 'backbone': 'resnet18',
               'backbone_options': {'width': 8}, 'head': 'linear', 'head_options': {'embedding_size': WIDTH}}
     for name in ('picture', 'rerank', 'mirror', 'turned', 'false_match_rate'):
         del recipe[name]    # as in a checkpoint from before there were any
@@ -394,8 +394,8 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
     query = np.arange(960) % 6 == 0
     known = ids < 150    # the rest is in the gallery alone
     sides = [np.flatnonzero(query & known), np.flatnonzero(~query)]
-    system = Reid(make_recipe(parse_args('eval', ['--dataset=lists', '--query=q', '--gallery=g', '--rerank',
-                                                  '--false_match_rate=0.1', '--picture=threshold.png']))[0],
+    system = Reid(parse_args('eval', ['--dataset=lists', '--query=q', '--gallery=g', '--rerank',
+                                                  '--false_match_rate=0.1', '--picture=threshold.png']).make_recipe(),
                   Process('CPU', 0, 0, 1))
     system.network = work.network
     system.query, system.gallery = (ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
@@ -418,7 +418,7 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
 
 
 def test_picture_of_metric_learning_needs_a_threshold(work):
-    recipe = make_recipe(parse_args('eval', [f'--dataset_path={work.root}/pictures', '--picture=a.png']))[0]
+    recipe = parse_args('eval', [f'--dataset_path={work.root}/pictures', '--picture=a.png']).make_recipe()
     with pytest.raises(InputError, match='--picture=a.png: .*--false_match_rate'):
         MetricLearning(recipe, Process('CPU', 0, 0, 1)).evaluate('train.ckpt')
 
@@ -428,4 +428,4 @@ def test_picture_of_metric_learning_needs_a_threshold(work):
     ('--dataset=CUB --rerank', '--rerank: is not for CUB'), ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
 def test_flags_of_eval(flags, words):
     with pytest.raises(InputError, match=words):
-        make_recipe(parse_args('eval', flags.split()))
+        parse_args('eval', flags.split()).make_recipe()

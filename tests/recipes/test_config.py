@@ -6,8 +6,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.networks import BACKBONES
-from src.recipes.config import RECIPES, Change, Recipe, create_recipe, describe, entries_of, list_recipes
-from src.recipes.set_parser import make_recipe, parse_args, use_recipe
+from src.recipes.recipe import RECIPES, Change, Recipe, create_recipe, describe, make_recipe, list_recipes
+from src.recipes.command_line import parse_args
 
 
 def command(line):
@@ -21,7 +21,7 @@ def recipe(line, saved=None):
 
 def saved(dataset, choice, name, **more):
     table = 'lists' if dataset == 'Market1501' else dataset
-    return {**entries_of((table, choice, name)), 'dataset': dataset, 'loss_name': choice, **more}
+    return {**make_recipe(table, choice, name), 'dataset': dataset, 'loss_name': choice, **more}
 
 
 def difference(one, other):
@@ -165,7 +165,7 @@ def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
 def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
     monkeypatch.setitem(BACKBONES, 'other', 'others.Other')
     model = Change('--model=other', {'backbone': 'other'})
-    base = entries_of(('SOP', 'softmax', 'small'))
+    base = make_recipe('SOP', 'softmax', 'small')
     assert create_recipe(base, [model]).backbone_options == {}
     with pytest.raises(ImportError):    # of the other backbone, not of the recipe's
         create_recipe(base, [Change('--set', {'backbone_options.depth': '8'}, checked=False), model])
@@ -247,7 +247,7 @@ def test_flags_that_would_do_nothing_are_refused(line, message):
 
 def test_a_checkpoint_is_used_for_what_it_was_trained_for():
     metric, persons = saved('SOP', 'eml', 'small'), saved('Market1501', 'ctl', 'small')
-    dem = entries_of(('CUB', 'att', 'paper'))
+    dem = make_recipe('CUB', 'att', 'paper')
     listed = {**persons, 'train_list': 't.txt', 'query': 'q.txt', 'gallery': 'g.txt'}
     for given, lists in (('', ['t.txt', 'q.txt', 'g.txt']), (' --data_path=D', [None] * 3),
                          (' --data_path=D --query=a --gallery=b', [None, 'a', 'b'])):
@@ -264,4 +264,4 @@ def test_a_checkpoint_is_used_for_what_it_was_trained_for():
 
 
 def test_create_recipe_needs_no_parser():
-    assert create_recipe(entries_of(('CUB', 'att', 'published')), []) == recipe('train --dataset=CUB --recipe=published')
+    assert create_recipe(make_recipe('CUB', 'att', 'published'), []) == recipe('train --dataset=CUB --recipe=published')

@@ -11,8 +11,8 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.losses import LOSSES, loss_class
 from src.networks import create_network
-from src.recipes.config import RECIPES, Recipe, entries_of
-from src.recipes.set_parser import make_recipe, parse_args
+from src.recipes.recipe import RECIPES, Recipe, make_recipe
+from src.recipes.command_line import parse_args
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.systems.trained import load_trained
 from src.training.loop import fit
@@ -22,7 +22,7 @@ SMALL = ['--model=resnet18', '--set=backbone_options.width=8']
 
 
 def recipe(**changes):
-    return Recipe({**entries_of(('SOP', 'softmax', 'published')), 'loss_name': 'softmax', **changes})
+    return Recipe({**make_recipe('SOP', 'softmax', 'published'), 'loss_name': 'softmax', **changes})
 
 
 @pytest.fixture(scope='module')
@@ -67,8 +67,8 @@ def pictures(tmp_path):
 
 
 def test_training_starts_from_a_published_checkpoint_and_its_classifier(published, pictures, capsys):
-    used = make_recipe(parse_args('train', [f'--dataset_path={pictures}', f'--pretrained_model={published}', *SMALL,
-                                            '--recipe=small', '--batch_size=2', '--image_size=8']))[0]
+    used = parse_args('train', [f'--dataset_path={pictures}', f'--pretrained_model={published}', *SMALL,
+                                            '--recipe=small', '--batch_size=2', '--image_size=8']).make_recipe()
     system = MetricLearning(used, HERE)
     system.prepare()
     values = read_weights(published).values
@@ -90,8 +90,8 @@ def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
         raise InputError('enough')
     monkeypatch.setattr('src.systems.images.train_dataset', train_dataset)
     for seed in (1, 2):
-        used = make_recipe(parse_args('train', [f'--dataset_path={pictures}', *SMALL, '--recipe=small', '--batch_size=2',
-                                                f'--seed={seed}']))[0]
+        used = parse_args('train', [f'--dataset_path={pictures}', *SMALL, '--recipe=small', '--batch_size=2',
+                                                f'--seed={seed}']).make_recipe()
         system = MetricLearning(used, HERE)
         system.prepare()
         for epoch in range(3):
@@ -101,12 +101,12 @@ def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
 
 
 def test_a_whitened_head_is_fitted_to_the_training_images_and_the_turned_ones(pictures, tmp_path, capsys):
-    used = make_recipe(parse_args('train', [
+    used = parse_args('train', [
         f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=many_classes', '--batch_size=8',
         '--samples_each_class=2', '--epoch_size=2', '--save_checkpoint_epochs=1', '--num_workers=1', '--image_size=32',
-        '--class_num=3']))[0]
+        '--class_num=3']).make_recipe()
     system = MetricLearning(used, HERE)
-    fit(system, used, HERE, tmp_path / 'whole')
+    fit(system, tmp_path / 'whole')
     assert 'training on 24 images of 12 classes, three quarters of them turned' in capsys.readouterr().out
 
     def whitening(name):
@@ -126,7 +126,7 @@ def test_a_whitened_head_is_fitted_to_the_training_images_and_the_turned_ones(pi
 
     (tmp_path / 'again').mkdir()
     shutil.copy(tmp_path / 'whole' / 'train-1_3.ckpt', tmp_path / 'again')
-    fit(MetricLearning(used, HERE), used, HERE, tmp_path / 'again', resume=True)
+    fit(MetricLearning(used, HERE), tmp_path / 'again', resume=True)
     whole, again = (read_weights(tmp_path / name / 'train.ckpt').values for name in ('whole', 'again'))
     assert whole.keys() == again.keys()
     for name, value in whole.items():
@@ -136,7 +136,7 @@ def test_a_whitened_head_is_fitted_to_the_training_images_and_the_turned_ones(pi
     command = parse_args('train', [f'--dataset_path={pictures}', *SMALL, '--loss_name=supcon', '--recipe=few_classes',
                                    '--set=head=none', '--batch_size=4', '--samples_each_class=2', '--image_size=32',
                                    '--set=backbone_options.width=8', f'--pretrained={tmp_path}/whole/train.ckpt'])
-    MetricLearning(make_recipe(command)[0], HERE).prepare()
+    MetricLearning(command.make_recipe(), HERE).prepare()
     assert 'ignored: whitening.matrix, whitening.mean' in capsys.readouterr().out
 
 
@@ -190,8 +190,8 @@ def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pict
     for loss in LOSSES:
         kind = loss_class(loss)
         if not kind.uses_neck and any(('SOP', one, name) in RECIPES for one in (loss, kind.kind)):
-            MetricLearning(make_recipe(parse_args('train', [
-                f'--dataset_path={pictures}/list.txt', f'--loss_name={loss}', f'--recipe={name}', *SMALL]))[0], HERE).prepare()
+            MetricLearning(parse_args('train', [
+                f'--dataset_path={pictures}/list.txt', f'--loss_name={loss}', f'--recipe={name}', *SMALL]).make_recipe(), HERE).prepare()
 
 
 @pytest.mark.parametrize('changes, message', [

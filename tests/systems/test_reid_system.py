@@ -16,8 +16,8 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.losses import create_loss
 from src.networks import create_network
-from src.recipes.config import Recipe, entries_of
-from src.recipes.set_parser import make_recipe, parse_args, use_recipe
+from src.recipes.recipe import Recipe, make_recipe
+from src.recipes.command_line import parse_args
 from src.samples.image_sample import make_reid
 from src.systems.reid import Reid
 from src.training.learning_rate import schedule
@@ -65,14 +65,14 @@ class TwoWays(nn.Cell):
 
 
 def system(*more):
-    return Reid(make_recipe(parse_args('train', [*TINY, *more]))[0], HERE)
+    return Reid(parse_args('train', [*TINY, *more]).make_recipe(), HERE)
 
 
 def tiny_step(name='ctl', entries=(), **options):
     network = TwoWays(4)
     network.new_layers = ()
     loss = create_loss(name, num_classes=3, embedding_size=4, num_instances=2, **options)
-    recipe = Recipe({**entries_of(('lists', 'ctl', 'small')), 'decay': 'weights', **dict(entries)})
+    recipe = Recipe({**make_recipe('lists', 'ctl', 'small'), 'decay': 'weights', **dict(entries)})
     return network, loss, create_step(network, loss, 1, recipe, np.full(5, 1e-3, np.float32), HERE)
 
 
@@ -118,7 +118,7 @@ def test_baseline_is_classifier_and_triplet_and_has_no_centres():
 
 
 def test_a_run_shorter_than_its_warm_up_is_the_beginning_of_the_whole_one():
-    whole = entries_of(('lists', 'ctl', 'published'))
+    whole = make_recipe('lists', 'ctl', 'published')
     lr = schedule(Recipe(whole), 5)
     assert len(lr) == 600
     # The published warm-up has one value an epoch, (epoch + 1) / 10 of the highest.
@@ -196,7 +196,7 @@ def test_a_query_list_alone_is_not_enough(lists):
 
 
 def test_lists_go_before_the_data_a_checkpoint_was_trained_on(lists):
-    saved = {**entries_of(('lists', 'ctl', 'small')), 'dataset': 'Market1501', 'loss_name': 'ctl'}
+    saved = {**make_recipe('lists', 'ctl', 'small'), 'dataset': 'Market1501', 'loss_name': 'ctl'}
     mine = Reid(use_recipe(parse_args('eval', lists[1:]), saved), HERE)
     mine._open(False)
     assert mine.images is None

@@ -4,7 +4,7 @@ import pytest
 from mindspore import nn
 
 from src.common.device import Process
-from src.recipes.config import Recipe, entries_of
+from src.recipes.recipe import Recipe, make_recipe
 from src.systems.zero_shot import ZeroShot
 
 
@@ -14,7 +14,7 @@ def test_prototypes_are_of_evaluation_and_leave_the_mode_as_it_was(training):
     class Tells(nn.Cell):
         def construct(self, semantics):
             return semantics + 1 if self.training else semantics
-    system = ZeroShot(Recipe(entries_of(('CUB', 'att', 'published'))), Process('CPU', 0, 0, 1))
+    system = ZeroShot(Recipe(make_recipe('CUB', 'att', 'published')), Process('CPU', 0, 0, 1))
     system.network = Tells().set_train(training)
     semantics = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(system.prototypes((semantics,)), semantics)

@@ -10,8 +10,8 @@ from mindspore import Tensor, nn
 from src.common.device import Process
 from src.common.errors import InputError
 from src.losses.loss import Loss
-from src.recipes.config import Recipe, entries_of
-from src.systems.system import System
+from src.recipes.recipe import Recipe, make_recipe
+from src.training.system import System
 from src.training.loop import Signals, fit
 
 ALONE = Process('CPU', 0, 0, 1)
@@ -63,7 +63,7 @@ class Numbers(System):
 
 
 def recipe(**changes):
-    return Recipe({**entries_of(('SOP', 'softmax', 'small')), 'lr_max': 0.05, 'lr_mode': 'const', 'weight_decay': 0.0,
+    return Recipe({**make_recipe('SOP', 'softmax', 'small'), 'lr_max': 0.05, 'lr_mode': 'const', 'weight_decay': 0.0,
                    'epoch_size': 3, 'batch_size': 4, 'save_checkpoint_epochs': 1, **changes})
 
 
@@ -75,7 +75,7 @@ def weights(folder):
 
 def test_what_a_training_prints_writes_and_returns(tmp_path, capsys):
     used = recipe(validation='test_classes', interval_step=2, run_eval=True)
-    result = fit(Numbers(used), used, ALONE, tmp_path)
+    result = fit(Numbers(used), tmp_path)
     out = capsys.readouterr().out
     assert [line.split(',')[0] for line in out.splitlines() if 'loss is' in line] == [
         'epoch: 1 step: 2', 'epoch: 1 step: 4', 'epoch: 2 step: 1', 'epoch: 2 step: 3', 'epoch: 2 step: 5',
@@ -96,7 +96,7 @@ def test_losses_are_means_of_their_epoch_and_of_equal_validations_the_later_is_b
     used = recipe(validation='test_classes', lr_max=0.0)
     system = Numbers(used)
     system.validate = lambda: 0.5
-    result = fit(system, used, ALONE, tmp_path)
+    result = fit(system, tmp_path)
     for epoch, row in enumerate(result['history']):
         steps = [np.random.default_rng((epoch, step)).standard_normal((4, 1)) for step in range(STEPS)]
         assert row['loss'] == pytest.approx(np.mean([((2 * rows + 1) ** 2).mean() for rows in steps]), rel=1e-5)
@@ -105,7 +105,7 @@ def test_losses_are_means_of_their_epoch_and_of_equal_validations_the_later_is_b
 
 def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_path, capsys):
     used, number = recipe(), signal.SIGTERM
-    whole = fit(Numbers(used), used, ALONE, tmp_path / 'whole')
+    whole = fit(Numbers(used), tmp_path / 'whole')
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as end:
         fit(Numbers(used, {7: lambda: os.kill(os.getpid(), number)}), used, ALONE, tmp_path / 'out')
@@ -114,7 +114,7 @@ def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_pa
     # The one that goes on is told what the first had found.
     system = Numbers(used)
     with pytest.raises(InputError, match='known'):
-        fit(system, used, ALONE, tmp_path / 'out', resume=True)
+        fit(system, tmp_path / 'out', resume=True)
     assert system.found == {'known': 2}
 
     class Remembers(Numbers):
@@ -122,7 +122,7 @@ def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_pa
             super().prepare()
             self.found = found or self.found
 
-    resumed = fit(Remembers(used), used, ALONE, tmp_path / 'out', resume=True)
+    resumed = fit(Remembers(used), tmp_path / 'out', resume=True)
     assert resumed['history'] == whole['history']
     for name, value in weights(tmp_path / 'whole').items():
         np.testing.assert_array_equal(weights(tmp_path / 'out')[name], value)
@@ -138,11 +138,11 @@ def test_a_network_is_made_ready_before_it_is_measured_or_kept(tmp_path):
             return 0.5
     used = recipe(validation='test_classes', validation_epochs=2)
     system = Ready(used)
-    fit(system, used, ALONE, tmp_path / 'whole')
+    fit(system, tmp_path / 'whole')
     assert system.validated == ['ready', 'ready', 'validated', 'ready']
     system = Ready(used, {7: lambda: os.kill(os.getpid(), signal.SIGTERM)})
     with pytest.raises(SystemExit):
-        fit(system, used, ALONE, tmp_path / 'stopped')
+        fit(system, tmp_path / 'stopped')
     assert system.validated == ['ready', 'hurried']
 
 
@@ -156,7 +156,7 @@ def test_signals_are_noted():
 def test_a_loss_that_is_no_number_is_told_and_saves_no_such_weights(tmp_path):
     used = recipe()
     with pytest.raises(InputError, match='NaN or infinite after step'):
-        fit(Numbers(used, {7: lambda: np.inf}), used, ALONE, tmp_path)
+        fit(Numbers(used, {7: lambda: np.inf}), tmp_path)
     assert [p.name for p in tmp_path.glob('*.ckpt')] == ['train-1_5.ckpt']
 
 
@@ -165,18 +165,18 @@ def test_an_error_of_the_network_is_not_one_of_the_data(tmp_path):
         raise RuntimeError('the device is on fire')
     used = recipe()
     with pytest.raises(RuntimeError, match='on fire'):
-        fit(Numbers(used, {2: fail}), used, ALONE, tmp_path)
+        fit(Numbers(used, {2: fail}), tmp_path)
 
 
 def test_nothing_but_the_last_network_is_kept_where_states_are_not_wanted(tmp_path):
     used = recipe(save_checkpoint=False)
-    fit(Numbers(used), used, ALONE, tmp_path)
+    fit(Numbers(used), tmp_path)
     assert [p.name for p in tmp_path.glob('*.ckpt')] == ['train.ckpt']
 
 
 def test_a_folder_of_another_training_is_moved_aside(tmp_path, capsys):
     used = recipe(total_iter_num=2)
     for _ in range(2):
-        fit(Numbers(used), used, ALONE, tmp_path)
+        fit(Numbers(used), tmp_path)
     assert f'moved to {tmp_path}/earlier-1' in capsys.readouterr().out
     assert (tmp_path / 'earlier-1' / 'train.ckpt').is_file() and (tmp_path / 'train.ckpt').is_file()

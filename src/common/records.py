@@ -1,0 +1,99 @@
+"""Records in files: one function reads JSON, one turns what it holds into a checked dataclass."""
+import json
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Dict, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from src.common.errors import InputError
+
+Record = TypeVar('Record')
+MANY = 20  # characters of a wrong value that an error shows
+
+
+def read_json(path: Union[str, Path], advice: str) -> Any:
+    """The contents of a JSON file.
+
+    Args:
+        path: the file.
+        advice: what to do where it cannot be read, for the error.
+
+    Raises:
+        InputError: no such file, or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else 'damaged, or no JSON'
+        raise InputError(f'{path}: {why}; {advice}') from error
+
+
+def read_record(kind: Type[Record], values: Any, where: str) -> Record:
+    """A dataclass from the values of a file.
+
+    Every field is compared with its annotation (bool, int, float, str, Optional, Dict, List, Tuple and dataclasses of these;
+    an int serves as a float). What a single type cannot say, the dataclass checks in __post_init__ by a ValueError.
+
+    Args:
+        kind: the dataclass.
+        values: of the file.
+        where: names the file in errors.
+
+    Raises:
+        InputError: no table, an unknown key, a missing one, or a value of another type or out of range.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f'{where}: expected a table of names and values, found {_shown(values)}')
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # of a dataclass
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise InputError(f'{where}: unknown key {_shown(unknown[0])}')
+    missing = [name for name, field in known.items()
+               if name not in values and field.default is MISSING and field.default_factory is MISSING]
+    if missing:
+        raise InputError(f'{where}: has no {missing[0]}')
+    try:
+        return kind(**{name: _checked(hints[name], value, f'{where}: {name}') for name, value in values.items()})
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f'{where}: {error}') from error
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    """The value as the annotation wants it; InputError where it is of another type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if is_dataclass(hint):
+        return read_record(hint, value, where)  # type: ignore[arg-type]  # a type, not an object
+    if origin is Union:
+        if value is None and type(None) in args:
+            return None
+        kinds = [one for one in args if one is not type(None)]
+        for one in kinds[:-1]:
+            try:
+                return _checked(one, value, where)
+            except InputError:
+                continue
+        return _checked(kinds[-1], value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if (origin or hint) in (list, tuple) and isinstance(value, (list, tuple)):
+        kinds = args if origin is tuple and args[-1] is not Ellipsis else [args[0]] * len(value) if args else [Any] * len(value)
+        if len(kinds) == len(value):
+            return (origin or hint)(_checked(one, item, where) for one, item in zip(kinds, value))
+    if (origin or hint) is dict and isinstance(value, dict):
+        key, item = args or (Any, Any)
+        return {_checked(key, name, where): _checked(item, one, where) for name, one in value.items()}
+    if type(value) is hint:
+        return value
+    raise InputError(f'{where}: expected {_words(hint)}, found {_shown(value)}')
+
+
+def _words(hint: Any) -> str:
+    names: Dict[Any, str] = {int: 'a whole number', float: 'a number', str: 'a text', bool: 'true or false'}
+    return names.get(hint, {list: 'a list', tuple: 'a list', dict: 'a table'}.get(get_origin(hint) or hint, 'another value'))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MANY else f'{text[:MANY]}...'

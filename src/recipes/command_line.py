@@ -1,0 +1,287 @@
+"""From argv to values: what a command line asks of a door, in the order in which it is written."""
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from easydict import EasyDict
+
+from src.common.errors import InputError
+from src.recipes.entries import ENTRIES
+from src.recipes.flags import FLAGS, Flag
+from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
+from src.recipes.systems import SYSTEMS, system_of
+from src.recipes.types import Type, text
+
+# Entries by which a recipe is chosen: they cannot be set.
+CHOOSES = ('system', 'dataset', 'loss_name', 'recipe', 'train_mode')
+
+
+class Written(NamedTuple):
+    """One flag as it was written: its row, the name that the user gave it, and the text of its value."""
+    flag: Flag
+    name: str
+    value: str
+
+    @property
+    def word(self) -> str:
+        """What errors call it."""
+        return self.name if self.flag.switch else f'{self.name}={self.value}'
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line says.
+
+    options: what the door itself uses, by the first name of the flag. changes: of the recipe, in the order in which they
+    were written. given: the first names of the flags that were given.
+    """
+    door: str
+    options: Any
+    changes: List[Change]
+    given: Tuple[str, ...]
+
+    def make_recipe(self) -> Recipe:
+        """The recipe that the command asks for. Raises InputError: no system, or see src.recipes.recipe.make_recipe."""
+        return make_recipe(*self._chosen(), self.changes)
+
+    def recipe_for(self, saved: Optional[Recipe], source: str, told: Mapping[str, Any]) -> Recipe:
+        """The recipe to use weights by.
+
+        Args:
+            saved: the one they were trained by, None where they bring none: then it is what the flags say.
+            source: of such weights, see src.checkpoints.weights.Weights; Paddle's are used by the recipe `paddle`.
+            told: entries that go before the recipe's and behind the flags.
+
+        Raises:
+            InputError: see make_recipe and src.recipes.recipe.use_recipe.
+        """
+        if saved is not None:
+            return use_recipe(saved, self.changes, self.options.dataset, self.options.train_mode)
+        dataset, choice, name = self._chosen()
+        return make_recipe(dataset, choice, name or ('paddle' if source == 'paddle' else None), [*as_changes(told), *self.changes])
+
+    def why(self) -> str:
+        """One line: which recipe it is, and why."""
+        dataset, choice, name = self._chosen()
+        chosen = choose(dataset, choice, name)
+        return f'recipe {chosen.key[2]} of {dataset} {choice}: {chosen.why}'
+
+    def _chosen(self) -> Tuple[str, str, Optional[str]]:
+        options = self.options
+        dataset = options.dataset or self._suggested()
+        row = SYSTEMS[system_of(dataset)]
+        for other in {'loss_name', 'train_mode'} - {row.choice}:
+            if options.get(other):
+                raise InputError(f'--{other}={options[other]}: is not for {dataset}; '
+                                 + ('--recipe chooses its loss' if other == 'loss_name' else 'remove it'))
+        return dataset, options.get(row.choice) or row.default, options.recipe
+
+    def _suggested(self) -> str:
+        """The dataset that the given flags suggest."""
+        suggested = {flag.suggests for flag in FLAGS if self.door in flag.doors and flag.attribute in self.given}
+        if 'lists' in suggested:
+            return 'lists'
+        if 'SOP' in suggested and 'none' not in suggested:
+            return 'SOP'
+        raise InputError('which system? Give --dataset (AwA, CUB, GBU, DukeMTMC-reID, Market1501), --train_list '
+                         'or --dataset_path, the folder of images')
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise InputError(message)
+
+
+class _Append(argparse.Action):
+    """Keeps the flags in the order in which they are written."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Optional[str] = None) -> None:
+        name = str(option_string)
+        # CTL's names have no dashes.
+        name = name[2:] if name[2:] in self.const.names else name
+        namespace.written.append(Written(self.const, name, values if isinstance(values, str) else ''))
+
+
+def _dashed(name: str) -> str:
+    return name if name.startswith('--') else f'--{name}'
+
+
+def _type_of(flag: Flag) -> Type:
+    """What the value of a flag may be, for --help."""
+    if flag.type:
+        return flag.type
+    return ENTRIES[flag.sets].type if flag.sets in ENTRIES else text
+
+
+def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> _Parser:
+    """The parser of a door; values: the entries of a recipe, which --help then shows."""
+    parser = _Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
+    parser.add_argument('-h', '--help', action='store_true', help='this text; with --dataset or --loss_name, and --recipe, '
+                                                                  'also what that recipe has')
+    groups: Dict[str, Any] = {}
+    for flag in FLAGS:
+        if door not in (*flag.doors, *flag.idle):
+            continue
+        group = groups.setdefault(flag.group, None) or parser.add_argument_group(flag.group)
+        groups[flag.group] = group
+        line = flag.help or ENTRIES[str(flag.sets)].purpose
+        name, _, option = (flag.sets or '').partition('.')
+        now = (values or {}).get(name)
+        now = now.get(option) if option and isinstance(now, dict) else now
+        line += '' if now is None else f' [{now}]'
+        choices = _type_of(flag).choices
+        metavar = ('{%s}' % ','.join(choices) if choices and len(choices) < 6 else 'NAME' if choices
+                   else 'ENTRY=VALUE' if flag.names == ('--set',) else flag.names[0].lstrip('-').upper())
+        more = {'nargs': 0} if flag.switch else {'metavar': metavar}
+        group.add_argument(*map(_dashed, flag.names), action=_Append, const=flag, dest='written', help=line.replace('%', '%%'),
+                           **more)
+    return parser
+
+
+def _with_dashes(argv: Sequence[str], door: str) -> List[str]:
+    """CTL's NAME VALUE pairs as flags."""
+    names = {name for flag in FLAGS if door in (*flag.doors, *flag.idle) for name in flag.names if not name.startswith('--')}
+    # The published pages have blanks behind some of the backslashes that join their lines.
+    words = [word.strip() if word.strip()[:2] in ('', '--') else word for word in argv]
+    words, out = [word for word in words if word], []
+    while words:
+        word = words.pop(0)
+        if word not in names:
+            out.append(word)
+            continue
+        if not words:
+            raise InputError(f'{word}: needs a value after it')
+        out.append(f'--{word}={words.pop(0)}')
+    return out
+
+
+def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
+    """Read the flags of one door; --help and --list_recipes print and end the process.
+
+    Args:
+        door: 'train', 'eval', 'export' or 'infer'.
+        argv: None for those of this process.
+
+    Raises:
+        InputError: an unknown flag, a bad value, or a bad --config_path.
+    """
+    parser = _create_parser(door)
+    parser.set_defaults(written=[])
+    words = _with_dashes(sys.argv[1:] if argv is None else argv, door)
+    args, unknown = parser.parse_known_args(words, argparse.Namespace(written=[]))
+    if unknown:
+        raise InputError(f'unrecognized arguments: {" ".join(unknown)}' + _nearest_flag(unknown[0], door))
+    command = _command(door, args.written)
+    if args.help:
+        shown = {'dataset', 'loss_name', 'recipe', 'train_list', 'config_path'} & set(command.given)
+        _create_parser(door, command.make_recipe() if shown else None).print_help()
+        raise SystemExit(0)
+    if command.options.list_recipes:
+        print(list_recipes())
+        raise SystemExit(0)
+    return command
+
+
+def _command(door: str, written: Sequence[Written]) -> Command:
+    """The command of the flags in their order; what a file of --config_path says comes before all of them."""
+    configs = [one.value for one in written if one.flag.names[0] == '--config_path']
+    changes: List[Change] = []
+    from_files = [item for path in configs for item in _read_config(path, door)]
+    changes += [item for item in from_files if isinstance(item, Change)]
+    options = EasyDict({flag.attribute: False if flag.switch else flag.default for flag in FLAGS
+                        if door in flag.doors and not (flag.sets or flag.names == ('--set',))})
+    given = []
+    for one in [item for item in from_files if isinstance(item, Written)] + list(written):
+        flag = one.flag
+        given.append(flag.attribute)
+        if door not in flag.doors:
+            print(f'{one.name}: without effect in {door}.py')
+        elif flag.names == ('--set',):
+            changes.append(_set_change(one.value))
+        elif flag.sets is None:
+            options[flag.attribute] = True if flag.switch else _value(one)
+        else:
+            if flag.type:
+                _value(one)
+            value = True if flag.switch else flag.spelling(one.value)
+            changes.append(Change(flag.sets, value, one.word, not flag.switch, door in flag.lenient))
+    return Command(door, options, changes, tuple(given))
+
+
+def _value(one: Written) -> Any:
+    try:
+        return (one.flag.type or text).parse(one.flag.spelling(one.value))
+    except ValueError as error:
+        raise InputError(f'{one.word}: {error}') from error
+
+
+def _set_change(word: str) -> Change:
+    entry, equals, value = word.partition('=')
+    if not equals or not entry:
+        raise InputError(f'--set={word}: expected ENTRY=VALUE')
+    if entry in CHOOSES:
+        raise InputError(f'--set={word}: {entry} chooses the recipe; give --{entry}')
+    if entry in DERIVED:
+        raise InputError(f'--set={word}: is no entry; give --{entry}')
+    return Change(entry, value, f'--set={word}', text=True)
+
+
+def _nearest_flag(word: str, door: str) -> str:
+    names = [_dashed(name) for flag in FLAGS if door in (*flag.doors, *flag.idle) for name in flag.names]
+    near = get_close_matches('--' + word.lstrip('-').partition('=')[0].replace('-', '_'), names, 1, 0.75)
+    return f' (did you mean {near[0]}?)' if near else ''
+
+
+def _read_config(path: str, door: str) -> List[Any]:
+    """What a file of --config_path says: a Change for every entry, a Written for every flag that is none.
+
+    Raises:
+        InputError: no such file, neither YAML nor JSON, or a key that is neither.
+    """
+    table = _read_table(path)
+    if isinstance(table.get('recipe'), dict):  # a training's result.json
+        table = table['recipe']
+    flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
+    row = SYSTEMS.get(str(table.get('system')))
+    said: List[Any] = []
+    for key, value in table.items():
+        word = f'--config_path={path}: {key}'
+        if key == 'system':
+            continue
+        if key in ('dataset', 'recipe', 'loss_name', 'train_mode') and not (row and key == 'loss_name' != row.choice):
+            if key in flags:
+                said.append(Written(flags[key][0], word, str(value)))
+        elif key.partition('.')[0] in ENTRIES:
+            said.append(Change(key, value, word))
+        elif key in flags:
+            said.append(Written(flags[key][0], word, str(value)))
+        else:
+            near = get_close_matches(key, [*ENTRIES, *flags], 1)
+            raise InputError(f'{word}: no such entry or flag' + (f'; did you mean {near[0]}?' if near else ''))
+    return said
+
+
+def _read_table(path: str) -> Dict[str, Any]:
+    try:
+        content = Path(path).read_text(encoding='utf-8')
+    except (OSError, ValueError) as error:
+        raise InputError(f'--config_path={path}: cannot be read: {getattr(error, "strerror", "no text")}') from error
+    try:
+        if path.endswith('.json'):
+            table = json.loads(content)
+        else:
+            import yaml
+            table = yaml.safe_load(content)
+    except ImportError as error:
+        raise InputError(f'--config_path={path}: needs PyYAML: pip install pyyaml, or give a .json') from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'--config_path={path}: no JSON; look at its commas and quotes') from error
+    except Exception as error:  # yaml's own, which are imported with it
+        raise InputError(f'--config_path={path}: no YAML: {" ".join(str(error).split())}') from error
+    if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
+        raise InputError(f'--config_path={path}: expected names and values')
+    return table

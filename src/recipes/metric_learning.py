@@ -1,0 +1,108 @@
+"""Recipes of metric learning on Stanford Online Products or any list or folder of images, by (dataset, loss, name).
+
+Of those of one loss the first is the default. A loss takes the recipes that it does not have here from its kind, `element`
+or `pair`, with its constructor's defaults.
+"""
+from typing import Any, Dict, Tuple
+
+SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
+# ResNet50 on Stanford Online Products, as the published metric_learn trains it: the half set on 8 devices.
+METRIC_LEARN = dict(
+    subset='half', backbone_options={'padding': 'same', 'bn_eps': 1e-4}, recall_k=[1, 10, 100, 1000], weight_decay=1e-4,
+    loss_scale=1024.0, epoch_size=30, interpolation='bicubic', last_batch='wrap', lr_init=0.01, lr_end=1e-4,
+    keep_checkpoint_max=1)
+METRIC_ELEMENT = dict(METRIC_LEARN, batch_size=80, lr_mode='steps', lr_max=0.3)
+
+# PaddleCV: the full set, two stages, counted in iterations; its weights were trained with symmetric padding.
+PADDLE = dict(
+    dataset_path='data/Stanford_Online_Products', backbone_options=SYMMETRIC, recall_k=[1, 10, 100, 1000], weight_decay=1e-4,
+    epoch_size=30, flip=0.5, eval_transform='center_crop', lr_mode='steps', interval_step=20, save_iter_step=10000)
+PADDLE_ELEMENT = dict(PADDLE, batch_size=256, lr_max=0.01, total_iter_num=30000, lr_steps=[15000, 25000])
+PADDLE_PAIR = dict(PADDLE, batch_size=160, total_iter_num=100000, lr_steps=[100000])
+
+# From scratch on few small pictures, on a CPU: 64 px, resized to 72 and cropped.
+SMALL = dict(
+    image_size=64, train_transform='resize_crop', flip=0.5, num_workers=2, recall_k=[1, 5, 10],
+    backbone_options={'padding': 'same', 'bn_eps': 1e-4}, lr_mode='steps', epoch_size=15, weight_decay=5e-4)
+SMALL_ELEMENT = dict(SMALL, batch_size=32, lr_max=0.05)
+# Few steps at a low rate: more of either forget what the first stage learnt (docs/RESULTS.md).
+SMALL_PAIR = dict(SMALL, lr_max=1e-3, epoch_size=4)
+# PaddleCV's scale 80 and margin 0.15 are for 11,318 classes.
+SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
+
+# From scratch on small pictures of many classes with few images each, as Stanford Online Products has them. Chosen with
+# benchmarks on held-out classes of the training list of drawings (docs/RESULTS.md).
+MANY = dict(
+    image_size=64, train_transform='resize', flip=0.5, num_workers=2, recall_k=[1, 5, 10],
+    backbone='resnet18', backbone_options={**SYMMETRIC, 'width': 48, 'stages': 2},
+    head='whitened', head_options={'shrinkage': 0.1}, loss_options={'temperature': 0.1},
+    batch_size=128, samples_each_class=4, small_classes='repeat', optimizer='adamw', weight_decay=0.05,
+    lr_mode='one_cycle', lr_max=4e-3, epoch_size=30, turned_classes=True, mirror=True, turned=True,
+    augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
+                  'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}})
+# The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
+# shooting sessions (docs/RESULTS.md).
+FEW = dict(MANY, sampler='groups', loss_lr_factor=10.0, epoch_size=9,
+           augmentation={'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shift': 0.07},
+                         'colour': {'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05}})
+# A pair loss after it, --pretrained=FIRST/train.ckpt.
+FEW_PAIR = dict(FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=2)
+
+# ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
+# batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
+# recipes share. Recall@K may also follow the normalised softmax (--pretrained=FIRST/train.ckpt), whose head it has.
+PRETRAINED = dict(
+    backbone_options={**SYMMETRIC, 'frozen_batch_norm': True}, head='embedding',
+    head_options={'embedding_size': 512, 'pool': 'gem', 'layer_norm': True, 'unit_length': True},
+    recall_k=[1, 10, 100, 1000], loss_scale=1024.0, train_transform='resize_crop', eval_transform='center_crop', flip=0.5,
+    small_classes='repeat', weight_decay=1e-4, head_first_epochs=1, lr_mode='steps')
+
+RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
+    ('SOP', 'element', 'published'): METRIC_ELEMENT,
+    ('SOP', 'pair', 'published'): METRIC_LEARN,
+    ('SOP', 'softmax', 'published'): METRIC_ELEMENT,
+    # The published code differentiates the sum over the triplets of a batch; its learning rate relies on that.
+    ('SOP', 'triplet', 'published'): dict(METRIC_LEARN, loss_options={'margin': 0.1, 'reduction': 'sum'}),
+    ('SOP', 'quadruplet', 'published'): dict(METRIC_LEARN, loss_options={'margin': 0.1}),
+    ('SOP', 'element', 'paddle'): PADDLE_ELEMENT,
+    ('SOP', 'pair', 'paddle'): PADDLE_PAIR,
+    ('SOP', 'softmax', 'paddle'): PADDLE_ELEMENT,
+    ('SOP', 'arcmargin', 'paddle'): dict(PADDLE_ELEMENT, loss_options={'scale': 80.0, 'margin': 0.15, 'easy_margin': False}),
+    ('SOP', 'triplet', 'paddle'): dict(PADDLE_PAIR, loss_options={'margin': 0.1}, batch_size=120),
+    ('SOP', 'quadruplet', 'paddle'): dict(PADDLE_PAIR, loss_options={'margin': 0.1}),
+    ('SOP', 'eml', 'paddle'): PADDLE_PAIR,
+    ('SOP', 'npairs', 'paddle'): dict(PADDLE_PAIR, loss_options={'reg_lambda': 0.01}),
+    ('SOP', 'element', 'small'): SMALL_ELEMENT,
+    ('SOP', 'pair', 'small'): SMALL_PAIR,
+    ('SOP', 'softmax', 'small'): SMALL_ELEMENT,
+    ('SOP', 'arcmargin', 'small'): dict(SMALL_ELEMENT, loss_options=SMALL_ARCMARGIN),
+    ('SOP', 'triplet', 'small'): dict(SMALL_PAIR, loss_options={'margin': 0.5, 'reduction': 'sum'}),
+    ('SOP', 'quadruplet', 'small'): dict(SMALL_PAIR, loss_options={'margin': 0.1}, batch_size=24),
+    # Of these two losses the gradient grows with the embeddings' norms, which are not normalised.
+    ('SOP', 'eml', 'small'): dict(SMALL_PAIR, lr_max=1e-4),
+    ('SOP', 'npairs', 'small'): dict(SMALL_PAIR, lr_max=1e-4, loss_options={'reg_lambda': 0.01}),
+    ('SOP', 'supcon', 'many_classes'): MANY,
+    ('SOP', 'arcmargin', 'few_classes'): dict(FEW, loss_options=SMALL_ARCMARGIN),
+    ('SOP', 'norm_softmax', 'few_classes'): FEW,
+    ('SOP', 'supcon', 'few_classes'): dict(FEW_PAIR, loss_options={'temperature': 0.1}),
+    ('SOP', 'triplet', 'few_classes'): dict(FEW_PAIR, batch_size=126),
+    ('SOP', 'npairs', 'few_classes'): dict(FEW_PAIR, samples_each_class=2),
+    ('SOP', 'pair', 'few_classes'): FEW_PAIR,
+    # Zhai and Wu, github.com/azgo14/classification_metric_learning: SGD 0.01, 75 images of 15 classes, 15 epochs and 15 at a
+    # tenth; 79.5 with averaged features (2048-d) and no linear layer.
+    ('SOP', 'norm_softmax', 'pretrained'): dict(
+        PRETRAINED, sampler='super_classes', batch_size=75, samples_each_class=5, lr_max=0.01, lr_epochs=[16], epoch_size=31,
+        loss_options={'temperature': 0.05}),
+    # Kim et al., github.com/tjddus9597/Proxy-Anchor-CVPR2020: AdamW 6e-4, batches of 180 drawn from all images, proxies times
+    # 100, new layers alone for 1 of 60 epochs, BatchNorm not frozen; 79.2 with Inception-BN. There the rate falls to a
+    # quarter every 20 epochs, here by a cosine.
+    ('SOP', 'proxy_anchor', 'pretrained'): dict(
+        PRETRAINED, batch_size=180, optimizer='adamw', lr_mode='cosine', lr_max=6e-4, epoch_size=60,
+        backbone_options=SYMMETRIC,
+        head_options={'embedding_size': 512, 'pool': 'average_max', 'layer_norm': False, 'unit_length': True}),
+    # Patel et al., github.com/yash0307/RecallatK_surrogate: Adam 2e-4, L2 4e-4 on all, 1,000 classes x 4 a batch, embedded
+    # 200 at a time; 82.8 (with similarity mixup). There the rate falls to 0.3 after 25 and 50 of 55 epochs, here to a tenth.
+    ('SOP', 'recall_at_k', 'pretrained'): dict(
+        PRETRAINED, batch_size=4000, chunk_size=200, samples_each_class=4, optimizer='adam', weight_decay=4e-4, decay='all',
+        lr_max=2e-4, lr_epochs=[25, 50], epoch_size=55, head_first_epochs=0),
+}

@@ -1,0 +1,369 @@
+"""Recipes: the hyper-parameters of a training, how one is chosen by name, and how it is changed."""
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from src.common.errors import InputError
+from src.common.registry import Option, options_of
+from src.losses import LOSSES, loss_kind
+from src.networks import BACKBONES, HEADS, NETWORKS, OPTIONS
+from src.recipes.checks import check
+from src.recipes.entries import COMPONENTS, ENTRIES, Entry, entries_of
+from src.recipes.systems import SYSTEMS, system_of
+from src.recipes.types import Type, anything, of_annotation, real
+
+Key = Tuple[str, str, str]
+# What each name of a recipe stands for.
+PURPOSES = {
+    'published': 'what the published code really did',
+    'paper': "DEM as its paper says: beta1 0.9 and L2 regularisation",
+    'chosen': "networks as ranked's and kernel ridge regression, mixed as the benchmark's val classes ask",
+    'normalised': 'class normalisation (Skorokhodov and Elhoseiny) as published',
+    'ranked': 'DEM trained to rank the seen classes by the cosine that classifies',
+    'paddle': "PaddleCV's: the full set, two stages, counted in iterations",
+    'small': 'from scratch on small pictures on a CPU, few classes of many images',
+    'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
+    'pretrained': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
+    'few_classes': 'the same for few classes of many images; a pair loss as its second stage gains nothing there',
+}
+# (Dataset; loss or class semantics; name) -> what the recipe says. Of those of one dataset and loss the first is the default.
+RECIPES: Dict[Key, Dict[str, Any]] = {
+    key: recipe for row in SYSTEMS.values() for key, recipe in import_module(f'src.recipes.{row.recipes}').RECIPES.items()}
+KINDS = ('element', 'pair')
+# What the options of a component are read from: table of the components, and the package of their modules.
+_TABLES: Dict[str, Tuple[Mapping[str, Any], str]] = {
+    'loss_options': (LOSSES, 'src.losses'), 'network_options': (NETWORKS, 'src.networks'),
+    'backbone_options': (BACKBONES, 'src.networks'), 'head_options': (HEADS, 'src.networks')}
+
+
+class Recipe(Dict[str, Any]):
+    """Hyper-parameters by name, as keys and as attributes; a recipe is never changed, `changed` gives another one."""
+
+    def __init__(self, entries: Mapping[str, Any]):
+        super().__init__({name: Recipe(value) if isinstance(value, dict) else value for name, value in entries.items()})
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f'the recipe has no entry {name}') from None
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError('a recipe is not changed after it was made: make another one')
+
+    __setattr__ = __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: Any) -> 'Recipe':
+        return self
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+    def changed(self, changes: Mapping[str, Any]) -> 'Recipe':
+        """This recipe with entries {name or DICT.OPTION: value} changed. Raises InputError as make_recipe."""
+        return _changed(self, as_changes(changes))
+
+
+class Change(NamedTuple):
+    """One change of a recipe.
+
+    entry: its name, DICT.OPTION, or a name of DERIVED. value: of the entry's type, or text of the command line where `text`
+    is set. word: what the user wrote, for errors. lenient: whether a recipe without the entry leaves it alone.
+    """
+    entry: str
+    value: Any
+    word: str
+    text: bool = False
+    lenient: bool = False
+
+
+Changes = Union[Mapping[str, Any], Sequence[Change]]
+
+
+def as_changes(changes: Changes) -> List[Change]:
+    """Changes as a list; of a mapping {name or DICT.OPTION: value} each is called `name=value` in errors."""
+    if not isinstance(changes, Mapping):
+        return list(changes)
+    return [Change(name, value, f'{name}={value!r}') for name, value in changes.items()]
+
+
+class Derived(NamedTuple):
+    """A flag's way to set entries by what others are: its type, its system, and (value, entries) -> changes."""
+    type: Type
+    system: str
+    changes: Any
+
+
+def _embedding(width: int, entries: Mapping[str, Any]) -> Dict[str, Any]:
+    if entries['head'] == 'embedding':
+        return {'head_options.embedding_size': width}
+    if width:
+        return {'head': 'linear', 'head_options': {'embedding_size': width}}
+    # The other heads have no such layer.
+    return {'head': 'none'} if entries['head'] == 'linear' else {}
+
+
+DERIVED = {
+    'embedding_size': Derived(of_annotation('int'), 'metric_learning', _embedding),
+    'identities': Derived(of_annotation('int'), 'reid', lambda count, entries: {
+        'batch_size': count * entries['samples_each_class']}),
+    'resample': Derived(ENTRIES['run_eval'].type, 'reid', lambda counts, _: {
+        'small_classes': 'repeat' if counts else 'mask'}),
+}
+
+
+class Chosen(NamedTuple):
+    """A recipe of the table: its key, and in a few words why it was taken."""
+    key: Key
+    why: str
+
+
+def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = None) -> Chosen:
+    """The recipe of the table: the one called `name`, else the first for this dataset and this loss or class semantics.
+
+    Args:
+        dataset: of DATASETS. choice: a loss, or of zero-shot learning att, word or fusion; None for the system's default.
+        name: of PURPOSES; None for the default.
+
+    Raises:
+        InputError: there is none; the line says which there are.
+    """
+    row = SYSTEMS[system_of(dataset)]
+    choice = choice or row.default
+    table = next(one for one in (dataset, *row.datasets) if any(key[0] == one for key in RECIPES))
+    keys = [key for key in RECIPES if key[:2] == (table, choice)]
+    own = {key[2] for key in keys}
+    whose = f'{dataset} {choice}'
+    if row.choice == 'loss_name':
+        kind = loss_kind(choice)
+        if not keys:
+            whose = f'{dataset} and losses of kind {kind}, as {choice} is'
+        keys += [key for key in RECIPES if key[:2] == (table, kind) and key[2] not in own]
+    if not keys:
+        there = dict.fromkeys(other for one, other, _ in RECIPES if one == table and other not in KINDS)
+        raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
+    for key in keys:
+        if name in (None, key[2]):
+            return Chosen(key, f'the first for {whose}' if name is None else 'as --recipe says')
+    raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
+
+
+def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] = None, changes: Changes = ()) -> Recipe:
+    """A recipe of the table, with changes.
+
+    Args:
+        dataset, choice, name: of `choose`.
+        changes: {name or DICT.OPTION: value}, or a list of Change, made in its order, those that choose a component first.
+
+    Raises:
+        InputError: there is no such recipe, entry or option, or a value is of another type or out of range.
+    """
+    system, row = system_of(dataset), SYSTEMS[system_of(dataset)]
+    key = choose(dataset, choice, name).key
+    base = {**_defaults(system), **RECIPES[key], 'system': system, 'dataset': dataset, 'recipe': key[2],
+            row.choice: choice or row.default}
+    return _changed(base, as_changes(changes))
+
+
+def read_recipe(values: Any, where: str) -> Recipe:
+    """A recipe that was stored; entries that it is older than have their defaults.
+
+    Raises:
+        InputError: naming `where` and the entry: no recipe, an unknown entry, or a value of another type or out of range.
+    """
+    system = values.get('system') if isinstance(values, dict) else None
+    if not isinstance(system, str) or system not in SYSTEMS or not isinstance(values.get('dataset'), str):
+        raise InputError(f'{where}: holds no recipe of this project')
+    entries = {**_defaults(system), **values}
+    known = entries_of(system, SYSTEMS[system].images)
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f'{where}: the recipe has an unknown entry {name}{_nearest(name, known)}')
+        entries[name] = _read(Change(name, value, f'{where}: {name}'), known[name].type)
+    for name in COMPONENTS:
+        for option, value in entries.get(name, {}).items():
+            _option_type(Change(f'{name}.{option}', value, where), entries).read(value)
+    return Recipe(entries)
+
+
+def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = None, mode: Optional[str] = None) -> Recipe:
+    """The recipe to use a checkpoint by: the one it was trained by, with changes that leave its network alone.
+
+    Args:
+        saved: of read_recipe. changes: of make_recipe.
+        dataset: to measure on, None for the checkpoint's. mode: the class semantics it must have been trained for.
+
+    Raises:
+        InputError: another dataset or mode than it was trained for, or see make_recipe.
+    """
+    if dataset and dataset != saved.dataset:
+        # What was learnt on one set of persons may be measured on another.
+        if not {dataset, saved.dataset} <= set(SYSTEMS['reid'].datasets):
+            raise InputError(f'--dataset={dataset}: the checkpoint was trained for {saved.dataset}')
+        saved = Recipe({**saved, 'dataset': dataset})
+    if mode and mode != saved.get('train_mode', mode):
+        raise InputError(f'--train_mode={mode}: the checkpoint was trained for {saved.train_mode}')
+    return _changed(saved, as_changes(changes), fixed=True)
+
+
+def differences(then: Mapping[str, Any], now: Recipe) -> Iterator[Tuple[str, Any, Any]]:
+    """(entry or DICT.OPTION, value then, value now) of what a stored recipe and this one learn differently.
+
+    Entries that say how to run a training do not count, nor those that are newer than `then` and at their defaults.
+    """
+    defaults = _defaults(now.system)
+    for name in sorted(set(then) | set(now)):
+        before, after = then.get(name, defaults.get(name)), now.get(name)
+        if name in ENTRIES and ENTRIES[name].run or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from ((f'{name}.{option}', before.get(option), after.get(option)) for option in sorted({*before, *after})
+                        if before.get(option) != after.get(option))
+        else:
+            yield name, before, after
+
+
+def _defaults(system: str) -> Dict[str, Any]:
+    return {name: entry.default for name, entry in entries_of(system, SYSTEMS[system].images).items()}
+
+
+def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = False) -> Recipe:
+    """base with changes; fixed: what the network is cannot change."""
+    entries = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
+    given: Dict[str, str] = {}
+    implied: Dict[str, Any] = {}
+    for change in sorted(changes, key=_turn):
+        for one in _derived(change, entries):
+            name = one.entry.partition('.')[0]
+            if name not in entries:
+                if one.lenient:
+                    print(f'{one.word.partition("=")[0]}: without effect for {entries["dataset"]}')
+                    continue
+                raise InputError(_no_entry(one, entries))
+            _set(entries, one, fixed)
+            given[one.entry] = one.word
+            if entries[name] and name in ENTRIES:
+                implied.update(ENTRIES[name].implies)
+    for name, value in implied.items():
+        if name not in given and name in entries:
+            entries[name] = value
+    check(entries, given, base)
+    for name in ('kernel_candidates', 'candidates'):
+        for one in (one for several in entries.get(name, ()) for one in several):
+            _changed({**entries, 'kernel_candidates': [], 'candidates': []},
+                     [Change(entry, value, f'{name}: {entry}={value!r}') for entry, value in one.items()])
+    return Recipe(entries)
+
+
+def _turn(change: Change) -> int:
+    """Components go first, since options are theirs; identities last, as they count in other entries."""
+    return 0 if change.entry in COMPONENTS.values() else 2 if change.entry == 'identities' else 1
+
+
+def _derived(change: Change, entries: Mapping[str, Any]) -> List[Change]:
+    rule = DERIVED.get(change.entry)
+    if rule is None:
+        return [change]
+    if entries['system'] != rule.system:
+        raise InputError(f'{change.word.partition("=")[0]}: is for {SYSTEMS[rule.system].title}, and this is '
+                         f'{entries["dataset"]}')
+    value = _read(change, rule.type)
+    return [Change(entry, one, change.word) for entry, one in rule.changes(value, entries).items()]
+
+
+def _set(entries: Dict[str, Any], change: Change, fixed: bool) -> None:
+    name, _, option = change.entry.partition('.')
+    if option:
+        if not isinstance(entries[name], dict):
+            raise InputError(f'{change.word}: {name} has no options')
+        entries[name][option] = _read(change, _option_type(change, entries))
+        return
+    entry: Entry = ENTRIES[name]
+    value = _read(change, entry.type)
+    if fixed and entry.network and value != entries[name]:
+        raise InputError(f'{change.word}: the checkpoint was trained for {entries[name]}')
+    if name in _TABLES:
+        value = {option: _read(change._replace(value=one, text=False), _option_type(
+            change._replace(entry=f'{name}.{option}'), {**entries, name: {}})) for option, one in value.items()}
+    # Backbones of one module have the same options; those of another would refuse them.
+    if name == 'backbone' and _module(value) != _module(entries[name]):
+        entries['backbone_options'] = {}
+    if name == 'head' and value != entries[name]:
+        entries['head_options'] = {}
+    entries[name] = value
+
+
+def _module(backbone: str) -> str:
+    return str(BACKBONES.get(backbone, backbone)).partition('.')[0]
+
+
+def _read(change: Change, kind: Type) -> Any:
+    try:
+        return kind.parse(change.value) if change.text else kind.read(change.value)
+    except ValueError as error:
+        raise InputError(f'{change.word}: {error}') from error
+
+
+def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
+    """The type of an option; InputError where the component has no such option."""
+    name, _, option = change.entry.partition('.')
+    now = entries[name]
+    if name not in _TABLES:
+        if option not in now:
+            raise InputError(f'{change.word}: {name} has no option {option}; its options are {", ".join(now) or "none"}')
+        return anything if isinstance(now[option], dict) else real().or_none() if name == 'kernel_options' else (
+            real() if isinstance(now[option], float) else anything)
+    component = entries[COMPONENTS[name]]
+    known = component_options(name, component)
+    if option not in known and option not in now:
+        owner = f'--loss_name={component}' if name == 'loss_options' else f'{COMPONENTS[name]} {component}'
+        raise InputError(f'{change.word.partition("=")[0] if change.word[:6] != "--set=" else change.word}: is not an option '
+                         f'of {owner}; its options are {", ".join({**known, **now}) or "none"}')
+    annotation, default = known.get(option, Option('', now.get(option)))
+    return of_annotation(annotation or _annotation(default))
+
+
+def component_options(entry: str, component: str) -> Dict[str, Option]:
+    """The options of the component that an `*_options` entry configures, by name."""
+    table, package = _TABLES[entry]
+    target = table[component]
+    found = dict(options_of(f'{package}.{getattr(target, "target", target)}'))
+    if entry == 'network_options':
+        found.update({name: Option('', value) for name, value in OPTIONS.get(component, {}).items()})
+    return found
+
+
+def _annotation(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f'Sequence[{type(value[0]).__name__ if value else "Any"}]'
+    return type(value).__name__
+
+
+def _no_entry(change: Change, entries: Mapping[str, Any]) -> str:
+    name = change.entry.partition('.')[0]
+    word = change.word if change.word.startswith('--set=') else change.word.partition('=')[0]
+    if name in ENTRIES:
+        return (f'{word}: is not for {entries["dataset"]}: it has no effect on recipe `{entries["recipe"]}`; remove it')
+    return f'{word}: is not for {entries["dataset"]}: no recipe has an entry {name}{_nearest(name, entries)}'
+
+
+def _nearest(name: str, names: Any) -> str:
+    near = get_close_matches(name, list(names), 1)
+    return f'; did you mean {near[0]}?' if near else ''
+
+
+def describe(recipe: Mapping[str, Any]) -> str:
+    """All entries of a recipe, one a line, in alphabetical order."""
+    return '\n'.join(f'{name} = {value!r}' for name, value in sorted(recipe.items()))
+
+
+def list_recipes() -> str:
+    """The names of the recipes with their purpose and what they are for."""
+    lines = []
+    for name in dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)]):
+        lines.append(f'{name:14}{PURPOSES.get(name, "")}'.rstrip())
+        for table in dict.fromkeys(key[0] for key in RECIPES):
+            choices = [choice for dataset, choice, other in RECIPES if dataset == table and other == name]
+            if choices:
+                lines.append(f'{"":14}{table}: {", ".join(choices)}')
+    return '\n'.join(lines)

@@ -1,0 +1,41 @@
+"""The systems: what flags, recipes and errors need to know of each, without importing it."""
+from typing import Dict, NamedTuple, Tuple
+
+from src.common.errors import InputError
+from src.datasets import REID_DATASETS
+
+
+class SystemRow(NamedTuple):
+    """One system.
+
+    target: its type, 'module.Name' below src.systems. title: for help and errors. datasets: those that choose it; one that
+    has no recipes of its own takes those of the first that has. recipes: the module of src.recipes that holds them.
+    choice: the flag that chooses among them, 'loss_name' or 'train_mode', and default: what it is where it is not given.
+    images: whether its network takes images.
+    """
+    target: str
+    title: str
+    datasets: Tuple[str, ...]
+    recipes: str
+    choice: str
+    default: str
+    images: bool
+
+
+SYSTEMS: Dict[str, SystemRow] = {
+    'zero_shot': SystemRow('zero_shot.ZeroShot', 'zero-shot learning', ('AwA', 'CUB'), 'dem', 'train_mode', 'att', False),
+    'generalised': SystemRow('generalised.Generalised', 'generalised zero-shot learning', ('GBU',), 'generalised',
+                             'train_mode', 'att', False),
+    'metric_learning': SystemRow('metric_learning.MetricLearning', 'metric learning', ('SOP',), 'metric_learning',
+                                 'loss_name', 'softmax', True),
+    'reid': SystemRow('reid.Reid', 're-identification', tuple(REID_DATASETS), 'reid', 'loss_name', 'ctl', True),
+}
+DATASETS = tuple(name for row in SYSTEMS.values() for name in row.datasets)
+
+
+def system_of(dataset: str) -> str:
+    """The system that a dataset chooses. Raises InputError where there is no such dataset."""
+    for name, row in SYSTEMS.items():
+        if dataset in row.datasets:
+            return name
+    raise InputError(f'--dataset={dataset}: choose one of {", ".join(DATASETS)}')

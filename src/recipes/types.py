@@ -1,0 +1,150 @@
+"""What an entry of a recipe may be: each type turns what was written, or a value, into the value of the recipe."""
+import ast
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Iterable, Optional, Tuple
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of values.
+
+    words: what is expected, for errors and --help. convert: value -> value of this type; ValueError where it is none.
+    textual: whether text is taken as it stands, rather than as a Python literal. choices: the values there are, if they
+    are few. optional: whether None is one of them.
+    """
+    words: str
+    convert: Callable[[Any], Any]
+    textual: bool = False
+    choices: Optional[Tuple[str, ...]] = None
+    optional: bool = False
+
+    def read(self, value: Any) -> Any:
+        """A value of this type, from one of a file or a call.
+
+        Raises:
+            ValueError: it is of another type or out of range; says what is expected.
+        """
+        if value is None and self.optional:
+            return None
+        try:
+            return self.convert(value)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f'expected {self.words}' + ' or None' * self.optional) from error
+
+    def parse(self, text: str) -> Any:
+        """A value of this type, from a word of the command line. Raises ValueError as `read`."""
+        if self.optional and text == 'None':
+            return None
+        return self.read(text if self.textual else literal(text))
+
+    def or_none(self) -> 'Type':
+        """This type, and None."""
+        return replace(self, optional=True)
+
+
+def literal(text: str) -> Any:
+    """The Python literal that a text is, or the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise ValueError
+
+
+def whole(least: int = 0, below: Optional[int] = None) -> Type:
+    """A whole number from `least` on."""
+    def convert(value: Any) -> int:
+        _require(type(value) is int and value >= least and (below is None or value < below))
+        return int(value)
+    return Type(f'a whole number of at least {least}' + (f' and below {below}' if below else ''), convert)
+
+
+def real(least: float = 0.0, below: float = math.inf, positive: bool = False) -> Type:
+    """A finite number from `least` on; `positive` excludes 0."""
+    def convert(value: Any) -> float:
+        _require(type(value) in (int, float) and math.isfinite(value) and least <= value < below)
+        _require(value > 0 or not positive)
+        return float(value)
+    words = 'a finite number ' + ('above 0' if positive else f'of at least {least:g}' if least > -math.inf else '')
+    return Type(words.rstrip() + (f' and below {below:g}' if below < math.inf else ''), convert)
+
+
+def _boolean(value: Any) -> bool:
+    words = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
+    return value if isinstance(value, bool) else words[str(value).lower()] if str(value).lower() in words else _no(value)
+
+
+def _no(value: Any) -> Any:
+    raise ValueError(value)
+
+
+def _text(value: Any) -> str:
+    _require(isinstance(value, str))
+    return str(value)
+
+
+boolean = Type('True or False', _boolean, textual=True)
+text = Type('a text', _text, textual=True)
+anything = Type('a value', lambda value: value)
+
+
+def one_of(names: Iterable[str]) -> Type:
+    """One of some names."""
+    choices = tuple(names)
+
+    def convert(value: Any) -> str:
+        _require(value in choices)
+        return str(value)
+    return Type('one of ' + ', '.join(choices), convert, textual=True, choices=choices)
+
+
+def several(one: Type, count: Optional[int] = None) -> Type:
+    """A list, written with commas; a single value is a list of one."""
+    def convert(value: Any) -> list:  # type: ignore[type-arg]  # of whatever `one` is
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        _require(count is None or len(values) == count)
+        return [one.read(item) for item in values]
+    return Type(f'a list of {count or ""} values, each {one.words}'.replace('  ', ' '), convert)
+
+
+def table(of: Type) -> Type:
+    """A dict of names and values of one type."""
+    def convert(value: Any) -> dict:  # type: ignore[type-arg]  # of whatever `of` is
+        _require(isinstance(value, dict) and all(isinstance(name, str) for name in value))
+        return {name: of.read(item) for name, item in value.items()}
+    return Type(f'a dict of names and values, each {of.words}', convert)
+
+
+def either(one: Type, other: Type) -> Type:
+    """One of two types."""
+    def convert(value: Any) -> Any:
+        try:
+            return one.read(value)
+        except ValueError:
+            return other.read(value)
+    return Type(f'{one.words}, or {other.words}', convert)
+
+
+def _size(value: Any) -> Any:
+    sides = list(value) if isinstance(value, (list, tuple)) else [value]
+    _require(len(sides) in (1, 2) and all(type(side) is int and 0 < side < 2 ** 15 for side in sides))
+    return sides if isinstance(value, (list, tuple)) and len(sides) == 2 else sides[0]
+
+
+size = Type('one side, or height and width, in pixels', _size)
+
+
+def of_annotation(annotation: str) -> Type:
+    """The type that a constructor's annotation names; `anything` for annotations that name none of these."""
+    if annotation.startswith('Optional['):
+        return of_annotation(annotation[len('Optional['):-1]).or_none()
+    for start in ('Sequence[', 'Tuple[', 'List['):
+        if annotation.startswith(start):
+            return several(of_annotation(annotation[len(start):-1].split(',')[0]))
+    numbers = {'int': whole(-2 ** 63), 'float': real(-math.inf), 'bool': boolean, 'str': text}
+    return numbers.get(annotation, anything)

@@ -1,0 +1,88 @@
+"""The similarity from which two images show the same, kept beside the checkpoint it was found for.
+
+It lies in `train.threshold.json` beside `train.ckpt` and in the card of an exported model, and names the embeddings whose
+similarities it is for.
+"""
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from src.common.errors import InputError
+from src.common.files import replacing
+from src.common.records import read_json, read_record
+from src.retrieval.embedding import network_of
+
+
+@dataclass(frozen=True)
+class KeptThreshold:
+    """A threshold in a file.
+
+    similarity: cosine; a nearest neighbour below it is `unknown`. model: identity of the embeddings it is for. searched:
+    images in the gallery for which it holds. The others say how it was found, see src.accuracy.thresholds.Threshold;
+    reported: what was measured on classes that it was not chosen on.
+
+    Raises:
+        ValueError: no similarity between -1 and 1.
+    """
+    similarity: float
+    model: str
+    searched: Optional[int] = None
+    seed: Optional[int] = None
+    false_match_rate: Optional[float] = None
+    confidence: Optional[float] = None
+    measured: Optional[float] = None
+    bound: Optional[float] = None
+    false_matches: Optional[int] = None
+    queries: Optional[int] = None
+    classes: Optional[int] = None
+    effective: Optional[float] = None
+    found: Optional[float] = None
+    lost: Optional[float] = None
+    reported: Optional[Dict[str, Any]] = None
+
+    def __post_init__(self) -> None:
+        # Just above 1 where images of two classes are equal.
+        if not -1 <= self.similarity <= 1 + 1e-6:
+            raise ValueError('holds no similarity between -1 and 1')
+
+    @property
+    def table(self) -> Dict[str, Any]:
+        """What is known, as JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def threshold_path(checkpoint: str) -> str:
+    """Where the threshold of a checkpoint is: train.threshold.json beside train.ckpt."""
+    return str(Path(checkpoint).with_suffix('.threshold.json'))
+
+
+def write_threshold(checkpoint: str, threshold: KeptThreshold) -> None:
+    """Write a threshold beside the checkpoint it was found for. Raises InputError where the file cannot be written."""
+    with replacing(threshold_path(checkpoint)) as part:
+        part.write_text(json.dumps(threshold.table, indent=1) + '\n', encoding='utf-8')
+
+
+def read_threshold(path: str, model: str) -> KeptThreshold:
+    """A threshold from its own file, or from the card of an exported model.
+
+    Args:
+        path: of the file.
+        model: identity of the embeddings it is to be used for, or of the network alone for any of its embeddings.
+
+    Raises:
+        InputError: there is none, it is damaged, or it is for others than `model`.
+    """
+    values = read_json(path, 'find the threshold with eval.py --false_match_rate=0.01')
+    if isinstance(values, dict) and 'checksum' in values:  # a card
+        values = values.get('threshold') or {}
+    threshold = read_record(KeptThreshold, values, path)
+    if model not in (threshold.model, network_of(threshold.model)):
+        raise InputError(f'{path}: is the threshold of another network, or of images given to it in another way '
+                         f'({ways(threshold.model, model)}); find that of this network with eval.py and the same flags')
+    return threshold
+
+
+def ways(one: str, other: str) -> str:
+    """What two identities of embeddings say of the images, for an error."""
+    return ' and '.join(identity.partition('+')[2].replace('+', ' ') or 'unknown' for identity in (one, other))

@@ -1,0 +1,159 @@
+"""How far a training has come, how fast it is, and the lines that say so."""
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from src.common.errors import InputError
+
+# Seconds from one line of progress within an epoch to the next, on a terminal and in a log.
+TERMINAL_SECONDS, LOG_SECONDS = 10, 60
+
+
+@dataclass
+class Run:
+    """How far a training has come; stored with every state.
+
+    step: steps done. seconds: spent in steps, without the first one of each process, which compiles. timed_steps: steps
+    in these seconds. losses: sum and number of the losses of the epoch in progress. skipped: steps whose gradients
+    overflowed and changed nothing. best, best_step: the best validation and after how many steps it was reached.
+    history: one dict an epoch with epoch, step, loss (mean over the epoch), lr and, where it was measured, accuracy.
+    """
+    step: int = 0
+    seconds: float = 0.0
+    timed_steps: int = 0
+    losses: list[float] = field(default_factory=lambda: [0.0, 0])
+    skipped: int = 0
+    # Optional, not `| None`: the annotation is evaluated when a state is read.
+    best: Optional[float] = None
+    best_step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def validated(self, value: float) -> bool:
+        """Note a validation; returns whether it is the best so far. Of equal ones the later: it has been trained longer."""
+        if self.history and self.history[-1]['step'] == self.step:
+            self.history[-1]['accuracy'] = value
+        better = self.best is None or value >= self.best
+        if better:
+            self.best, self.best_step = value, self.step
+        return better
+
+
+class Clock:
+    """Measures step times: validation and saving are excluded, waiting for data is not.
+
+    Losses are fetched from the device only when somebody wants to see them, since each fetch waits for it.
+
+    Args:
+        run: counts steps and seconds.
+        step: the training step.
+        total, per_epoch: steps of the training and of an epoch.
+        samples: of a step, over all processes.
+        processes: how many train together.
+        verbose: whether this process prints.
+    """
+
+    def __init__(self, run: Run, step: nn.Cell, total: int, per_epoch: int, samples: int, processes: int, verbose: bool):
+        self.run, self.total, self.per_epoch, self.samples = run, total, per_epoch, samples
+        self.processes, self.verbose = processes, verbose
+        self.skipped = getattr(step.update, 'skipped', None)
+        self.pending: list[tuple[Tensor, Tensor]] = []
+        self.stop: Tensor | None = None
+        self.stop_before: Tensor | None = None
+        self.first, self.uncounted = True, 0
+        self.began = self.shown = time.perf_counter()
+        self.every = TERMINAL_SECONDS if sys.stdout.isatty() else LOG_SECONDS
+
+    def add(self, loss: Tensor, finite: Tensor, stop: Tensor) -> None:
+        """Take what a step returned."""
+        self.pending.append((loss, finite))
+        self.stop_before, self.stop = self.stop, stop
+        if self.first:
+            # The first step compiles: its time is printed and not counted.
+            loss.asnumpy()
+            seconds, self.first = time.perf_counter() - self.began, False
+            if self.verbose and seconds > 1:
+                print(f'first step, with compilation: {seconds:.1f} s', flush=True)
+            self.began, self.uncounted = time.perf_counter(), 1
+
+    def stop_of_all(self, noted: int) -> int:
+        """The signal that ends the training, the same in all processes after the same step.
+
+        Several processes look at what the step before returned: to wait for this step's would leave the devices idle until
+        the next one is sent.
+        """
+        if self.processes == 1:
+            return noted
+        return 0 if self.stop_before is None else int(self.stop_before.asnumpy())
+
+    def late(self) -> bool:
+        """Whether it is time for a line of progress."""
+        return time.perf_counter() - self.shown > self.every
+
+    def settle(self) -> float | None:
+        """Count the pending steps; returns the last loss.
+
+        Raises:
+            InputError: a loss is NaN or infinite.
+        """
+        run, value = self.run, None
+        for loss, finite in self.pending:
+            value = float(loss.asnumpy())
+            if not bool(finite.asnumpy()):
+                raise diverged(run.step)
+            if np.isfinite(value):
+                run.losses = [run.losses[0] + value, run.losses[1] + 1]
+        run.skipped = 0 if self.skipped is None else int(self.skipped.asnumpy())
+        counted = len(self.pending) - self.uncounted
+        if counted > 0:
+            run.seconds += time.perf_counter() - self.began
+            run.timed_steps += counted
+        self.uncounted, self.pending = 0, []
+        self.began = time.perf_counter()
+        return value
+
+    def restart(self) -> None:
+        """Leave out what came after a step that was settled."""
+        if not self.pending:
+            self.began = time.perf_counter()
+
+    @property
+    def rate(self) -> float | None:
+        """Samples a second over all processes, None before the second step."""
+        return self.samples * self.run.timed_steps / self.run.seconds if self.run.seconds else None
+
+    def show_progress(self, loss: float | None) -> None:
+        """A line within an epoch, where it is time for one."""
+        if not self.late():
+            return
+        self.shown = time.perf_counter()
+        run = self.run
+        if self.verbose and run.timed_steps and run.step % self.per_epoch:
+            print(f'step {run.step}/{self.total}: loss {loss:.6g}, {self.rate:.1f} images/s, time left {self._left()}',
+                  flush=True)
+
+    def close_epoch(self, epoch: int, lr: float) -> None:
+        """Put the epoch into the history and print its line."""
+        run = self.run
+        run.history.append({'epoch': epoch, 'step': run.step, 'loss': run.losses[0] / max(run.losses[1], 1), 'lr': lr})
+        run.losses = [0.0, 0]
+        if self.verbose and run.timed_steps:
+            skipped = f', {run.skipped} steps skipped' if run.skipped else ''
+            print(f'epoch {epoch}/{-(-self.total // self.per_epoch)}: mean loss {run.history[-1]["loss"]:.6g}, '
+                  f'lr {lr:.3g}, {run.seconds / run.timed_steps * 1000:.1f} ms/step, {self.rate:.1f} images/s{skipped}, '
+                  f'time left {self._left()}', flush=True)
+
+    def _left(self) -> str:
+        """The time that is left, as HH:MM:SS."""
+        hours, rest = divmod(int((self.total - self.run.step) * self.run.seconds / self.run.timed_steps), 3600)
+        return f'{hours:02d}:{rest // 60:02d}:{rest % 60:02d}'
+
+
+def diverged(step: int) -> InputError:
+    """The error of a training whose loss is no number after `step` steps."""
+    return InputError(f'the loss became NaN or infinite after step {step}: lower --lr, or look at the data')

@@ -1,0 +1,36 @@
+"""Signals that end a training after the step in progress, with its state saved."""
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Signals:
+    """Within `with`, notes SIGINT and SIGTERM instead of ending the process; `noted` is the signal's number or 0.
+
+    Once MindSpore has run a graph, its own handler turns SIGINT into SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self.noted = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.now()
+        return self
+
+    def now(self) -> int:
+        """`noted`; takes the handlers again: a pipeline of images that starts puts one of MindSpore below Python's, which
+        ends the process."""
+        for number in self._before:
+            signal.signal(number, self._note)
+        return self.noted
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = number
