@@ -80,6 +80,14 @@ def dem_data(tmp_path_factory):
     return folder
 
 
+def trained_by(door, *flags):
+    """The network that a command of eval.py, export.py or infer.py names, as the door loads it."""
+    from src.recipes.command_line import parse_args
+    from src.systems.trained import load_trained
+    command = parse_args(door, flags)
+    return load_trained(command.options.save_ckpt, recipe_for=command.recipe_for)
+
+
 @pytest.fixture
 def here(capfd):
     """Function (door, *flags) -> (exit code, standard output, standard error) of a door run in this process."""

@@ -12,7 +12,7 @@ from src.ascend310 import main
 from src.common.errors import InputError
 from src.recipes.command_line import parse_args
 from src.systems import system_class
-from src.training.states import save_cell
+from src.checkpoints.checkpoint import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 4
@@ -27,7 +27,8 @@ def door(*words):
 def checkpoint(path, found, *flags):
     """A network with initial weights as a training saves it."""
     recipe = parse_args('train', flags).make_recipe()
-    save_cell(system_class(recipe.system).build_network(recipe, found), path, {'recipe': recipe, 'found': found})
+    system = system_class(recipe.system)
+    save_cell(system.build_network(recipe, system.Found(**found)), path, {'recipe': recipe, 'found': found})
 
 
 @pytest.fixture(scope='module')

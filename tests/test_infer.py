@@ -21,7 +21,7 @@ from src.datasets.images import open_images
 from src.networks import create_image_network, create_network
 from src.recipes.recipe import make_recipe
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
-from src.training.states import save_cell
+from src.checkpoints.checkpoint import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, WIDTH = 32, 8

@@ -13,7 +13,7 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
     (tmp_path / 'train.log').write_text('\n'.join(f'line {number}' for number in range(60)))
     from mindspore import nn
 
-    from src.training.states import save_cell
+    from src.checkpoints.checkpoint import save_cell
     save_cell(nn.Dense(1, 1), tmp_path / 'train.ckpt', {'recipe': {'lr_max': 0.25}, 'found': {}, 'device_num': 8})
     main([str(tmp_path)])
     out = capsys.readouterr().out

@@ -206,12 +206,12 @@ def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = No
     return _changed(saved, as_changes(changes), fixed=True)
 
 
-def differences(then: Mapping[str, Any], now: Recipe) -> Iterator[Tuple[str, Any, Any]]:
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Tuple[str, Any, Any]]:
     """(entry or DICT.OPTION, value then, value now) of what a stored recipe and this one learn differently.
 
     Entries that say how to run a training do not count, nor those that are newer than `then` and at their defaults.
     """
-    defaults = _defaults(now.system)
+    defaults = {name: entry.default for name, entry in ENTRIES.items()}
     for name in sorted(set(then) | set(now)):
         before, after = then.get(name, defaults.get(name)), now.get(name)
         if name in ENTRIES and ENTRIES[name].run or before == after:

@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from mindspore import Tensor, nn
 
-from src.checkpoints.checkpoint import BEST, LAST, save_cell
+from src.checkpoints.checkpoint import BEST, LAST, Recorded, save_cell
 from src.common.device import Process, gather
 from src.common.errors import InputError
 from src.common.files import remove_unfinished, replacing
@@ -142,7 +142,8 @@ class Training:
     def _restore(self, point: tuple[int, int] | None, resume: bool) -> None:
         states = self.states
         if point:
-            self.run = states.load(self.step, point, json.loads(json.dumps(self.recorded)), self.recipe)
+            saved = states.load(self.step, point, Recorded(**json.loads(json.dumps(self.recorded))))
+            self.run = read_record(Run, saved.run, f'{states.path(point)}: run')
             states.start_after(point)
             print(f'resumed after step {self.run.step} of {self.total} from {states.path(point)}')
             return
@@ -195,7 +196,7 @@ class Training:
             self._save()
         if stop:
             print(f'stopped by a signal after step {run.step} of {self.total}, saved '
-                  f'{self.states.path(self.states.point(run.step))}; --resume continues from there', flush=True)
+                  f'{self.states.path(self.states.point(run.step))}; --resume goes on from there', flush=True)
             raise SystemExit(128 + stop)
         clock.restart()
 

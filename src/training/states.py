@@ -12,9 +12,7 @@ from mindspore import Parameter, nn, ops
 
 from src.checkpoints.checkpoint import Recorded, read_checkpoint, read_recorded, save_cell
 from src.common.errors import InputError
-from src.common.records import read_record
-from src.recipes.recipe import Recipe, differences
-from src.training.progress import Run
+from src.recipes.recipe import differences
 
 RESULT, CURVES = 'result.json', 'curves.png'
 Point = tuple[int, int]
@@ -91,15 +89,14 @@ class TrainingStates:
             self.path(point).unlink(missing_ok=True)
         self.stale.clear()
 
-    def load(self, cell: nn.Cell, point: Point, recorded: dict[str, Any], recipe: Recipe) -> Run:
-        """Put the state at a point into `cell`; returns how far the training had come.
+    def load(self, cell: nn.Cell, point: Point, recorded: Recorded) -> Recorded:
+        """Put the state at a point into `cell`; returns what its training recorded.
 
         Args:
             cell: as it was when the state was saved.
             point: of points().
             recorded: recipe, found and device_num of this training. They must equal those stored in the state, except for
                 entries that say how to run a training and entries added since, if they are at their defaults.
-            recipe: of this training.
 
         Raises:
             InputError: the file is broken (the one before it is offered), or of another recipe, network, loss or data.
@@ -107,8 +104,8 @@ class TrainingStates:
         path = self.path(point)
         state, saved = self.read(point)
         then = {'device_num': saved.device_num, **saved.found}
-        now = {'device_num': recorded['device_num'], **recorded['found']}
-        others = [*differences(saved.recipe, recipe),
+        now = {'device_num': recorded.device_num, **recorded.found}
+        others = [*differences(saved.recipe, recorded.recipe),
                   *((name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name))]
         for name, before, after in others:
             raise InputError(f'{path}: was trained with {name} {before}, now it is {after}; resume with the flags it was '
@@ -121,7 +118,7 @@ class TrainingStates:
                              'started with, or train in another folder')
         for name, parameter in mine.items():
             parameter.set_data(state[name])
-        return read_record(Run, saved.run, f'{path}: run')
+        return saved
 
     def read(self, point: Point) -> tuple[dict[str, Parameter], Recorded]:
         """The parameters of the state at a point by name, and what its training recorded.
@@ -138,7 +135,10 @@ class TrainingStates:
             before = [other for other in self.points() if other < point]
             advice = (f'remove it to continue from {self.path(before[-1]).name}' if before else 'there is none before it')
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        return state, read_recorded(state.pop('facts', '{}'), str(path))
+        recorded = read_recorded(state.pop('facts', None), str(path))
+        if recorded is None:
+            raise InputError(f'{path}: no training state of this project; use another one')
+        return state, recorded
 
 
 def set_aside(folder: Path) -> Path | None:

@@ -27,7 +27,7 @@ from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
 from src.systems.trained import load_trained
-from src.training.states import save_cell
+from src.checkpoints.checkpoint import save_cell
 
 pytestmark = pytest.mark.slow
 
@@ -280,7 +280,7 @@ def test_threshold_of_another_checkpoint_is_refused(work, folder, refused):
     shutil.copytree(work.root / 'other', folder / 'other')
     shutil.copy('train.threshold.json', 'other')
     with pytest.raises(InputError, match='other/train.threshold.json: is the threshold of another network'):
-        load_trained(parse_args('export', ['--save_ckpt=other'])).facts
+        trained_by('export', '--save_ckpt=other').card()
 
 
 def test_threshold_for_embeddings_without_their_mirror_is_refused(work, folder, refused):
@@ -293,7 +293,7 @@ def test_images_given_to_the_network_in_another_way_are_refused(work, folder, sa
     """Through the doors: what the flags change is told by the gallery, and asked of the queries and of the threshold."""
     query = [f'--images={work.root}/pictures/class 07', f'--save_ckpt={work.root}/training']
     for flags, changed in (([], {}), (['--image_size=24'], {'image_size': 24}),
-                           (['--eval_transform=center_crop', '--bgr=True'], {'transform': 'center_crop', 'bgr': True})):
+                           (['--eval_transform=center_crop', '--bgr=True'], {'eval_transform': 'center_crop', 'bgr': True})):
         said('infer', *query, *flags, '--output=few.npy')
         assert EmbeddingFile('few.npy').model == identity(work.network, **changed)
         code, _, err = here('infer', '--query=few.npy', *SEARCH[1:], '--threshold=train.threshold.json')
@@ -398,7 +398,7 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
                                                   '--false_match_rate=0.1', '--picture=threshold.png']).make_recipe(),
                   Process('CPU', 0, 0, 1))
     system.network = work.network
-    system.query, system.gallery = (ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
+    system.test = tuple(ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
     parts = tuple(part for rows in sides for part in (x[rows], ids[rows], cameras[rows]))
     monkeypatch.setattr(system, '_embed_test', lambda show_progress: parts)
     monkeypatch.chdir(tmp_path)

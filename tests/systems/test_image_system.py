@@ -13,9 +13,10 @@ from src.losses import LOSSES, loss_class
 from src.networks import create_network
 from src.recipes.recipe import RECIPES, Recipe, make_recipe
 from src.recipes.command_line import parse_args
+from src.systems.images import ImageFound
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
-from src.systems.trained import load_trained
 from src.training.loop import fit
+from tests.conftest import trained_by
 
 HERE = Process('CPU', 0, 0, 1)
 SMALL = ['--model=resnet18', '--set=backbone_options.width=8']
@@ -40,8 +41,8 @@ def published(tmp_path_factory):
 
 @pytest.mark.parametrize('more, padding', [([], 'same'), (['--recipe=paddle'], 'symmetric')])
 def test_a_ckpt_of_unknown_origin_is_used_as_the_recipe_says(published, more, padding, capsys):
-    trained = load_trained(parse_args('eval', [f'--save_ckpt={published}', *SMALL, *more]))
-    options = {**trained.recipe.backbone_options, **trained.found['conventions']}
+    trained = trained_by('eval', f'--save_ckpt={published}', *SMALL, *more)
+    options = {**trained.recipe.backbone_options, **trained.found.conventions}
     assert options['padding'] == padding
     said = capsys.readouterr().out
     assert 'index_var' in said and said.count('\n') == 1
@@ -52,7 +53,7 @@ def test_weights_of_torchvision_bring_their_padding(tmp_path):
     ms.save_checkpoint(create_network('resnet18', width=8), str(path), format='safetensors')
     weights = read_weights(path)
     found = MetricLearning.found_in_weights(recipe(backbone='resnet18'), weights)
-    assert found == {'conventions': {'padding': 'symmetric', 'bn_eps': 1e-5}}
+    assert found == ImageFound(conventions={'padding': 'symmetric', 'bn_eps': 1e-5})
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
     assert (system.loss.weight.asnumpy() == 1).all() and system.loss.bias.asnumpy().tolist() == [0, 1, 2]
     said = capsys.readouterr().out
     assert f'starting from {published}' in said and 'the classifier goes on' in said and 'index_var' in said
-    assert system.found == {'class_num': 3, 'conventions': {}}
+    assert system.found == ImageFound(3, {})
     batches = list(system.batches(0, 1))
     assert len(batches) == system.steps_per_epoch - 1 and batches[0][0].shape == (2, 3, 8, 8)
 

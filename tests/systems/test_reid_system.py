@@ -21,7 +21,7 @@ from src.recipes.command_line import parse_args
 from src.samples.image_sample import make_reid
 from src.systems.reid import Reid
 from src.training.learning_rate import schedule
-from src.training.states import read_checkpoint
+from src.checkpoints.checkpoint import read_checkpoint
 from src.training.train_step import create_step
 from tests.processes import free_port, on_all_processors
 
@@ -197,10 +197,8 @@ def test_a_query_list_alone_is_not_enough(lists):
 
 def test_lists_go_before_the_data_a_checkpoint_was_trained_on(lists):
     saved = {**make_recipe('lists', 'ctl', 'small'), 'dataset': 'Market1501', 'loss_name': 'ctl'}
-    mine = Reid(use_recipe(parse_args('eval', lists[1:]), saved), HERE)
-    mine._open(False)
-    assert mine.images is None
-    for images, flag in ((mine.query, lists[1]), (mine.gallery, lists[2])):
+    mine = Reid(parse_args('eval', lists[1:]).recipe_for(Recipe(saved), '', {}), HERE)
+    for images, flag in zip(mine.test_images(), lists[1:]):
         lines = [line.rsplit(None, 2) for line in Path(flag.split('=')[1]).read_text().splitlines()]
         assert images.paths == [path for path, _, _ in lines]
         assert images.labels.tolist() == [int(label) for _, label, _ in lines]

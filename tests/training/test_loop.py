@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from src.common.errors import InputError
 from src.losses.loss import Loss
 from src.recipes.recipe import Recipe, make_recipe
 from src.training.system import System
-from src.training.loop import Signals, fit
+from src.training.loop import fit
+from src.training.signals import Signals
 
 ALONE = Process('CPU', 0, 0, 1)
 STEPS = 5
@@ -25,6 +27,11 @@ class Line(Loss):
         return ((values - labels) ** 2).mean()
 
 
+@dataclass(frozen=True)
+class Known:
+    known: int = 0
+
+
 class Numbers(System):
     """A line through points; what happens at a step is told by `events`: {step: function}."""
 
@@ -33,8 +40,10 @@ class Numbers(System):
         self.events = events or {}
         self.validated = []
 
+    Found = Known
+
     def prepare(self, found=None):
-        self.found = {'known': (found or {}).get('known', 0) + 1}
+        self.found = Known((found or Known()).known + 1)
         self.network, self.loss, self.steps_per_epoch = self.build_network(self.recipe, self.found), Line(), STEPS
 
     @classmethod
@@ -81,7 +90,7 @@ def test_what_a_training_prints_writes_and_returns(tmp_path, capsys):
         'epoch: 1 step: 2', 'epoch: 1 step: 4', 'epoch: 2 step: 1', 'epoch: 2 step: 3', 'epoch: 2 step: 5',
         'epoch: 3 step: 2', 'epoch: 3 step: 4']
     rows = np.random.default_rng((0, 0)).standard_normal((4, 1)).astype(np.float32)
-    first = fit(Numbers(recipe(total_iter_num=1)), recipe(total_iter_num=1), ALONE, tmp_path / 'first')
+    first = fit(Numbers(recipe(total_iter_num=1)), tmp_path / 'first')
     assert first['loss'] == pytest.approx(((2 * rows + 1) ** 2).mean(), rel=1e-5)
     assert out.count('validation accuracy') == 3 and 'trained 15 steps on CPU' in out
     assert [row['step'] for row in result['history']] == [5, 10, 15] and result['steps'] == 15
@@ -115,7 +124,7 @@ def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_pa
     system = Numbers(used)
     with pytest.raises(InputError, match='known'):
         fit(system, tmp_path / 'out', resume=True)
-    assert system.found == {'known': 2}
+    assert system.found == Known(2)
 
     class Remembers(Numbers):
         def prepare(self, found=None):
