@@ -1,36 +1,40 @@
-"""Registries: names to classes or functions that are imported when they are asked for.
+"""Tables of names whose Python types and functions are imported when they are asked for.
 
-A table holds 'module.Name' strings, so that reading flags, whose choices are the tables' names, does not import
+A table holds 'module.Name' strings, so that reading flags, whose choices are the names in the tables, does not import
 MindSpore.
 """
 import inspect
 from importlib import import_module
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping, TypeVar
 
 from src.common.errors import InputError
 
+Row = TypeVar('Row')
+
+
+def lookup(table: Mapping[str, Row], name: str, what: str) -> Row:
+    """The table's row of that name; InputError naming `what`, the flag or entry, and the names that the table has."""
+    if name not in table:
+        raise InputError(f'{what}={name}: choose one of {", ".join(table)}')
+    return table[name]
+
+
+def load(package: str, target: str) -> Any:
+    """The type or function 'module.Name', the module relative to the package, e.g. 'src.losses'."""
+    module, _, attribute = target.rpartition('.')
+    return getattr(import_module(f'{package}.{module}'), attribute)
+
 
 def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], Any]:
-    """A function from a name to what `table` has under it; InputError, which lists the names, where it has none.
-
-    Args:
-        package: where the modules of the table are, for example 'src.losses'.
-        table: name -> 'module.Name', the module relative to the package.
-        what: the flag or entry that asks, for the error.
-    """
-    def load(name: str) -> Any:
-        if name not in table:
-            raise InputError(f'{what}={name}: choose one of {", ".join(table)}')
-        module, _, attribute = table[name].rpartition('.')
-        return getattr(import_module(f'{package}.{module}'), attribute)
-    return load
+    """A function name -> type or function, for a table of targets; arguments and errors as for `load` and `lookup`."""
+    return lambda name: load(package, lookup(table, name, what))
 
 
 def create(make: Callable[..., Any], what: str, *args: Any, **options: Any) -> Any:
     """make(*args, **options).
 
     Raises:
-        InputError: options that are not its own, with those that `what` takes; no number where the default is one.
+        InputError: unknown options, with those that `what` has; a value that is no number where the default is one.
     """
     try:
         inspect.signature(make).bind(*args, **options)
@@ -39,10 +43,11 @@ def create(make: Callable[..., Any], what: str, *args: Any, **options: Any) -> A
         raise InputError(f'{what}: {error}; its options are {", ".join(takes) or "none"}') from error
     for name, value in options.items():
         parameter = inspect.signature(make).parameters.get(name)
-        if parameter is not None and _is_number(parameter.default) and not _is_number(value):
+        if parameter is not None and is_number(parameter.default) and not is_number(value):
             raise InputError(f'{what}: {name}={value!r}: expected a number')
     return make(*args, **options)
 
 
-def _is_number(value):
+def is_number(value: Any) -> bool:
+    """Whether a value is an int or float; True and False are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

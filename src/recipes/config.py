@@ -6,6 +6,7 @@ import math
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from src.common.errors import InputError
+from src.common.registry import is_number
 from src.networks import BACKBONES
 
 # Where PaddleCV has its data, whose commands name no folder.
@@ -495,17 +496,13 @@ def _typed(text, like, flag, optional, types=()):
         return text
     if isinstance(value, tuple):
         value = list(value)
-    if _is_number(value) and int not in types:
+    if is_number(value) and int not in types:
         value = float(value) if float in types else [value]
     likes, values = (one if isinstance(one, (list, tuple)) else [one] for one in (like, value))
-    mixed = isinstance(value, list) and all(map(_is_number, likes)) and not all(map(_is_number, values))
+    mixed = isinstance(value, list) and all(map(is_number, likes)) and not all(map(is_number, values))
     if type(value) not in types or mixed:
         raise InputError(f'{flag}: expected a value like {list(like) if isinstance(like, tuple) else like!r}')
     return value
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _sides(size):
@@ -517,7 +514,7 @@ def _check(entries, given, base):
     for path, flag in given.items():
         name, _, option = path.partition('.')
         value = entries[name][option] if option else entries[name]
-        numbers = [one for one in (value if isinstance(value, list) else [value]) if _is_number(one)]
+        numbers = [one for one in (value if isinstance(value, list) else [value]) if is_number(one)]
         least = 'above 0' if path in POSITIVE else 'of at least 0'
         # An option may be below 0.
         if not all(abs(one) < math.inf and (option or one > 0 or one == 0 and path not in POSITIVE) for one in numbers):

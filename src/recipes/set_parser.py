@@ -9,7 +9,7 @@ from easydict import EasyDict
 
 from src.common.errors import InputError
 from src.datasets import REID_DATASETS
-from src.losses import LOSSES, loss_class
+from src.losses import LOSSES, loss_kind
 from src.networks import BACKBONES
 from src.recipes.config import (
     EVALUATION,
@@ -474,9 +474,8 @@ def make_recipe(command: Command, default: Optional[str] = None) -> Tuple[Recipe
             raise InputError(f'--train_mode: is not for {dataset} with this recipe; leave it out')
         choice = options.get('loss_name') or ('softmax' if dataset == 'SOP' else 'ctl')
         own = [key[2] for key in RECIPES if key[:2] == ('lists' if dataset in REID_DATASETS else dataset, choice)]
-        # Only then: the class of a loss imports MindSpore.
         if not own or options.recipe not in (None, *own):
-            kind = loss_class(choice).kind
+            kind = loss_kind(choice)
     chosen = choose(dataset, choice, options.recipe or default, kind, tuple(REID_DATASETS))
     base = entries_of(chosen.key)
     if dataset not in ZERO_SHOT_DATASETS:
