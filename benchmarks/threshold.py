@@ -3,7 +3,7 @@
     python benchmarks/threshold.py                                  # simulated: classes of 3 to 8 images, alike in groups
     python benchmarks/threshold.py --embeddings=gallery.npy --rate=0.05     # of infer.py, from a list with labels
 
-Each split halves the classes at random; the threshold is found on one half (src.accuracy.find_threshold), and the other
+Each split halves the classes at random; the threshold is found on one half (src.accuracy.OpenSet.threshold), and the other
 half is searched among itself. The bound holds when at most 5 % of the splits show a higher share than --rate. The peer
 is the threshold without a bound: the similarity that the wanted share of false matches reaches on the first half.
 """

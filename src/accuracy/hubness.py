@@ -1,18 +1,21 @@
-"""Hubness: a few prototypes are the nearest of most queries (Radovanovic et al., JMLR 2010)."""
+"""Hubness: few prototypes are the nearest neighbours of most queries (Radovanovic et al., JMLR 2010)."""
+from typing import Dict, Sequence, Union
+
 import numpy as np
 
-from src.common.arrays import Search, as_embeddings, block_rows, check_k, check_metric, slices, stable_top_k
+from src.common.arrays import Array, Search, as_embeddings, block_rows, check_k, check_metric, slices, stable_top_k
 
 
-def hubness(queries, prototypes, k=(1, 5, 10), metric='euclidean'):
-    """Skewness of N_k, the number of queries that have a prototype among their k nearest, over the prototypes.
+def hubness(queries: Array, prototypes: Array, k: Union[int, Sequence[int]] = (1, 5, 10), metric: str = 'euclidean'
+            ) -> Dict[int, float]:
+    """Skewness over the prototypes of N_k, the number of queries that have a prototype among their k nearest.
 
-    skewness = mean((N_k - mean)^3) / std^3, with the standard deviation of the population; 0 where all N_k are equal.
-    High: hubs. The size of the skewness depends on the numbers of queries and prototypes: compare like with like.
+    skewness = mean((N_k - mean)^3) / std^3, with the standard deviation of the population; 0 if all N_k are equal. A high
+    skewness means hubs. It depends on the numbers of queries and prototypes: compare only results with equal numbers.
 
     Args:
         queries: (N, D), prototypes: (C, D), any float type; ties as in `knn_classify`.
-        k: the k to report; those above C are left out, as N_C is the same for all.
+        k: the k to report; k of C and above are left out (N_C is equal for all prototypes), except 1.
         metric: 'euclidean' or 'cosine'.
 
     Returns:
@@ -33,7 +36,7 @@ def hubness(queries, prototypes, k=(1, 5, 10), metric='euclidean'):
     return {one: _skewness(own) for one, own in zip(ks, counts)}
 
 
-def _skewness(values):
+def _skewness(values: Array) -> float:
     deviations = values - values.mean()
     spread = values.std()
     return float(np.mean(deviations ** 3) / spread ** 3) if spread else 0.0

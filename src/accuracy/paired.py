@@ -1,19 +1,19 @@
-"""Whether one way of training is better than another: differences paired by seed."""
+"""Whether one recipe is better than another: differences paired by seed."""
 from typing import NamedTuple, Optional
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-# More seeds than anybody trains.
+# Largest number of seeds that is searched for; nobody trains as many.
 MOST_SEEDS = 10000
 
 
 class PairedDifference(NamedTuple):
-    """A mean difference and what N pairs can say of it.
+    """A mean difference of N pairs, and how well they establish it.
 
-    mean: of the differences. low, high: its confidence interval; infinite for one pair. smallest: half of the interval's
-    width: with this spread and this N, a mean difference above it is established, one below it is not. seeds: the smallest
-    N at which a difference of this mean and spread would be established, None for a mean of 0. established: whether 0 lies
-    outside the interval.
+    mean: of the differences. low, high: its confidence interval, infinite for one pair. smallest: half the width of the
+    interval: the smallest mean difference that this N and this spread can establish. seeds: the smallest N that would
+    establish a difference of this mean and spread, None for a mean of 0. established: whether 0 is outside the interval.
     """
     mean: float
     low: float
@@ -23,30 +23,30 @@ class PairedDifference(NamedTuple):
     established: bool
 
 
-def paired_difference(values, reference, level: float = 0.95) -> PairedDifference:
+def paired_difference(values: ArrayLike, reference: ArrayLike, level: float = 0.95) -> PairedDifference:
     """The mean of values - reference with its confidence interval by Student's t.
 
-    The interval holds for one difference that was asked for before looking; of many recipes compared with one reference, one
-    in twenty seems established by chance.
+    The interval holds for one comparison chosen beforehand. Of many recipes compared with one reference at level 0.95, one
+    in twenty without an effect seems established by chance.
 
     Args:
-        values, reference: (N,) float, pair i trained from the same seed; N >= 1.
+        values, reference: (N,) float, N >= 1; both of pair i are trained from the same seed.
         level: of confidence, between 0 and 1.
 
     Raises:
         ValueError: no pair, or lengths that differ.
     """
-    values, reference = np.asarray(values, np.float64), np.asarray(reference, np.float64)
-    if values.shape != reference.shape or values.ndim != 1 or not len(values):
-        raise ValueError(f'paired_difference: {values.shape} values and {reference.shape} of the reference: expected one '
+    one, other = np.asarray(values, np.float64), np.asarray(reference, np.float64)
+    if one.shape != other.shape or one.ndim != 1 or not len(one):
+        raise ValueError(f'paired_difference: {one.shape} values and {other.shape} of the reference: expected one '
                          'each for every seed')
-    differences = values - reference
+    differences = one - other
     mean, count = float(differences.mean()), len(differences)
     if count == 1:
         return PairedDifference(mean, -np.inf, np.inf, np.inf, None, False)
     spread = float(differences.std(ddof=1))
     half = _half_width(spread, count, level)
-    # Of equal spreads the shortest interval has the most pairs: the first N that is enough is found by halving.
+    # With equal spread more pairs give a shorter interval: bisection finds the first N that is enough.
     seeds = None
     if mean:
         low, high = 2, MOST_SEEDS
@@ -57,7 +57,7 @@ def paired_difference(values, reference, level: float = 0.95) -> PairedDifferenc
     return PairedDifference(mean, mean - half, mean + half, half, seeds, abs(mean) > half)
 
 
-def _half_width(spread, count, level):
-    # scipy.stats takes a door half a second to import.
+def _half_width(spread: float, count: int, level: float) -> float:
+    # Not scipy.stats, which takes half a second to import.
     from scipy.special import stdtrit
-    return float(stdtrit(count - 1, 0.5 + level / 2)) * spread / np.sqrt(count)
+    return float(stdtrit(count - 1, 0.5 + level / 2) * spread / np.sqrt(count))

@@ -1,54 +1,55 @@
 """k-reciprocal re-ranking (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017,
 arXiv 1701.08398), in sparse rows and in blocks.
 
-Choices, those of the authors' published code where the paper leaves them open or differs:
-- All queries and the whole gallery are one set; an image is its own first neighbour, so N(p, k) has k + 1 entries.
+Where the paper leaves a choice open or differs from the authors' published code, this follows the code:
+- All queries and the whole gallery are one set. An image is its own first neighbour, so N(p, k) has k + 1 entries.
   Of equal distances the lower index is nearer, queries before gallery.
-- d is the squared Euclidean distance of L2-normalised rows over the row's largest; so d(p, g) and d(g, p) differ.
-- R(p, k) is all g in N(p, k) with p in N(g, k) (equation 3). It takes in R(c, k1/2) of each c in R(p, k1) of which more
-  than 2/3 lie in R(p, k1) (equation 4; the paper has "at least"); k1/2 is rounded to the nearest, halves to even.
-- V(p, g) = exp(-d(p, g)) over the sum of the row, 0 outside R*(p) (equation 7, normalised to sum 1).
+- d is the squared Euclidean distance of L2-normalised rows over the row's largest, so d(p, g) and d(g, p) differ.
+- R(p, k) is all g in N(p, k) with p in N(g, k) (equation 3). R*(p) adds R(c, k1/2) for each c in R(p, k1) if more than
+  2/3 of R(c, k1/2) lie in R(p, k1) (equation 4; the paper has "at least"). k1/2 is rounded to nearest, halves to even.
+- V(p, g) = exp(-d(p, g)) over the sum of its row, 0 outside R*(p) (equation 7, normalised to sum 1).
 - Local query expansion: V(p) becomes the mean of V over the k2 nearest of p, itself among them (equation 11).
-- Jaccard distance 1 - sum min(V(p), V(g)) / (2 - sum min) (equation 10); the rows' sums are 1.
+- Jaccard distance 1 - sum min(V(p), V(g)) / (2 - sum min) (equation 10), as rows sum to 1.
 - Final distance: (1 - weight) Jaccard + weight d(p, g) (equation 12).
 """
-from typing import NamedTuple
+from typing import Any, NamedTuple, Tuple
 
 import numpy as np
 
-from src.common.arrays import Search, block_rows, check_widths, inverse_norms, slices, stable_top_k
+from src.common.arrays import Array, Rows, Search, block_rows, check_widths, inverse_norms, slices, stable_top_k
 from src.common.errors import InputError
 
 
 class Rerank(NamedTuple):
-    """Settings of the paper: neighbours k1, neighbours averaged k2, weight of the original distance."""
+    """Settings of the paper: neighbours k1, averaged neighbours k2, weight of the original distance."""
     k1: int = 20
     k2: int = 6
     weight: float = 0.3
 
-    def search(self, queries, gallery, names=('queries', 'gallery')):
-        """A `Reranked` with these settings; queries (Q, D) and gallery (G, D) float32, or twice the same array."""
+    def search(self, queries: Array, gallery: Array, names: Tuple[str, str] = ('queries', 'gallery')) -> 'Reranked':
+        """A `Reranked` with these settings; queries (Q, D) and gallery (G, D) float32, or the same array twice."""
         return Reranked(queries, gallery, self, names)
 
 
 class Reranked:
     """Re-ranked scores of queries against a gallery, with the interface of `arrays.Search`: higher = nearer.
 
-    Memory, beyond the input: a copy of it (with `gallery is queries` none), blocks of 0.2 GB, and V, whose rows hold
-    at most k2 (k1 + 1) (k1/2 + 2) values of 8 bytes, twice while it is averaged. That bound is 0.5 GB for 2,228
-    x 17,661 and 1.5 GB for 60,000 x 60,000 with the defaults; clustered embeddings fill about a tenth of it.
-    Nothing as large as queries x gallery exists.
+    Memory beyond the input: a copy of it (none if `gallery is queries`), blocks of 0.2 GB, and V, whose rows hold at most
+    k2 (k1 + 1) (k1/2 + 2) values of 8 bytes, twice while it is averaged. With the defaults that bound is 0.5 GB for
+    2,228 x 17,661 and 1.5 GB for 60,000 x 60,000; clustered embeddings fill about a tenth of it. Nothing as large as
+    queries x gallery is held.
 
     Args:
-        queries, gallery: (Q, D), (G, D) float32; one array given twice is leave-one-out (the caller removes self).
+        queries, gallery: (Q, D), (G, D) float32. The same array twice means leave-one-out: the caller removes the query
+            from its own ranking.
+        settings: of the paper.
+        names: of queries and gallery, for errors.
 
     Raises:
         InputError: widths that differ, NaN or Inf, settings out of range.
     """
 
-    def __init__(self, queries, gallery, settings=None, names=('queries', 'gallery')):
-        from scipy import sparse
-        settings = settings or Rerank()
+    def __init__(self, queries: Array, gallery: Array, settings: Rerank, names: Tuple[str, str]) -> None:
         check_widths(names[0], queries, names[1], gallery)
         one_set = gallery is queries
         everything = queries if one_set else np.concatenate([queries, gallery])
@@ -60,35 +61,35 @@ class Reranked:
         self.all = Search(everything, everything, inverse=inverse)
         self.first = 0 if one_set else len(queries)
         neighbours, self.largest = self._neighbours(settings.k1)
-        weights = self._weights(_expanded(neighbours, settings.k1), sparse)
+        weights = self._weights(_expanded(neighbours, settings.k1))
         if settings.k2 > 1:
-            weights = _ones(neighbours[:, :settings.k2], len(weights.indptr) - 1, sparse) @ weights
+            weights = _ones(neighbours[:, :settings.k2], len(weights.indptr) - 1) @ weights
             weights.data /= np.float32(settings.k2)
         self.rows = weights
         self.columns = weights[self.first:].tocsc()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def scores(self, rows):
-        """(number of rows, G) float32, minus the final distances of the queries `rows`, a slice or indices."""
-        rows = np.arange(self.count)[rows]
-        original = self._distances(self.all.scores(rows)[:, self.first:], rows)
+    def scores(self, rows: Rows) -> Array:
+        """(n, G) float32: the negated final distances of n queries."""
+        numbers = np.arange(self.count)[rows]
+        original = self._distances(self.all.scores(numbers)[:, self.first:], numbers)
         final = np.empty_like(original)
-        for part in slices(len(rows), block_rows(original.shape[1], 16)):
-            shared = self._shared(rows[part])
+        for part in slices(len(numbers), block_rows(original.shape[1], 16)):
+            shared = self._shared(numbers[part])
             final[part] = (1 - self.weight) * (1 - shared / (2 - shared))
         original *= -self.weight
         original -= final
         return original
 
-    def similarities(self, rows, columns):
-        """Cosines (number of rows, k) of the queries `rows` and their gallery rows `columns` (number of rows, k)."""
-        rows = np.arange(self.count)[rows]
-        return self._pairs(np.repeat(rows, columns.shape[1]), columns.ravel() + self.first).reshape(columns.shape)
+    def similarities(self, rows: Rows, columns: Array) -> Array:
+        """Cosines (n, k) of n queries and the gallery rows `columns` (n, k)."""
+        numbers = np.arange(self.count)[rows]
+        return self._pairs(np.repeat(numbers, columns.shape[1]), columns.ravel() + self.first).reshape(columns.shape)
 
-    def _shared(self, rows):
-        """(number of rows, G) float64: sum over g' of min(V(p, g'), V(g, g'))."""
+    def _shared(self, rows: Array) -> Array:
+        """(n, G) float64: sum over g' of min(V(p, g'), V(g, g')) for n queries p."""
         mine = self.rows[rows]
         owner = np.repeat(np.arange(len(rows)), np.diff(mine.indptr))
         starts = self.columns.indptr[mine.indices]
@@ -100,8 +101,8 @@ class Reranked:
         cells = np.repeat(owner.astype(np.int64) * width, counts) + self.columns.indices[places]
         return np.bincount(cells, least, minlength=len(rows) * width).reshape(-1, width)
 
-    def _neighbours(self, k1):
-        """((N, k1 + 1) nearest rows, itself first; (N,) largest squared distance of each row)."""
+    def _neighbours(self, k1: int) -> Tuple[Array, Array]:
+        """Nearest rows (N, k1 + 1), the row itself first, and the largest squared distance (N,) of each row."""
         x = self.all
         nearest, largest = np.empty((len(x), k1 + 1), np.int32), np.empty(len(x), np.float32)
         for rows in slices(len(x), block_rows(len(x))):
@@ -111,20 +112,22 @@ class Reranked:
             nearest[rows] = stable_top_k(np.negative(distances, out=distances), k1 + 1)
         return nearest, np.maximum(largest, np.finfo(np.float32).tiny)
 
-    def _squared(self, similarities, rows, columns=slice(None)):
-        """|p - g|^2 of unit rows, and of zero vectors, from their similarities; in place."""
+    def _squared(self, similarities: Array, rows: Array, columns: slice = slice(None)) -> Array:
+        """|p - g|^2 of unit rows or zero vectors from their similarities, in place."""
         lengths = (self.all.gallery_inverse > 0).astype(np.float32)
         similarities *= -2
         similarities += lengths[rows, None]
         similarities += lengths[columns]
         return np.maximum(similarities, 0, out=similarities)
 
-    def _distances(self, similarities, rows):
+    def _distances(self, similarities: Array, rows: Array) -> Array:
         squared = self._squared(similarities, rows, slice(self.first, None))
-        return np.divide(squared, self.largest[rows, None], out=squared)
+        squared /= self.largest[rows, None]
+        return squared
 
-    def _weights(self, reciprocal, sparse):
-        """V before the local expansion: (N, N) float32 rows of sum 1 on the pattern `reciprocal`."""
+    def _weights(self, reciprocal: Any) -> Any:
+        """V before the local expansion: sparse (N, N) float32, rows of sum 1, with the pattern of `reciprocal`."""
+        from scipy import sparse
         owner = np.repeat(np.arange(reciprocal.shape[0]), np.diff(reciprocal.indptr))
         lengths = (self.all.gallery_inverse > 0).astype(np.float32)
         squared = lengths[owner] + lengths[reciprocal.indices] - 2 * self._pairs(owner, reciprocal.indices)
@@ -133,16 +136,16 @@ class Reranked:
         weights /= np.bincount(owner, weights)[owner].astype(np.float32)
         return sparse.csr_matrix((weights, reciprocal.indices, reciprocal.indptr), shape=reciprocal.shape)
 
-    def _pairs(self, one, other):
-        """(P,) float32 cosines of the rows one[i] and other[i] of everything."""
+    def _pairs(self, one: Array, other: Array) -> Array:
+        """(P,) float32 cosines of the rows one[i] and other[i] of queries and gallery together."""
         x, inverse = self.all.gallery, self.all.gallery_inverse
         products = np.empty(len(one), np.float32)
         for part in slices(len(one), block_rows(x.shape[1], 16, 2 ** 14)):
             products[part] = np.einsum('pd,pd->p', x[one[part]], x[other[part]] * inverse[other[part], None])
-        return products * inverse[one]
+        return np.asarray(products * inverse[one])
 
 
-def _check(settings, count):
+def _check(settings: Rerank, count: int) -> None:
     k1, k2, weight = settings
     if int(k1) != k1 or not 1 <= k1 < count:
         raise InputError(f're-ranking: k1 {k1} is not a whole number between 1 and {count - 1}, one less than the '
@@ -153,19 +156,18 @@ def _check(settings, count):
         raise InputError(f're-ranking: the weight {weight} is not between 0 and 1')
 
 
-def _ones(places, count, sparse):
-    """(N, count) sparse float32 with 1 at the columns `places` (N, k)."""
+def _ones(places: Array, count: int) -> Any:
+    """Sparse (N, count) float32 with 1 at the columns `places` (N, k)."""
+    from scipy import sparse
     shape = len(places), places.shape[1]
     starts = np.arange(0, places.size + 1, shape[1])
     return sparse.csr_matrix((np.ones(places.size, np.float32), places.ravel(), starts), shape=(shape[0], count))
 
 
-def _expanded(neighbours, k1):
-    """R*(p, k1) of every row, as the pattern of an (N, N) sparse matrix."""
-    from scipy import sparse
-
-    def reciprocal(k):
-        near = _ones(neighbours[:, :k + 1], len(neighbours), sparse)
+def _expanded(neighbours: Array, k1: int) -> Any:
+    """R*(p) of every row p, as the pattern of a sparse (N, N) matrix."""
+    def reciprocal(k: int) -> Any:
+        near = _ones(neighbours[:, :k + 1], len(neighbours))
         return near.multiply(near.T).tocsr()
 
     whole, half = reciprocal(k1), reciprocal(int(np.around(k1 / 2)))

@@ -1,49 +1,51 @@
-"""Open-set search: the similarity from which a nearest neighbour counts as a match, and what that finds and loses.
+"""Open-set search: the similarity from which a nearest neighbour counts as a match, and the shares it finds and loses.
 
-Event. A query whose class is not in the gallery is searched; its nearest image reaches the threshold: a false match
-(false positive identification). The false-match rate is the share of such queries. It is measured leave-one-class-out:
-every image is a query, against all images of the other classes. The rate of random pairs of classes is far smaller:
-the nearest of many reaches the threshold more often than any one.
+Event. A query whose class is not in the gallery is searched. If its nearest image reaches the threshold, that is a false
+match (false positive identification). The false-match rate is the share of such queries with a false match. It is
+measured leave-one-class-out: every image is a query, against all images of the other classes. The rate of random pairs
+is far smaller, as the nearest of many images reaches the threshold more often than a single one.
 
-Sampling unit. Images of a class resemble each other, two similar classes are false matches of each other, and one
-class may be the false match of many. So queries are no independent samples: classes are, and a false match belongs to
-two of them. The number of queries is divided by the design effect of such dyads (Aronow, Samii, Assenova,
-"Cluster-robust variance estimation for dyadic data", Political Analysis 2015): ordered pairs of false matches that
-have a class in common, each with itself among them, over the number of false matches: 1 if no two have, m if they come
-in groups of m.
+Sampling unit. Images of a class resemble each other, two similar classes are false matches of each other, and one class
+may be the false match of many. So the independent samples are classes, not queries, and a false match belongs to two
+classes. The number of queries is divided by the design effect of such dyads (Aronow, Samii, Assenova, "Cluster-robust
+variance estimation for dyadic data", Political Analysis 2015): the number of ordered pairs of false matches with a class
+in common, a false match with itself included, over the number of false matches. It is 1 if no two share a class, m if
+they come in groups of m.
 
-Bound. Let n effective queries have x false matches, and as many queries of other classes of the same kind have k. Each
-of the x + k is as likely among the first as among the second, so that x or fewer are among the first with probability
+Bound. Let n effective queries have x false matches, and n queries of other classes of the same kind have k. Each of the
+x + k is equally likely in both samples, so the first has x or fewer with probability
 P(Bin(x + k, 1/2) <= x) = I_1/2(k, x + 1) (the incomplete beta function; for x = 0, 2^-k). The threshold is the lowest
-at which k = n times the wanted rate gives at most 1 - confidence. So the bound holds for the rate seen in another
-sample of the same size, gallery included, which is more than the Clopper-Pearson bound of the rate of the population;
-1 % at 95 % takes 433 effective queries (Clopper-Pearson: 299).
+at which k = n times the wanted rate makes this at most 1 - confidence. So the bound holds for the rate in another sample
+of the same size, gallery included, which is stricter than the Clopper-Pearson bound of the population rate: 1 % at 95 %
+takes 433 effective queries (Clopper-Pearson: 299).
 
-Not covered: classes of another kind than those measured; see `searched` for larger galleries.
+Not covered: classes of another kind than those measured. For larger galleries see `searched`.
 """
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, Callable, FrozenSet, NamedTuple, Optional, Tuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from src.common.arrays import Search, as_embeddings, as_labels, block_rows, groups, slices
+from src.common.arrays import Array, Search, as_embeddings, as_labels, block_rows, groups, slices
 from src.common.errors import InputError
 
-FEW = 12        # false matches from which the smallest design effect is found
-LOOK_AHEAD = 4  # times as many false matches as accepted are looked at: a rate too high would show their groups
+FEW = 12        # the design effect is estimated from at least this many false matches
+LOOK_AHEAD = 4  # and from this many times the accepted ones, so that groups among the next ones count
 
 
 class Threshold(NamedTuple):
-    """A similarity and what it was measured on; shares in 0..1, all but similarity of the calibration's queries.
+    """A threshold, and the calibration that it comes from. Shares are in 0..1, of the calibration's queries.
 
     similarity: cosine; a nearest neighbour below it is `unknown`.
-    false_match_rate, confidence: as wanted. measured: share of false matches seen; bound: what their share
-        is at most, with `confidence`, in another sample of the size. false_matches: their number.
-    queries, classes, effective: images, classes, and queries over the design effect.
-    searched: images in the gallery for which it holds.
-    found: share of the queries with another image of their class whose nearest image is of it and reaches the
-        similarity (detection and identification rate at rank 1); lost: of it and below; the rest is wrong without any
-        threshold.
+    false_match_rate, confidence: as wanted.
+    measured, false_matches: share and number of false matches seen. bound: with `confidence` their share is at most this in
+        another sample of this size.
+    queries, classes, effective: numbers of images, of classes, and of queries over the design effect.
+    searched: size of the gallery for which it holds.
+    found: among queries with another image of their class, the share whose nearest image is of the class and reaches the
+        similarity (detection and identification rate at rank 1). lost: the share whose nearest image is of the class and
+        below the similarity. The rest is wrong at any threshold.
     """
     similarity: float
     false_match_rate: float
@@ -63,28 +65,28 @@ class OpenSet:
     """Every image searched among the others, with and without its own class.
 
     Attributes:
-        same (N,) float32: similarity to the nearest other image of its class (of another camera, where cameras are
-            given); -inf where there is none.
+        same (N,) float32: similarity to the nearest other image of its class (from another camera, if cameras are given);
+            -inf if there is none.
         different (N,) float32: similarity to the nearest image of another class.
-        labels, mistaken_for (N,): its class and that of its nearest image of another class.
-        classes: their number. searched: images of other classes in a search, the mean over the images.
+        labels, mistaken_for (N,): its class, and the class of its nearest image of another class.
+        classes: number of classes. searched: number of images of other classes, the mean over the images.
 
     Memory: that of `recall_at_k` with a gallery.
 
     Args:
         embeddings: (N, D), any float type, of classes that training never saw; compared by cosine.
         labels: (N,).
-        cameras: (N,) or None. Images of one camera resemble each other by their background: as right matches they would
-            not count for another camera's.
+        cameras: (N,) or None. Images from one camera resemble each other by their background, so they are no right matches
+            of each other.
 
     Raises:
         InputError: NaN or Inf, lengths that differ, fewer than two classes.
     """
 
-    def __init__(self, embeddings, labels, cameras=None):
+    def __init__(self, embeddings: Array, labels: ArrayLike, cameras: Optional[ArrayLike] = None) -> None:
         embeddings = as_embeddings('embeddings', embeddings)
         self.labels = as_labels('labels', labels, len(embeddings))
-        cameras = None if cameras is None else as_labels('cameras', cameras, len(embeddings))
+        seen_by = None if cameras is None else as_labels('cameras', cameras, len(embeddings))
         members = groups(self.labels)
         self.classes = len(members)
         if self.classes < 2:
@@ -98,20 +100,20 @@ class OpenSet:
             for i, row in zip(range(rows.start, rows.stop), scores):
                 own = members[self.labels[i].item()]
                 row[i] = -np.inf
-                right = own if cameras is None else own[cameras[own] != cameras[i]]
+                right = own if seen_by is None else own[seen_by[own] != seen_by[i]]
                 self.same[i] = row[right].max(initial=-np.inf)
                 row[own] = -np.inf
             nearest[rows] = scores.argmax(axis=1)
             self.different[rows] = scores.max(axis=1)
         self.mistaken_for = self.labels[nearest]
 
-    def threshold(self, false_match_rate, confidence=0.95, searched=None):
-        """The `Threshold` of a wanted false-match rate, see the module.
+    def threshold(self, false_match_rate: float, confidence: float = 0.95, searched: Optional[int] = None) -> Threshold:
+        """The `Threshold` for a wanted false-match rate; the method is described in the module's docstring.
 
         Args:
-            false_match_rate: in 0..1, both excluded.
-            confidence: of the bound, likewise.
-            searched: images in the gallery it is meant for, where that is larger than the one measured: the rate is
+            false_match_rate: between 0 and 1.
+            confidence: of the bound, between 0 and 1.
+            searched: size of the gallery that the threshold is for. If it is larger than the gallery measured, the rate is
                 divided by the ratio, as a gallery r times as large has at most r times the false matches.
 
         Raises:
@@ -144,11 +146,11 @@ class OpenSet:
                          false_matches, count, self.classes, float(count / effects[place]),
                          max(self.searched, searched or 0), found, lost)
 
-    def at(self, similarity):
+    def at(self, similarity: float) -> Tuple[float, float, float]:
         """(share of false matches, found, lost) at a similarity, as in `Threshold`."""
         return (float(np.mean(self.different >= similarity)), *self._found(similarity))
 
-    def _found(self, similarity):
+    def _found(self, similarity: float) -> Tuple[float, float]:
         answerable = np.isfinite(self.same)
         if not answerable.any():
             return 0.0, 0.0
@@ -156,29 +158,30 @@ class OpenSet:
         reached = self.same[answerable] >= similarity
         return float(np.mean(right & reached)), float(np.mean(right & ~reached))
 
-    def identification_rate(self, false_match_rate):
-        """(detection and identification rate at rank 1, similarity) where the measured share of false matches is at
-        most `false_match_rate`: the figure of papers, without a bound."""
+    def identification_rate(self, false_match_rate: float) -> Tuple[float, float]:
+        """(detection and identification rate at rank 1, similarity) at a measured share of false matches of at most
+        `false_match_rate`. This is the figure that papers report, without a bound."""
         if not 0 <= false_match_rate < 1:
             raise InputError(f'false_match_rate: {false_match_rate} is not between 0 and 1')
         place = int(false_match_rate * len(self.labels))
         similarity = np.nextafter(-np.partition(-self.different, place)[place], np.float32(np.inf))
         return self._found(similarity)[0], float(similarity)
 
-    def curve(self, points=200):
-        """The detection curve: (similarities, false-match rates, found), each (P,), at most `points`, by rate."""
+    def curve(self, points: int = 200) -> Tuple[Array, Array, Array]:
+        """The detection curve: (similarities, false-match rates, found), each (P,), P at most `points`, by rising rate."""
         ordered = -np.sort(-self.different)
         similarities = np.unique(ordered[np.geomspace(1, len(ordered), points).astype(int) - 1])[::-1]
         rates = np.searchsorted(-ordered, -similarities, side='right') / len(ordered)
         return similarities, rates, np.array([self._found(one)[0] for one in similarities])
 
-    def _design_effects(self, order):
-        """(len(order),) design effect of the first, the first two, ... false matches, never falling."""
-        per_class, per_dyad = Counter(), Counter()
+    def _design_effects(self, order: Array) -> Array:
+        """Design effects (n,) of the first, the first two, ... of n false matches; the running maximum."""
+        per_class: 'Counter[Any]' = Counter()
+        per_dyad: 'Counter[FrozenSet[Any]]' = Counter()
         in_common, effects = 0, []
         for number, (one, other) in enumerate(zip(self.labels[order].tolist(), self.mistaken_for[order].tolist()), 1):
             dyad = frozenset((one, other))
-            # ordered pairs of false matches with a class in common; those with both in common count once
+            # Ordered pairs of false matches with a class in common; pairs with both in common count once.
             in_common += 1 + 2 * (per_class[one] + per_class[other] - per_dyad[dyad])
             per_class[one] += 1
             per_class[other] += 1
@@ -187,7 +190,7 @@ class OpenSet:
         return np.maximum.accumulate(effects)
 
 
-def _further(betainc, seen, confidence):
+def _further(betainc: Callable[[float, float, float], float], seen: float, confidence: float) -> float:
     """The k at which P(Bin(seen + k, 1/2) <= seen) = I_1/2(k, seen + 1) falls to 1 - confidence, by bisection."""
     low, high = 0.0, 1.0
     while betainc(high, seen + 1, 0.5) > 1 - confidence:
@@ -197,7 +200,3 @@ def _further(betainc, seen, confidence):
         low, high = (middle, high) if betainc(middle, seen + 1, 0.5) > 1 - confidence else (low, middle)
     return high
 
-
-def find_threshold(embeddings, labels, false_match_rate, confidence=0.95, searched=None):
-    """`OpenSet(embeddings, labels).threshold(...)`."""
-    return OpenSet(embeddings, labels).threshold(false_match_rate, confidence, searched)

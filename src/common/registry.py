@@ -1,6 +1,7 @@
-"""Registries: names to types or functions that are imported when they are asked for.
+"""Tables of names whose Python types and functions are imported when they are asked for.
 
-A table holds 'module.Name' strings, so that reading flags, whose choices are the tables' names, does not import MindSpore.
+A table holds 'module.Name' strings, so that reading flags, whose choices are the names in the tables, does not import
+MindSpore.
 """
 import ast
 import inspect
@@ -8,31 +9,35 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, TypeVar
 
 from src.common.errors import InputError
+
+Row = TypeVar('Row')
+
+
+def lookup(table: Mapping[str, Row], name: str, what: str) -> Row:
+    """The table's row of that name; InputError naming `what`, the flag or entry, and the names that the table has."""
+    if name not in table:
+        raise InputError(f'{what}={name}: choose one of {", ".join(table)}')
+    return table[name]
+
+
+def load(package: str, target: str) -> Any:
+    """The type or function 'module.Name', the module relative to the package, e.g. 'src.losses'."""
+    module, _, attribute = target.rpartition('.')
+    return getattr(import_module(f'{package}.{module}'), attribute)
+
+
+def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], Any]:
+    """A function name -> type or function, for a table of targets; arguments and errors as for `load` and `lookup`."""
+    return lambda name: load(package, lookup(table, name, what))
 
 
 class Option(NamedTuple):
     """An option of a constructor: its annotation as it is written ('' for none) and its default."""
     annotation: str
     default: Any
-
-
-def loader(package: str, table: Mapping[str, str], what: str) -> Callable[[str], Any]:
-    """A function from a name to what `table` has under it; InputError, which lists the names, where it has none.
-
-    Args:
-        package: where the modules of the table are, for example 'src.losses'.
-        table: name -> 'module.Name', the module relative to the package.
-        what: the flag or entry that asks, for the error.
-    """
-    def load(name: str) -> Any:
-        if name not in table:
-            raise InputError(f'{what}={name}: choose one of {", ".join(table)}')
-        module, _, attribute = table[name].rpartition('.')
-        return getattr(import_module(f'{package}.{module}'), attribute)
-    return load
 
 
 @lru_cache(maxsize=None)
@@ -81,19 +86,20 @@ def create(make: Callable[..., Any], what: str, *args: Any, **options: Any) -> A
     """make(*args, **options).
 
     Raises:
-        InputError: options that are not its own, with those that `what` takes; no number where the default is one.
+        InputError: unknown options, with those that `what` has; a value that is no number where the default is one.
     """
-    parameters = inspect.signature(make).parameters
     try:
         inspect.signature(make).bind(*args, **options)
     except TypeError as error:
-        takes = list(parameters)[len(args):]
+        takes = list(inspect.signature(make).parameters)[len(args):]
         raise InputError(f'{what}: {error}; its options are {", ".join(takes) or "none"}') from error
     for name, value in options.items():
-        if name in parameters and _is_number(parameters[name].default) and not _is_number(value):
+        parameter = inspect.signature(make).parameters.get(name)
+        if parameter is not None and is_number(parameter.default) and not is_number(value):
             raise InputError(f'{what}: {name}={value!r}: expected a number')
     return make(*args, **options)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is an int or float; True and False are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,8 +1,12 @@
-"""Whitening by the covariance within classes: what differs within them counts less when classes are compared."""
+"""Whitening by the covariance within classes: directions in which classes vary count less when classes are compared."""
+from typing import Optional, Tuple
+
 import numpy as np
 
+from src.common.arrays import Array
 
-def class_means(features, labels, count):
+
+def class_means(features: Array, labels: Array, count: int) -> Tuple[Array, Array]:
     """Mean features (count, V) float64 and numbers of images (count,) of the classes 0..count-1, none of them empty."""
     sums = np.zeros((count, features.shape[1]))
     order = np.argsort(labels, kind='stable')
@@ -13,13 +17,15 @@ def class_means(features, labels, count):
     return sums / numbers[:, None], numbers
 
 
-def whitening(features, labels, shrinkage):
-    """A matrix (V, V) float32: features times it vary equally in all directions around the mean of their class (Hatch et
-    al., Interspeech 2006, there for speakers).
+def whitening(features: Array, labels: Array, shrinkage: Optional[float]) -> Array:
+    """A matrix (V, V) float32. Features times the matrix vary equally in all directions around the mean of their class.
 
-    features (N, V) float32; labels (N,) int, 0..C-1, each with a feature. Where classes do not vary it is a multiple of the
-    identity.
-    shrinkage: times the mean variance, added to the variances of all directions; None for no whitening.
+    Source: Hatch et al. (Interspeech 2006), for speakers.
+
+    Args:
+        features: (N, V) float32. If classes do not vary the matrix is a multiple of the identity.
+        labels: (N,) int, 0..C-1, each with a feature.
+        shrinkage: this times the mean variance is added to the variance of every direction; None: no whitening.
     """
     width = features.shape[1]
     if shrinkage is None:
@@ -29,5 +35,5 @@ def whitening(features, labels, shrinkage):
     variances, directions = np.linalg.eigh((rest.T @ rest).astype(np.float64) / len(rest))
     variances = np.maximum(variances, 0)
     mean = variances.mean() or 1.0
-    # A rotation back keeps what is no direction of its own, as the identity does.
+    # Rotated back, so that equal variances give a multiple of the identity.
     return (directions * np.sqrt(mean / (variances + shrinkage * mean)) @ directions.T).astype(np.float32)

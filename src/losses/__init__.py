@@ -1,45 +1,72 @@
-"""Losses, one a file, chosen by name; src.losses.loss says what each tells those who train with it.
+"""Losses by name. Their interface is documented in src.losses.loss.
 
-A new loss is a file with a subclass of Loss and a line here. MindSpore is imported when a loss is asked for.
+A new loss is a file with a subtype of Loss and a line in LOSSES. MindSpore is imported only when a loss is created.
 """
-from typing import Any
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Type
 
-from src.common.registry import loader
+from src.common.registry import load, lookup
 
-LOSSES = {
-    'softmax': 'softmax.SoftmaxLoss',
-    'arcmargin': 'arcmargin.ArcMarginLoss',
-    'norm_softmax': 'norm_softmax.NormSoftmaxLoss',
-    'proxy_anchor': 'proxy_anchor.ProxyAnchorLoss',
-    'triplet': 'triplet.TripletLoss',
-    'quadruplet': 'quadruplet.QuadrupletLoss',
-    'eml': 'eml.EmlLoss',
-    'npairs': 'npairs.NpairsLoss',
-    'multi_similarity': 'multi_similarity.MultiSimilarityLoss',
-    'supcon': 'supcon.SupConLoss',
-    'smooth_ap': 'smooth_ap.SmoothAPLoss',
-    'recall_at_k': 'recall_at_k.RecallAtKLoss',
-    'xbm': 'xbm.CrossBatchMemoryLoss',
-    'center': 'center.CenterLoss',
-    'batch_hard_triplet': 'batch_hard_triplet.BatchHardTripletLoss',
-    'centroid_triplet': 'centroid_triplet.CentroidTripletLoss',
-    'ctl': 'ctl.CTLLoss',
-    'baseline': 'ctl.BaselineLoss',
-    'mse': 'mse.MeanSquaredLoss',
-    'prototype_softmax': 'prototype_softmax.PrototypeSoftmaxLoss',
-}
-# The subclass of Loss of a name.
-loss_class = loader('src.losses', LOSSES, '--loss_name')
+if TYPE_CHECKING:
+    from src.losses.loss import Loss
 
 
-def create_loss(name: str, **options: Any) -> Any:
-    """The loss of that name, a Cell; options are its class's arguments.
+class LossRow(NamedTuple):
+    """A line of LOSSES.
 
-    Raises:
-        InputError: no loss has that name.
+    target: 'module.Type' within src.losses.
+    kind: 'element': holds parameters of each class, labels are 0..C-1; 'pair': compares the rows of a batch;
+        'semantic': compares mapped class semantics with features (DEM).
     """
+    target: str
+    kind: str
+
+
+def element(target: str) -> LossRow:
+    return LossRow(target, 'element')
+
+
+def pair(target: str) -> LossRow:
+    return LossRow(target, 'pair')
+
+
+def semantic(target: str) -> LossRow:
+    return LossRow(target, 'semantic')
+
+
+LOSSES: Dict[str, LossRow] = {
+    'softmax': element('softmax.SoftmaxLoss'),
+    'arcmargin': element('arcmargin.ArcMarginLoss'),
+    'norm_softmax': element('norm_softmax.NormSoftmaxLoss'),
+    'proxy_anchor': element('proxy_anchor.ProxyAnchorLoss'),
+    'triplet': pair('triplet.TripletLoss'),
+    'quadruplet': pair('quadruplet.QuadrupletLoss'),
+    'eml': pair('eml.EmlLoss'),
+    'npairs': pair('npairs.NpairsLoss'),
+    'multi_similarity': pair('multi_similarity.MultiSimilarityLoss'),
+    'supcon': pair('supcon.SupConLoss'),
+    'smooth_ap': pair('smooth_ap.SmoothAPLoss'),
+    'recall_at_k': pair('recall_at_k.RecallAtKLoss'),
+    'xbm': pair('xbm.CrossBatchMemoryLoss'),
+    'center': element('center.CenterLoss'),
+    'batch_hard_triplet': pair('batch_hard_triplet.BatchHardTripletLoss'),
+    'centroid_triplet': pair('centroid_triplet.CentroidTripletLoss'),
+    'ctl': element('ctl.CTLLoss'),
+    'baseline': element('ctl.BaselineLoss'),
+    'mse': semantic('mse.MeanSquaredLoss'),
+    'prototype_softmax': semantic('prototype_softmax.PrototypeSoftmaxLoss'),
+}
+
+
+def loss_kind(name: str) -> str:
+    """The kind of a loss, without importing MindSpore; InputError for an unknown name."""
+    return lookup(LOSSES, name, '--loss_name').kind
+
+
+def loss_class(name: str) -> Type['Loss']:
+    """The subtype of Loss of that name; InputError for an unknown name."""
+    return load('src.losses', lookup(LOSSES, name, '--loss_name').target)
+
+
+def create_loss(name: str, **options: Any) -> 'Loss':
+    """A new loss, a Cell; options are its constructor's arguments. InputError for an unknown name."""
     return loss_class(name)(**options)
-
-
-def loss_kind(name):
-    return loss_class(name).kind

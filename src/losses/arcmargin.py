@@ -15,7 +15,7 @@ class ArcMarginLoss(Loss):
 
     cos = normalize(e) normalize(W)^T, sin = sqrt(1 - cos^2 + 1e-6), and for the target class
     phi = cos(theta + m) = cos cos(m) - sin sin(m) replaces cos
-      - where cos > cos(pi - m), and cos - m sin(m) elsewhere (theta + m would pass pi and phi rise again), or,
+      - where cos > cos(pi - m), and cos - m sin(m) elsewhere (theta + m would pass pi, where phi rises again), or,
       - with easy_margin, where cos > 0; elsewhere cos stays.
     loss = mean_i cross_entropy(s logits_i, y_i).
 
@@ -27,7 +27,7 @@ class ArcMarginLoss(Loss):
         embedding_size (int): D.
         scale (float): s.
         margin (float): m, radians, 0..pi.
-        easy_margin (bool): see above.
+        easy_margin (bool): which of the two branches above.
 
     Inputs:
         embeddings (N, D) float, cast to float32, any norm (a zero vector has cos 0 to every class and gets no
@@ -38,12 +38,11 @@ class ArcMarginLoss(Loss):
 
     Parameters: weight (C, D), Xavier uniform. Batch: any.
     """
-    kind = 'element'
     batch = 'shuffle'
     needs = ('num_classes', 'embedding_size')
 
     def __init__(self, num_classes: int, embedding_size: int, scale: float = 80.0, margin: float = 0.15,
-                 easy_margin: bool = False):
+                 easy_margin: bool = False) -> None:
         super().__init__()
         self.weight = Parameter(initializer(XavierUniform(), (num_classes, embedding_size), ms.float32), name='weight')
         self.num_classes = num_classes
@@ -58,7 +57,7 @@ class ArcMarginLoss(Loss):
         cosines = ops.matmul(embeddings, normalize(self.weight).T)
         labels = labels.reshape(-1, 1)
         target = ops.gather_elements(cosines, 1, labels)
-        # Rounding carries cos^2 past 1, on CPU by up to 9.5e-7: without the relu that uses the 1e-6 up.
+        # Rounding lets cos^2 exceed 1, on CPU by up to 9.5e-7, nearly all of the 1e-6: hence the relu.
         sine = ops.sqrt(ops.relu(1.0 - target * target) + 1e-6)
         phi = target * self.cos_margin - sine * self.sin_margin
         target = ops.where(target > self.threshold, phi, target - self.penalty)

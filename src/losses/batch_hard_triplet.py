@@ -16,22 +16,21 @@ from src.losses.pairs import (
 
 
 def batch_hard(points: Tensor, labels: Tensor, comparable: Tensor, margin: float) -> Tuple[Tensor, Tensor]:
-    """The batch-hard loss of each point taken as anchor.
+    """Batch-hard triplet loss with each point as the anchor.
 
     Args:
         points: (N, D) float32.
         labels: (N,) int.
-        comparable: (N, N) bool, symmetric: j may be positive or negative of anchor i.
-        margin: float.
+        comparable: (N, N) bool, symmetric: j may be a positive or negative of anchor i.
+        margin: in Euclidean distance.
 
     Returns:
-        losses (N,) float32 and valid (N,) bool: the anchors that have a negative; the losses of the others mean
-        nothing.
+        losses (N,) float32 and valid (N,) bool, True for anchors with a negative. The other losses are meaningless.
     """
     same = same_class(labels)
     positive = ops.logical_and(same, comparable)
     negative = ops.logical_and(ops.logical_not(same), comparable)
-    # The expansion only chooses the points; their distances are computed from the differences, without cancellation.
+    # The expansion only chooses the points. Their distances come from differences, which do not cancel.
     distances = ops.stop_gradient(expanded_squared_distances(points))
     farthest = ops.argmax(ops.where(positive, distances, -1.0), 1)
     nearest = ops.argmin(ops.where(negative, distances, BIG), 1)
@@ -39,9 +38,9 @@ def batch_hard(points: Tensor, labels: Tensor, comparable: Tensor, margin: float
     return losses, negative.any(axis=1)
 
 
-def _distance(points, index):
+def _distance(points: Tensor, index: Tensor) -> Tensor:
     squared = rowwise_squared_distance(points, ops.gather(points, index, 0))
-    # Below 1e-6 the maximum cuts the gradient off, where that of the root has no direction.
+    # Below a distance of 1e-6 the root's gradient has no reliable direction; the maximum sets it to 0.
     return ops.sqrt(ops.maximum(squared, 1e-12))
 
 
@@ -64,14 +63,14 @@ class BatchHardTripletLoss(Loss):
 
     Outputs:
         scalar float32. Anchors without a negative are left out of the mean; 0 with zero gradient when no anchor has
-        one. Of equally hard points one gets the gradient.
+        a negative. Of equally hard points one gets the gradient.
 
     Batch: P identities x K images, in any order.
     """
-    kind = 'pair'
     batch = 'identities'
+    takes_mask = True
 
-    def __init__(self, margin: float = 0.5):
+    def __init__(self, margin: float = 0.5) -> None:
         super().__init__()
         self.margin = margin
 

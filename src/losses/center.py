@@ -1,4 +1,4 @@
-"""Center loss: every class has a learnt centre."""
+"""Center loss: each class has a learnt centre."""
 from typing import List, Optional, Tuple
 
 import mindspore as ms
@@ -8,7 +8,7 @@ from mindspore.common.initializer import Normal, initializer
 from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows, rowwise_squared_distance
 
-# Of the published code of CTL.
+# SGD step size of the centres in CTL's published code.
 CENTERS_STEP_SIZE = 0.5
 
 
@@ -20,8 +20,8 @@ class CenterLoss(Loss):
     Source: Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition" (ECCV 2016),
     equation 2 without its 1/2, as CTL (arXiv 2104.13643) uses it.
 
-    The centres move by plain SGD at 0.5, see own_updates. Where this loss enters a total with a weight, 5e-4 in CTL,
-    their step size is divided by it, or they would hardly move.
+    The centres move by plain SGD with step size 0.5, see own_updates. If the loss enters a sum with a weight (CTL: 5e-4),
+    divide their step size by it; otherwise they would hardly move.
 
     Args:
         num_classes (int): C.
@@ -36,11 +36,11 @@ class CenterLoss(Loss):
 
     Parameters: centers (C, D), N(0, 1). Batch: any.
     """
-    kind = 'element'
     batch = 'shuffle'
     needs = ('num_classes', 'embedding_size')
+    takes_mask = True
 
-    def __init__(self, num_classes: int, embedding_size: int):
+    def __init__(self, num_classes: int, embedding_size: int) -> None:
         super().__init__()
         self.centers = Parameter(initializer(Normal(1.0), (num_classes, embedding_size), ms.float32), name='centers')
 

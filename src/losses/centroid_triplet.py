@@ -12,9 +12,9 @@ from src.losses.pairs import masked_mean, real_rows
 class CentroidTripletLoss(Loss):
     """Batch-hard triplet loss over queries and centroids.
 
-    In round i = 0..K-1 the i-th image of each identity is its query and the mean of its other real images its
-    centroid; the loss of the round is the batch-hard triplet loss over the P queries and P centroids together (each
-    of the 2 P points is an anchor); loss = mean over the rounds. The gradient flows through the centroids too.
+    In round i = 0..K-1 the i-th image of each identity is its query, and the mean of its other real images is its
+    centroid. The round's loss is the batch-hard triplet loss over the P queries and P centroids together: each of the
+    2 P points is an anchor. loss = mean over the rounds. The gradient flows through the centroids too.
 
     Source: Wieczorek et al., "On the Unreasonable Effectiveness of Centroids in Image Retrieval" (arXiv
     2104.13643), equation 4, and its published code.
@@ -35,13 +35,13 @@ class CentroidTripletLoss(Loss):
     Raises:
         ValueError: N is not a multiple of K.
 
-    Batch: P identities, each K consecutive rows; K at least 2.
+    Batch: P identities with K consecutive rows each, K at least 2.
     """
-    kind = 'pair'
     batch = 'identities'
     needs = ('num_instances',)
+    takes_mask = True
 
-    def __init__(self, num_instances: int = 4, margin: float = 0.5):
+    def __init__(self, num_instances: int = 4, margin: float = 0.5) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.margin = margin

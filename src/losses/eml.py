@@ -20,9 +20,9 @@ class EmlLoss(Loss):
       l = f(min(b, 20)) + g(max(b, 20)) - f(20),  beta = 1e5,
     that is f, continued linearly above 20; loss = mean of l over the anchors.
 
-    Source: PaddleCV metric learning, "eml", whose page cites Huang et al., "Large Scale Strongly Supervised Ensemble
-    Metric Learning" (arXiv 1212.6094). Computed here with log(1 + beta theta exp(b)) = softplus(log beta + log theta
-    + b), which no distance overflows.
+    Source: "eml" of PaddleCV metric learning, whose page cites Huang et al., "Large Scale Strongly Supervised Ensemble
+    Metric Learning" (arXiv 1212.6094). Computed as log(1 + beta theta exp(b)) = softplus(log beta + log theta + b),
+    which no distance overflows.
 
     Inputs:
         embeddings (N, D) float, cast to float32; labels (N,) int.
@@ -31,15 +31,13 @@ class EmlLoss(Loss):
         scalar float32. An anchor without a positive or without a negative is left out of the mean; 0 with zero
         gradient when no anchor has both.
 
-    The distances, whose exponentials are taken, are summed from differences.
-
     Batch: P classes x 2 images (any number of images a class works, in any order).
     """
-    kind = 'pair'
     batch = 'groups'
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         embeddings = ops.cast(embeddings, ms.float32)
+        # Summed from differences: an exponential multiplies every rounding error of the expansion.
         distances = squared_distances(embeddings)
         same = same_class(labels)
         positive = ops.logical_and(same, other_row(embeddings.shape[0]))
@@ -55,8 +53,8 @@ class EmlLoss(Loss):
                   - ops.softplus(offset + THRESHOLD)) / math.log1p(BETA)
         return masked_mean(losses, ops.logical_and(positive.any(axis=1), negative.any(axis=1)))
 
-    def _log_mean_exp(self, exponents, mask):
-        # The largest exponent of a row is 0, so the sum is at least 1 wherever the row counts; 0.5 only keeps the
+    def _log_mean_exp(self, exponents: Tensor, mask: Tensor) -> Tensor:
+        # A row's largest exponent is 0, so the sum is at least 1 where the row counts; the 0.5 only keeps the
         # logarithm of an empty row finite.
         total = ops.exp(ops.where(mask, exponents, -BIG)).sum(axis=1)
         count = ops.cast(mask, ms.float32).sum(axis=1)

@@ -7,7 +7,7 @@ from src.losses.pairs import rowwise_squared_distance
 
 
 class MeanSquaredLoss(Loss):
-    """loss = mean over rows and columns of (mapped - features)^2.
+    """Mean squared error: loss = mean over rows and columns of (mapped - features)^2.
 
     Source: Zhang et al., "Learning a Deep Embedding Model for Zero-Shot Learning" (CVPR 2017), equation 1; the
     regularisers are the optimizer's weight decay.
@@ -20,7 +20,6 @@ class MeanSquaredLoss(Loss):
         scalar float32.
     """
 
-    kind = 'semantic'
     batch = 'images'
 
     def construct(self, mapped: Tensor, features: Tensor) -> Tensor:

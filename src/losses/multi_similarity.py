@@ -6,9 +6,9 @@ from src.losses.pairs import BIG, log_one_plus_sum_exp, other_row, same_class, s
 
 
 class MultiSimilarityLoss(Loss):
-    """Pairs that are hard beside the anchor's others are kept, and weighted softly.
+    """Keeps the pairs that are hard relative to the anchor's other pairs, and weights them softly.
 
-    Kept are negatives with s > min_{positives} s - eps and positives with s < max_{negatives} s + eps;
+    Kept are negatives with s > min_{positives} s - eps and positives with s < max_{negatives} s + eps.
     loss = mean over all rows of 1/alpha log(1 + sum_{kept positives} exp(-alpha (s - base)))
                                + 1/beta log(1 + sum_{kept negatives} exp(beta (s - base))),  s the cosine.
 
@@ -18,19 +18,19 @@ class MultiSimilarityLoss(Loss):
     Args:
         alpha (float), beta (float): scales of positives and negatives.
         base (float): lambda of the paper, a cosine.
-        eps (float): slack of the choice, in cosine.
+        eps (float): tolerance when choosing pairs, in cosine.
 
     Inputs:
         embeddings (N, D) float, cast to float32; labels (N,) int.
 
     Outputs:
         scalar float32. A row without a positive or without a negative keeps no pair and adds 0 to the mean; 0 with
-        zero gradient when all are so. The choice of the pairs has no gradient.
+        zero gradient when no row keeps a pair. Choosing the pairs has no gradient.
 
     Batch: P classes x K images, in any order.
     """
 
-    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, eps: float = 0.1):
+    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, eps: float = 0.1) -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = beta
@@ -43,7 +43,7 @@ class MultiSimilarityLoss(Loss):
         positive = ops.logical_and(same, other_row(embeddings.shape[0]))
         negative = ops.logical_not(same)
         fixed = ops.stop_gradient(cosines)
-        # Without a positive the smallest is BIG, without a negative the largest is -BIG: nothing is kept.
+        # Without a positive `smallest` is BIG, without a negative `largest` is -BIG: no pair is kept.
         smallest = ops.where(positive, fixed, BIG).min(axis=1, keepdims=True)
         largest = ops.where(negative, fixed, -BIG).max(axis=1, keepdims=True)
         hard_negative = ops.logical_and(negative, fixed > smallest - self.eps)

@@ -1,5 +1,6 @@
 """Normalised softmax with a temperature."""
 import math
+from typing import Dict
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, ops
@@ -11,7 +12,7 @@ from src.losses.softmax import cross_entropy
 
 
 class NormSoftmaxLoss(Loss):
-    """Cross entropy of cosines to one learnt vector a class, divided by a temperature; holds its classifier.
+    """Cross entropy of cosines to one learnt vector per class, divided by a temperature; holds its classifier.
 
     loss = mean_i -log softmax(normalize(e_i) normalize(W)^T / t)_{y_i}, no bias.
 
@@ -22,7 +23,7 @@ class NormSoftmaxLoss(Loss):
         num_classes (int): C.
         embedding_size (int): D.
         temperature (float): t.
-        lr_factor (float): on the learning rate of W; ProxyNCA++ (arXiv 2004.01113) takes far more than 1.
+        lr_factor (float): factor on the learning rate of W. ProxyNCA++ (arXiv 2004.01113) uses far more than 1.
 
     Inputs:
         embeddings (N, D) float, cast to float32 (a zero vector has cosine 0 to every class and gets no gradient);
@@ -34,10 +35,9 @@ class NormSoftmaxLoss(Loss):
     Parameters: weight (C, D), uniform in +-1/sqrt(D). Batch: P classes x K images (any rows work).
     """
 
-    kind = 'element'
     needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes: int, embedding_size: int, temperature: float = 0.05, lr_factor: float = 1.0):
+    def __init__(self, num_classes: int, embedding_size: int, temperature: float = 0.05, lr_factor: float = 1.0) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(embedding_size)
         self.weight = Parameter(initializer(Uniform(bound), (num_classes, embedding_size), ms.float32), name='weight')
@@ -48,5 +48,5 @@ class NormSoftmaxLoss(Loss):
         cosines = ops.matmul(normalize(ops.cast(embeddings, ms.float32)), normalize(self.weight).T)
         return cross_entropy(cosines / self.temperature, labels).mean()
 
-    def lr_factors(self):
+    def lr_factors(self) -> Dict[str, float]:
         return {'weight': self.lr_factor}

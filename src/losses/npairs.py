@@ -11,10 +11,12 @@ class NpairsLoss(Loss):
 
     Even rows are the anchors A, odd rows the positives P, (N/2, D) each.
     loss = mean_i -sum_j t_ij log softmax(A P^T)_ij + 0.5 reg_lambda mean_n |e_n|^2,
-    t_ij = [class of anchor i = class of positive j] / their number: equal labels share the mass equally.
+    t_ij = [class of anchor i = class of positive j] / the number of such j.
 
-    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective" (NIPS 2016), equation 7;
-    shared mass and the regulariser as in PaddleCV metric learning.
+    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective" (NIPS 2016), equation 7,
+    with PaddleCV metric learning's regulariser. The targets of an anchor sum to 1, as in TensorFlow's npairs_loss.
+    PaddleCV does not divide them: an anchor whose class has n positives in the batch counts n times. The two are equal
+    where every class is in the batch once.
 
     Args:
         reg_lambda (float): weight of the L2 regulariser.
@@ -23,18 +25,17 @@ class NpairsLoss(Loss):
         embeddings (N, D) float, cast to float32; labels (N,) int.
 
     Outputs:
-        scalar float32. An anchor whose class is not among the positives is left out of the first mean; with one
-        class only, the target is uniform and the cross entropy is against that.
+        scalar float32. Anchors whose class is not among the positives are left out of the first mean. If the batch
+        has one class only, the targets are uniform.
 
     Raises:
         ValueError: N is odd.
 
-    Batch: P classes x 2 images, the two of a class in neighbouring rows 2i, 2i + 1.
+    Batch: P classes x 2 images, those of a class in the rows 2i and 2i + 1.
     """
-    kind = 'pair'
     batch = 'pairs'
 
-    def __init__(self, reg_lambda: float = 0.01):
+    def __init__(self, reg_lambda: float = 0.01) -> None:
         super().__init__()
         self.reg_lambda = reg_lambda
 
@@ -47,8 +48,8 @@ class NpairsLoss(Loss):
         pair_labels = labels.reshape(-1, 2)
         same = ops.cast(ops.equal(pair_labels[:, 0:1], pair_labels[:, 1].reshape(1, -1)), ms.float32)
         count = same.sum(axis=1)
-        # The softmax of a row does not change when all positives move together, neither does its gradient; what is left
-        # is small beside the mean that features of a ReLU network share.
+        # A common shift of all positives changes neither a row's softmax nor its gradient. Features of a ReLU network
+        # share a large mean; without it the products are small and round less.
         positives = pairs[:, 1] - ops.stop_gradient(pairs[:, 1].mean(axis=0, keep_dims=True))
         log_probabilities = ops.log_softmax(ops.matmul(pairs[:, 0], positives.T), 1)
         losses = -(same * log_probabilities).sum(axis=1) / ops.maximum(count, 1.0)

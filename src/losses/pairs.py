@@ -1,18 +1,18 @@
-"""What several losses share: normalisation, distances, class masks, means over the rows that count.
+"""Functions that several losses share: normalisation, distances, class masks, means over the rows that count.
 
-Everything here expects float32 and is built of operators that exist on Ascend, GPU and CPU.
+All expect float32, and use operators that exist on Ascend, GPU and CPU.
 
-On CPU a sum over a whole matrix runs on one thread, one by rows on all, and ops.square with its gradient takes ten
-times as long as x * x: the losses sum by rows and write products (100 x 4096 values, one core: 1.5 ms instead of 24).
+On CPU a sum over a whole matrix runs on one thread, a sum by rows on all of them, and ops.square with its gradient takes
+ten times as long as x * x. So the losses sum by rows and write x * x (100 x 4096 values, one core: 1.5 ms, not 24).
 """
 from typing import Optional
 
 import mindspore as ms
 from mindspore import Tensor, ops
 
-# A shorter vector has no direction one could trust, and 1 / norm would blow its gradient up.
-SMALLEST_SQUARED_NORM = 1e-12
-# Where a masked maximum, minimum or exponent must ignore an entry: infinity would turn 0 * inf into NaN backwards.
+from src.common.tensors import SMALLEST_SQUARED_NORM
+
+# Stands for infinity where a maximum, minimum or exponent must ignore an entry: in the gradient 0 * inf would be NaN.
 BIG = 1e30
 
 
@@ -20,7 +20,7 @@ def normalize(embeddings: Tensor) -> Tensor:
     """Rows scaled to unit L2 norm.
 
     Args:
-        embeddings: (N, D) float32. A row with norm below 1e-6 becomes the zero vector, with zero gradient.
+        embeddings: (N, D) float32. A row of norm below 1e-6 becomes the zero vector, with zero gradient.
 
     Returns:
         (N, D) float32.
@@ -33,11 +33,11 @@ def normalize(embeddings: Tensor) -> Tensor:
 def expanded_squared_distances(embeddings: Tensor) -> Tensor:
     """All squared Euclidean distances |a|^2 + |b|^2 - 2 ab of (N, D) float32: (N, N) float32, never negative.
 
-    Fast, but rounded by what cancels, and to float16 on devices that multiply matrices in it (Ascend 910): for
-    choosing among pairs, not for their values.
+    Fast, but cancellation costs precision, and Ascend 910 multiplies matrices in float16: use it to choose among pairs,
+    not for values of distances.
     """
-    # Distances do not change when all points move together, but the rounding error of the expansion grows with
-    # the norms: features of a ReLU network share a large mean, so it goes first.
+    # A common shift does not change distances, but the rounding error grows with the norms, and features of a ReLU
+    # network share a large mean: subtract it first.
     centred = embeddings - ops.stop_gradient(embeddings.mean(axis=0, keep_dims=True))
     squared_norms = (centred * centred).sum(axis=1)
     products = ops.matmul(centred, centred.T)
@@ -47,15 +47,15 @@ def expanded_squared_distances(embeddings: Tensor) -> Tensor:
 def squared_distances(embeddings: Tensor) -> Tensor:
     """All squared Euclidean distances of (N, D) float32, summed from the differences: (N, N) float32.
 
-    For losses that use the values. Differences kept for a gradient would fill N * N * D floats, and the gradient of
-    cdist takes 14 times as long as its value (160 x 2048 on a CPU core: 1.4 s): so the values are cdist's, which
-    holds N * N, and the gradient is the expansion's, 2 sum_j g_ij (e_i - e_j) as two matrix products, in which nothing
-    is exponentiated: its rounding stays relative to the gradient. Together 95 ms; the expansion alone takes 40.
+    For losses that use the values. Values are those of cdist, in memory N * N; the gradient is that of the expansion,
+    2 sum_j g_ij (e_i - e_j) as two matrix products, whose rounding is relative to the gradient. Differences kept for
+    the gradient would fill N * N * D floats, and cdist's own gradient takes 1.4 s for 160 x 2048 on a CPU core, where
+    this function takes 95 ms and the expansion alone 40 ms.
     """
     points = ops.stop_gradient(embeddings)
     distances = ops.cdist(points, points)
     expanded = expanded_squared_distances(embeddings)
-    # The bracket is exactly 0 and only its gradient counts.
+    # The bracket is exactly 0; only its gradient counts.
     return distances * distances + (expanded - ops.stop_gradient(expanded))
 
 
@@ -66,13 +66,13 @@ def rowwise_squared_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def similarities(embeddings: Tensor) -> Tensor:
-    """Cosines between all rows of (N, D), cast to float32: (N, N) float32, 0 beside a zero vector."""
+    """Cosines between all rows of (N, D), cast to float32: (N, N) float32, 0 for a zero vector."""
     unit = normalize(ops.cast(embeddings, ms.float32))
     return ops.matmul(unit, unit.T)
 
 
 def same_class(labels: Tensor) -> Tensor:
-    """(N, N) bool: rows i and j have one label. The diagonal is True."""
+    """(N, N) bool: rows i and j have the same label. The diagonal is True."""
     return ops.equal(labels.reshape(-1, 1), labels.reshape(1, -1))
 
 
@@ -83,7 +83,7 @@ def other_row(count: int) -> Tensor:
 
 
 def real_rows(embeddings: Tensor, mask: Optional[Tensor]) -> Tensor:
-    """(N,) bool: the rows that count as instances; all of them when mask is None."""
+    """(N,) bool: the rows that count, those with a mask other than 0; all rows if mask is None."""
     if mask is None:
         return ops.ones((embeddings.shape[0],), ms.bool_)
     return ops.cast(mask, ms.bool_)
@@ -96,18 +96,18 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def log_one_plus_sum_exp(exponents: Tensor, mask: Tensor, axis: int) -> Tensor:
-    """log(1 + sum exp(exponents where mask)) along one axis, which no exponent overflows.
+    """log(1 + sum of exp(exponents) where mask is True) along one axis; no exponent overflows.
 
     Args:
         exponents: (N, M) float32, of any size.
-        mask: (N, M) bool: what enters the sum.
-        axis: 0 or 1, that of the sum.
+        mask: (N, M) bool: the terms of the sum.
+        axis: 0 or 1, along which to sum.
 
     Returns:
         (M,) or (N,) float32; 0 with zero gradient where the mask is True nowhere.
     """
     exponents = ops.where(mask, exponents, -BIG)
     top = ops.stop_gradient(ops.relu(exponents.max(axis=axis, keepdims=True)))
-    # The 1 is exp(0 - top): top or 0 is the largest exponent, so the sum is at least 1.
+    # The 1 becomes exp(0 - top). The larger of 0 and top contributes exp(0), so the sum is at least 1.
     total = ops.exp(-top) + ops.exp(exponents - top).sum(axis=axis, keepdims=True)
     return (top + ops.log(total)).reshape(-1)

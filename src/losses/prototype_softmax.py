@@ -10,28 +10,28 @@ from src.losses.softmax import cross_entropy
 class PrototypeSoftmaxLoss(Loss):
     """Cross entropy of scale * cosine(feature, prototype) over all seen classes.
 
-    Where DEM's mean squared error pulls every prototype to the mean of its class's features, this asks that a feature
-    be nearer, by the cosine it will be classified by, to its own prototype than to the others.
+    DEM's mean squared error pulls a prototype to the mean feature of its class. This loss asks that a feature be nearer
+    to its own prototype than to the others, by the cosine that later classifies it.
 
-    Source: the normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), whose class weights are here
-    the network's output for the classes' semantics instead of free parameters.
+    Source: the normalised softmax of NormFace (Wang et al., arXiv 1704.06369, equation 6), with the network's
+    output for the semantics of the classes as class weights, instead of free parameters.
 
     Args:
         scale (float): the inverse of the softmax's temperature.
         label_smoothing (float): e of the target (1 - e) onehot + e / C.
 
     Inputs:
-        prototypes (C, D) float: semantics of the C seen classes, mapped; features (N, D) float; labels (N,) int in
-        0..C-1, rows of prototypes. All are cast to float32. Prototypes (M, C, D) of M networks: the mean of their losses.
+        prototypes (C, D) float: mapped semantics of the C seen classes; features (N, D) float; labels (N,) int in
+        0..C-1, rows of prototypes. Prototypes and features are cast to float32. Prototypes (M, C, D) of M networks give
+        the mean of their losses.
 
     Outputs:
         scalar float32.
     """
 
-    kind = 'semantic'
     batch = 'prototypes'
 
-    def __init__(self, scale: float = 20.0, label_smoothing: float = 0.0):
+    def __init__(self, scale: float = 20.0, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.scale = scale
         self.label_smoothing = label_smoothing
@@ -41,6 +41,6 @@ class PrototypeSoftmaxLoss(Loss):
         prototypes = normalize(ops.cast(prototypes, ms.float32).reshape(-1, prototypes.shape[-1]))
         features = normalize(ops.cast(features, ms.float32))
         logits = (self.scale * ops.matmul(features, prototypes.T)).reshape(-1, classes)
-        # The logits of an image to all networks follow one another.
+        # An image's logits for the M networks are M consecutive rows.
         labels = labels.reshape(-1, 1).tile((1, logits.shape[0] // features.shape[0])).reshape(-1)
         return cross_entropy(logits, labels, self.label_smoothing).mean()

@@ -1,4 +1,4 @@
-"""Margin sample mining, which metric_learn and PaddleCV call quadruplet."""
+"""Margin sample mining, called quadruplet by metric_learn and PaddleCV."""
 import mindspore as ms
 from mindspore import Tensor, ops
 
@@ -10,7 +10,7 @@ class QuadrupletLoss(Loss):
     """Margin sample mining on L2-normalised embeddings: the farthest positive against the nearest negative pair.
 
     loss = relu(max_{i != j, y_i = y_j} |e_i - e_j|^2 - min_{y_i != y_j} |e_i - e_j|^2 + margin),
-    one scalar a batch; the two pairs need not share an image, which is what makes it a quadruplet.
+    one term per batch. The two pairs need not share an image, hence a quadruplet.
 
     Source: Xiao et al., "Margin Sample Mining Loss" (arXiv 1710.00478), equation 4, with squared distances as in
     metric_learn and PaddleCV; after Chen et al., "Beyond triplet loss" (CVPR 2017).
@@ -27,10 +27,9 @@ class QuadrupletLoss(Loss):
 
     Batch: P classes x 2 images (any number of images a class works, in any order).
     """
-    kind = 'pair'
     batch = 'groups'
 
-    def __init__(self, margin: float = 0.1):
+    def __init__(self, margin: float = 0.1) -> None:
         super().__init__()
         self.margin = margin
 
@@ -40,8 +39,7 @@ class QuadrupletLoss(Loss):
         same = same_class(labels)
         positive = ops.logical_and(same, other_row(rows))
         negative = ops.logical_not(same)
-        # The expansion only chooses the pairs; their distances are computed from the differences, without
-        # cancellation.
+        # The expansion only chooses the pairs. Their distances come from differences, which do not cancel.
         distances = ops.stop_gradient(expanded_squared_distances(embeddings))
         farthest = ops.argmax(ops.where(positive, distances, -1.0).reshape(1, -1), 1)
         nearest = ops.argmin(ops.where(negative, distances, BIG).reshape(1, -1), 1)
@@ -50,7 +48,7 @@ class QuadrupletLoss(Loss):
         has_both = ops.logical_and(positive.any(), negative.any())
         return ops.where(has_both, loss, 0.0).sum()
 
-    def _pair_distance(self, embeddings, flat_index):
+    def _pair_distance(self, embeddings: Tensor, flat_index: Tensor) -> Tensor:
         rows = embeddings.shape[0]
         first = ops.gather(embeddings, flat_index // rows, 0)
         second = ops.gather(embeddings, flat_index % rows, 0)

@@ -1,4 +1,4 @@
-"""Recall@K of a batch with a gradient."""
+"""Differentiable Recall@K of a batch."""
 from typing import Sequence
 
 import mindspore as ms
@@ -10,18 +10,19 @@ from src.losses.ranks import soft_ranks
 
 
 class RecallAtKLoss(Loss):
-    """1 - Recall@K of every row as query among the others, with sigmoids for its two comparisons.
+    """1 - Recall@K of every row as query among the others, with sigmoids for the two comparisons.
 
     r(x) = 1 + sum_{z != x} sigmoid((s_z - s_x) / t),  s the cosine to the query q, which is neither x nor z;
     R_k = sum over positives x of sigmoid((k - r(x)) / t_rank) / min(k, number of positives);
-    loss = 1 - mean over k and q of R_k. The rank of a positive leaves out itself, not the others of its class.
-    A perfect ranking does not give 0: a positive on rank k counts half for k.
+    loss = 1 - mean over k and q of R_k. The rank of a positive counts the other positives too. A perfect ranking does not
+    give 0: a positive of rank k counts half for k.
 
     Source: Patel et al., "Recall@k Surrogate Loss with Large Batches and Similarity Mixup" (CVPR 2022, arXiv
-    2108.11179), without the similarity mixup.
+    2108.11179), without the similarity mixup. Its published code also counts the query itself among the z, so that all
+    its ranks are about 1 higher; here the query does not rank itself.
 
     Args:
-        num_instances (int): K, images of a class in a batch; of a class with more, K - 1 positives of each query count.
+        num_instances (int): K, images per class in a batch. At most K - 1 positives of each query count.
         k (sequence of int): the ranks to reach.
         temperature (float): t, in cosine.
         rank_temperature (float): t_rank, in ranks.
@@ -39,7 +40,7 @@ class RecallAtKLoss(Loss):
     needs = ('num_instances',)
 
     def __init__(self, num_instances: int = 4, k: Sequence[int] = (1, 2, 4, 8, 16), temperature: float = 0.01,
-                 rank_temperature: float = 1.0):
+                 rank_temperature: float = 1.0) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.k = tuple(k)

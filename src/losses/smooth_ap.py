@@ -1,4 +1,4 @@
-"""Smooth-AP: the average precision of a batch with a gradient."""
+"""Smooth-AP: differentiable average precision of a batch."""
 import mindspore as ms
 from mindspore import Tensor, ops
 
@@ -14,10 +14,11 @@ class SmoothAPLoss(Loss):
     G(d) = sigmoid(d / t), s the cosine to q; q itself is neither i nor j; loss = 1 - mean_q AP_q.
 
     Source: Brown et al., "Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval" (ECCV 2020, arXiv
-    2007.12163).
+    2007.12163). Its published code also counts the query among its own positives and in the rank of every row, which
+    raises AP; here the query is neither.
 
     Args:
-        num_instances (int): K, images of a class in a batch; of a class with more, K - 1 positives of each query count.
+        num_instances (int): K, images per class in a batch. At most K - 1 positives of each query count.
         temperature (float): t, in cosine.
 
     Inputs:
@@ -31,7 +32,7 @@ class SmoothAPLoss(Loss):
 
     needs = ('num_instances',)
 
-    def __init__(self, num_instances: int = 4, temperature: float = 0.01):
+    def __init__(self, num_instances: int = 4, temperature: float = 0.01) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.temperature = temperature

@@ -4,14 +4,14 @@ from typing import Optional
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, ops
-from mindspore.common.initializer import Initializer, Uniform, initializer
+from mindspore.common.initializer import Normal, Uniform, initializer
 
 from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of each row against (1 - e) onehot + e / C.
+    """Cross entropy of each row with the target (1 - e) onehot + e / C.
 
     Args:
         logits: (N, C) float32.
@@ -33,16 +33,16 @@ class SoftmaxLoss(Loss):
 
     loss = mean_i -sum_c t_ic log softmax(W e_i + b)_c,  t_i = (1 - label_smoothing) onehot(y_i) + label_smoothing / C.
 
-    Source: metric_learn and PaddleCV metric learning use it without smoothing; the smoothing is that of Szegedy et
-    al., "Rethinking the Inception Architecture" (CVPR 2016), section 7, as CTL (arXiv 2104.13643) trains with it.
+    Source: without smoothing metric_learn and PaddleCV metric learning; with it Szegedy et al., "Rethinking the
+    Inception Architecture" (CVPR 2016), section 7, and CTL (arXiv 2104.13643).
 
     Args:
         num_classes (int): C.
         embedding_size (int): D.
-        label_smoothing (float): e, 0 by default.
-        has_bias (bool): False drops b.
-        weight_init (Initializer): of W; by default uniform in +-1/sqrt(D), as b always is. CTL's classifier is
-            has_bias=False, weight_init=Normal(0.001), label_smoothing=0.1.
+        label_smoothing (float): 0..1.
+        has_bias (bool): False removes b.
+        weight_deviation (float or None): W starts Normal with this standard deviation; with None uniform in
+            +-1/sqrt(D), as b always does. CTL: has_bias=False, weight_deviation=0.001, label_smoothing=0.1.
 
     Inputs:
         embeddings (N, D) float, cast to float32; labels (N,) int in 0..C-1; mask (N,) or None: 0 marks a row that
@@ -53,16 +53,16 @@ class SoftmaxLoss(Loss):
 
     Parameters: weight (C, D), bias (C,). Batch: any.
     """
-    kind = 'element'
     batch = 'shuffle'
     needs = ('num_classes', 'embedding_size')
+    takes_mask = True
 
     def __init__(self, num_classes: int, embedding_size: int, label_smoothing: float = 0.0, has_bias: bool = True,
-                 weight_init: Optional[Initializer] = None):
+                 weight_deviation: Optional[float] = None) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(embedding_size)
-        weight_init = Uniform(bound) if weight_init is None else weight_init
-        self.weight = Parameter(initializer(weight_init, (num_classes, embedding_size), ms.float32), name='weight')
+        start = Uniform(bound) if weight_deviation is None else Normal(weight_deviation)
+        self.weight = Parameter(initializer(start, (num_classes, embedding_size), ms.float32), name='weight')
         self.has_bias = has_bias
         if has_bias:
             self.bias = Parameter(initializer(Uniform(bound), (num_classes,), ms.float32), name='bias')

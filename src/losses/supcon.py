@@ -7,12 +7,12 @@ from src.losses.pairs import BIG, masked_mean, other_row, same_class, similariti
 
 
 class SupConLoss(Loss):
-    """Every positive against all other rows of the batch.
+    """Cross entropy of every positive against all other rows of the batch.
 
     loss = mean_i -mean_{p != i, y_p = y_i} log(exp(s_ip / t) / sum_{a != i} exp(s_ia / t)),  s the cosine.
 
     Source: Khosla et al., "Supervised Contrastive Learning" (NeurIPS 2020, arXiv 2004.11362), equation 2 (L_out),
-    without the factor t / 0.07 of its code.
+    without the factor t / 0.07 of its published code.
 
     Args:
         temperature (float): t.
@@ -22,12 +22,12 @@ class SupConLoss(Loss):
 
     Outputs:
         scalar float32. Rows without a positive are left out of the mean as anchors, and stay negatives of others; 0
-        with zero gradient when no row has one. With one class only, its rows still compete as positives.
+        with zero gradient when no row has a positive. Positives of an anchor compete with each other too.
 
     Batch: P classes x K images, in any order.
     """
 
-    def __init__(self, temperature: float = 0.1):
+    def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -14,34 +14,32 @@ class TripletLoss(Loss):
 
     Source: Schroff et al., "FaceNet" (CVPR 2015), equation 2.
 
-    The value returned is always the mean of l_t; reduction says what is differentiated. The published metric_learn
-    code leaves the vector l_t unreduced, MindSpore differentiates the sum of a vector, and its log shows the mean;
-    PaddleCV takes the mean. With 'sum' the gradient is therefore T times that of the returned value (a factor of 20
-    for 60 rows), which the learning rate of metric_learn's recipe, 1e-4, relies on. This happens inside the loss:
-    the train step treats both alike. T is the number of triplets on one device; data parallelism that averages
-    gradients over devices keeps the sum over a device's triplets, as published.
+    The value is always the mean of l_t; reduction chooses what is differentiated. With 'mean' that is the mean, as in
+    PaddleCV. With 'sum' it is the sum, as in the published metric_learn code, which leaves the vector l_t unreduced
+    (MindSpore differentiates the sum of a vector) and logs the mean. The gradient is then T times that of the value (20
+    times for 60 rows), on which the learning rate of metric_learn's recipe, 1e-4, depends. T counts the triplets of one
+    device: averaging gradients over devices keeps the sum over a device's triplets, as published.
 
     Args:
         margin (float): in squared distance of unit vectors, 0..4.
         reduction (str): 'mean' (PaddleCV) or 'sum' (metric_learn).
 
     Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,), not used: the layout says the classes.
+        embeddings (N, D) float, cast to float32; labels (N,), unused: the layout gives the classes.
 
     Outputs:
         scalar float32.
 
     Raises:
-        InputError: reduction is neither of the two.
+        InputError: unknown reduction.
         ValueError: N is not a multiple of 3.
 
-    Batch: rows in groups of three, anchor, positive (same class), negative (another class). A triplet with a zero
-    vector is a constant for that vector (zero gradient).
+    Batch: rows in groups of three, anchor, positive (same class), negative (another class). A zero vector gets
+    no gradient.
     """
-    kind = 'pair'
     batch = 'triplet'
 
-    def __init__(self, margin: float = 0.1, reduction: str = 'mean'):
+    def __init__(self, margin: float = 0.1, reduction: str = 'mean') -> None:
         super().__init__()
         if reduction not in ('mean', 'sum'):
             raise InputError(f'reduction={reduction}: choose mean or sum')
@@ -58,6 +56,6 @@ class TripletLoss(Loss):
                           - rowwise_squared_distance(anchor, negative) + self.margin)
         loss = losses.mean()
         if self.reduction == 'sum':
-            # The bracket is exactly 0 and only its gradient counts: value of the mean, gradient of the sum.
+            # The bracket is exactly 0; only its gradient counts: value of the mean, gradient of the sum.
             loss = loss + (rows // 3 - 1) * (loss - ops.stop_gradient(loss))
         return loss

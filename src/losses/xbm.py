@@ -13,20 +13,20 @@ class CrossBatchMemoryLoss(Loss):
     """Contrastive loss of the batch against a first-in first-out memory of embeddings and labels.
 
     loss = mean_i sum_j [y_j = y_i] (1 - s_ij) + [y_j != y_i] relu(s_ij - margin),  s the cosine,
-    over the rows j of the memory, which begin with those of this step, row i itself left out. What is remembered has no
-    gradient, of this step either: a pair within the batch moves both its images, each as the anchor of the other.
+    over the rows j of the memory, which include the rows of this step, but without row i itself. Remembered rows have no
+    gradient, even those of this step: a pair within the batch moves both its images, each as the other's anchor.
 
-    Until warm_up steps are done, embeddings change too fast to be remembered: the memory then holds this step alone.
-    With several processes, every process stores the batches of all of them, so that all memories are equal and the
-    mean of their losses and gradients is that of one process with the whole batch.
+    During the first warm_up steps embeddings change too fast to be remembered: the memory holds the current step alone.
+    With several processes each stores the batches of all, so that all memories are equal, and the mean of the losses and
+    gradients is that of one process with the whole batch.
 
     Source: Wang et al., "Cross-Batch Memory for Embedding Learning" (CVPR 2020, arXiv 1912.06798) with
-    its contrastive loss. Its code counts the pairs of the batch once more, against the batch itself.
+    its contrastive loss. Its published code counts the pairs within the batch twice.
 
     Args:
         embedding_size (int): D.
-        memory_size (int): M, rows; at most as many as there are training images, or images meet their own past.
-        margin (float): cosine from which negatives are pushed.
+        memory_size (int): M, rows. With more than the number of training images, an image meets its own past.
+        margin (float): cosine above which negatives are pushed away.
         warm_up (int): steps.
         device_num (int): W, processes that train together; with more than 1, mindspore.communication is initialised.
 
@@ -38,9 +38,9 @@ class CrossBatchMemoryLoss(Loss):
         are not finite are not remembered.
 
     Raises:
-        ValueError: the batches of all processes do not fit into the memory; check_batch says so before.
+        ValueError: the batches of all processes do not fit into the memory; check_batch finds this before training.
 
-    Parameters, none trained, all saved with the training state: memory (M, D), memory_labels (M,) int32, -1 where
+    Parameters, not trained, but saved with the training state: memory (M, D), memory_labels (M,) int32, -1 where
     empty, position () int32 of the next row, steps () int32 done. Calling the loss changes them.
     Batch: P classes x K images, in any order. Memory: M * (D + a few N) floats.
     """
@@ -48,7 +48,7 @@ class CrossBatchMemoryLoss(Loss):
     needs = ('embedding_size', 'device_num')
 
     def __init__(self, embedding_size: int, memory_size: int = 8192, margin: float = 0.5, warm_up: int = 1000,
-                 device_num: int = 1):
+                 device_num: int = 1) -> None:
         super().__init__()
         self.memory = Parameter(initializer('zeros', (memory_size, embedding_size), ms.float32), name='memory',
                                 requires_grad=False)
@@ -65,8 +65,8 @@ class CrossBatchMemoryLoss(Loss):
     def check_batch(self, rows: int) -> None:
         everywhere = rows * self.device_num
         if everywhere > self.memory_size:
-            raise InputError(f'loss_options.memory_size={self.memory_size}: a step has {everywhere} rows, all of which it must '
-                             'hold; give more, or lower --batch_size')
+            raise InputError(f'loss_options.memory_size={self.memory_size}: the memory must hold the {everywhere} rows of a '
+                             'step; raise it, or lower --batch_size')
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         rows = embeddings.shape[0]
@@ -81,7 +81,7 @@ class CrossBatchMemoryLoss(Loss):
         new = self.gather_all(ops.where(finite.reshape(-1, 1), new, 0.0))
         new_labels = self.gather_all(ops.where(finite, labels, -1))
         slots = (self.position + ops.arange(everywhere)) % self.memory_size
-        # Values of their own, which the gradient may read after the parameters have changed.
+        # Copies, which the gradient may read after the parameters have changed.
         memory = ops.stop_gradient(ops.tensor_scatter_update(self.memory, slots.reshape(-1, 1), new))
         memory_labels = ops.tensor_scatter_update(self.memory_labels, slots.reshape(-1, 1), new_labels)
 

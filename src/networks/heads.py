@@ -11,9 +11,9 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from src.common.errors import InputError
+from src.common.tensors import SMALLEST_SQUARED_NORM
 from src.common.whitening import whitening
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
-from src.losses.pairs import SMALLEST_SQUARED_NORM
 
 
 class ImageNetwork(nn.Cell):

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from src.accuracy import OpenSet, find_threshold
+from src.accuracy import OpenSet
 from src.accuracy import thresholds as thresholds_module
 from src.common.errors import InputError
 
@@ -48,7 +48,7 @@ def test_open_set_equals_loops(small_blocks, monkeypatch):
 def test_rates_equal_loops():
     x, labels = clustered(1, 150)
     same, different, _ = naive(x, labels)
-    threshold = find_threshold(x, labels, 0.1)
+    threshold = OpenSet(x, labels).threshold(0.1)
     false = sum(s >= threshold.similarity for s in different)
     assert threshold.false_matches == false and threshold.measured == false / len(x)
     assert threshold.found == np.mean((same > different) & (same >= threshold.similarity))
@@ -111,11 +111,11 @@ def test_bound_is_the_binomials():
 def test_independent_queries_take_433_for_one_in_a_hundred():
     # far apart, one image a class, all dyads apart: the effect is that of mutual nearest neighbours, at most 2
     x, labels = clustered(3, 1200, (1, 2), width=64)
-    assert find_threshold(x, labels, 0.01).effective >= 433
+    assert OpenSet(x, labels).threshold(0.01).effective >= 433
     with pytest.raises(InputError, match='takes about .* images'):
-        find_threshold(x[:200], labels[:200], 0.01)
+        OpenSet(x[:200], labels[:200]).threshold(0.01)
     # of one image a class none can be found
-    assert find_threshold(x, labels, 0.01).found == 0
+    assert OpenSet(x, labels).threshold(0.01).found == 0
 
 
 @pytest.mark.parametrize('rate, arguments', [
@@ -129,7 +129,7 @@ def test_bound_holds_over_random_splits_of_classes(rate, arguments):
     for _ in range(200):
         half = np.isin(labels, rng.permutation(arguments[0])[:arguments[0] // 2])
         try:
-            threshold = find_threshold(x[half], labels[half], rate)
+            threshold = OpenSet(x[half], labels[half]).threshold(rate)
         except InputError:
             refused += 1
         else:
@@ -150,7 +150,7 @@ def test_equal_similarities_are_all_refused_or_all_accepted():
     x, labels = np.tile(np.eye(2), (300, 1)), np.repeat(np.arange(300), 2)
     # every image has an equal one in another class
     with pytest.raises(InputError, match='false_match_rate'):
-        find_threshold(x, labels, 0.01)
+        OpenSet(x, labels).threshold(0.01)
     rate, similarity = OpenSet(x, labels).identification_rate(0.01)
     assert rate == 0 and similarity > 1
 
@@ -160,7 +160,7 @@ def test_equal_similarities_are_all_refused_or_all_accepted():
     (dict(confidence=1), 'confidence'), (dict(labels=[1, 1, 1, 1]), 'two classes'), (dict(labels=[1]), 'labels'),
     (dict(embeddings=[[1, np.nan]] * 4), 'row 0'), (dict(), 'takes about')])
 def test_bad_input(arguments, word):
-    good = dict(embeddings=np.ones((4, 2)), labels=[1, 1, 2, 2], false_match_rate=0.1)
+    good = {**dict(embeddings=np.ones((4, 2)), labels=[1, 1, 2, 2], false_match_rate=0.1), **arguments}
     with pytest.raises(InputError, match=word) as caught:
-        find_threshold(**{**good, **arguments})
+        OpenSet(good.pop('embeddings'), good.pop('labels')).threshold(**good)
     assert '\n' not in str(caught.value)

@@ -21,7 +21,7 @@ from mindspore import Tensor, nn  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from src.losses import LOSSES, create_loss, loss_class  # noqa: E402
+from src.losses import LOSSES, create_loss, loss_class, loss_kind  # noqa: E402
 from src.networks import create_network, head_class  # noqa: E402
 from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
@@ -111,7 +111,7 @@ def losses_of_images():
     plain = next(iter(options.values()))
     named = {name for name, _ in options}
     for name in LOSSES:
-        if name not in named and loss_class(name).kind != 'semantic':
+        if name not in named and loss_kind(name) != 'semantic':
             options[name, '{}'] = Recipe({**plain, 'loss_name': name, 'loss_options': {}})
     for (name, _), recipe in options.items():
         network = Units(2 if loss_class(name).uses_neck else 1)

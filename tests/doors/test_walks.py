@@ -16,7 +16,6 @@ from src.losses.pairs import same_class, squared_distances
 
 
 class TogetherLoss(Loss):
-    kind = 'pair'
     batch = 'groups'
 
     def construct(self, embeddings, labels):
@@ -32,7 +31,6 @@ from src.losses.softmax import cross_entropy
 
 
 class HotLoss(Loss):
-    kind = 'element'
     batch = 'shuffle'
     needs = ('num_classes', 'embedding_size')
 
@@ -100,7 +98,7 @@ class Checkout:
         return json.loads((self.root / 'out' / 'result.json').read_text())['recipe']
 
 
-LOSS_TABLE = ('src/losses/__init__.py', 'LOSSES = {')
+LOSS_TABLE = ('src/losses/__init__.py', 'LOSSES: Dict[str, LossRow] = {')
 BACKBONE_TABLE = ('src/networks/__init__.py', 'BACKBONES = {')
 
 
@@ -111,8 +109,8 @@ def checkout(tmp_path, products):
 
 @pytest.mark.by_hand
 def test_a_loss_of_each_kind_a_backbone_and_a_mode(checkout):
-    checkout.add('src/losses/together.py', PAIR_LOSS, LOSS_TABLE, "'together': 'together.TogetherLoss',")
-    checkout.add('src/losses/hot.py', ELEMENT_LOSS, LOSS_TABLE, "'hot': 'hot.HotLoss',")
+    checkout.add('src/losses/together.py', PAIR_LOSS, LOSS_TABLE, "'together': pair('together.TogetherLoss'),")
+    checkout.add('src/losses/hot.py', ELEMENT_LOSS, LOSS_TABLE, "'hot': element('hot.HotLoss'),")
     checkout.add('src/networks/glance.py', BACKBONE, BACKBONE_TABLE, "'glance': 'glance.Glance',")
     mode = checkout.root / 'src/training/learning_rate.py'
     mode.write_text(mode.read_text() + MODE)

@@ -1,5 +1,7 @@
 """Every loss against loops over pairs, finite differences, the edges of its inputs, and itself in graph mode."""
+import ast
 import collections
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +11,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from mindspore.common.initializer import Normal
 
 from src.common.errors import InputError
-from src.losses import LOSSES, create_loss, loss_class
+from src.losses import LOSSES, create_loss, loss_class, loss_kind
 from src.losses.loss import Loss
 from src.losses.pairs import normalize, squared_distances
 
@@ -42,7 +43,7 @@ def case(name, options, labels, mask=None, oracle=None, differentiated=None):
 
 CASES = {
     'softmax': case('softmax', SIZES, PAIRS, None, oracles.softmax()),
-    'softmax_ctl': case('softmax', dict(SIZES, label_smoothing=0.1, has_bias=False, weight_init=Normal(0.5)),
+    'softmax_ctl': case('softmax', dict(SIZES, label_smoothing=0.1, has_bias=False, weight_deviation=0.5),
                         IDENTITIES, MASKED, oracles.softmax(0.1)),
     'arcmargin': case('arcmargin', SIZES, PAIRS, None, oracles.arcmargin(80.0, 0.15, False)),
     'arcmargin_wide': case('arcmargin', dict(SIZES, scale=5.0, margin=1.2), TRIPLETS, None,
@@ -494,18 +495,35 @@ def test_initial_classifiers():
 
 @pytest.mark.parametrize('name', LOSSES)
 def test_every_loss_says_what_it_needs(name):
-    cls = loss_class(name)
+    cls, kind = loss_class(name), loss_kind(name)
     assert issubclass(cls, Loss) and 'Source:' in cls.__doc__
-    assert cls.kind in ('element', 'pair', 'semantic')
+    assert kind in ('element', 'pair', 'semantic')
     assert cls.batch in ('shuffle', 'triplet', 'groups', 'pairs', 'identities', 'images', 'prototypes')
     system = {'num_classes': C, 'embedding_size': D, 'num_instances': 3, 'device_num': 1}
     loss = cls(**{option: system[option] for option in cls.needs})
     parameters = {p.name for p in loss.trainable_params()}
-    assert bool(parameters) == (cls.kind == 'element')
-    assert cls.kind != 'element' or {'num_classes', 'embedding_size'} <= set(cls.needs)
+    assert bool(parameters) == (kind == 'element')
+    assert kind != 'element' or {'num_classes', 'embedding_size'} <= set(cls.needs)
     assert set(loss.lr_factors()) | {p.name for p, _ in loss.own_updates()} <= parameters
     # DEM's two take no embeddings with labels; they are tested elsewhere.
-    assert cls.kind == 'semantic' or name in {one.name for one in CASES.values()}
+    assert kind == 'semantic' or name in {one.name for one in CASES.values()}
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_declarations_equal_the_signatures(name):
+    cls = loss_class(name)
+    takes = list(inspect.signature(cls.construct).parameters)
+    assert cls.takes_mask == ('mask' in takes) == (takes[-1] == 'mask')
+    assert cls.uses_neck == ('neck' in takes)
+    options = inspect.signature(cls).parameters if '__init__' in vars(cls) else {}
+    required = {option for option, parameter in options.items() if parameter.default is parameter.empty}
+    assert required <= set(cls.needs) <= set(options)
+    # What is listed for users is read from the source.
+    for node in ast.walk(ast.parse(inspect.getsource(inspect.getmodule(cls)))):
+        if isinstance(node, ast.FunctionDef) and node.name == '__init__':
+            assert all(one.annotation is not None for one in node.args.args[1:])
+            for default in node.args.defaults:
+                ast.literal_eval(default)
 
 
 def test_parameters_that_are_updated_in_their_own_way():
@@ -519,15 +537,17 @@ def test_parameters_that_are_updated_in_their_own_way():
 
 
 def test_names_are_read_without_mindspore():
-    subprocess.run([sys.executable, '-c', 'import sys, src.losses; assert "mindspore" not in sys.modules'], check=True,
+    subprocess.run([sys.executable, '-c', 'import sys, src.losses; src.losses.loss_kind("ctl"); '
+                    'assert "mindspore" not in sys.modules'], check=True,
                    cwd=ROOT)
 
 
 def test_unknown_name_lists_the_names():
-    with pytest.raises(InputError) as error:
-        create_loss('tripplet')
-    message = str(error.value)
-    assert '--loss_name' in message and '\n' not in message and all(name in message for name in LOSSES)
+    for ask in (create_loss, loss_class, loss_kind):
+        with pytest.raises(InputError) as error:
+            ask('tripplet')
+        message = str(error.value)
+        assert '--loss_name' in message and '\n' not in message and all(name in message for name in LOSSES)
 
 
 @pytest.mark.parametrize('name, options, rows', [

@@ -9,7 +9,7 @@ from PIL import Image
 from src.checkpoints.weights import read_weights
 from src.common.device import Process
 from src.common.errors import InputError
-from src.losses import LOSSES, loss_class
+from src.losses import LOSSES, loss_class, loss_kind
 from src.networks import create_network
 from src.recipes.recipe import RECIPES, Recipe, make_recipe
 from src.recipes.command_line import parse_args
@@ -189,10 +189,10 @@ def test_query_and_gallery_folders_are_compared_by_the_names_of_their_classes(tm
 def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pictures, name):
     (pictures / 'list.txt').write_text(''.join(f'train/class_0/0.png {label // 4}\n' for label in range(160)))
     for loss in LOSSES:
-        kind = loss_class(loss)
-        if not kind.uses_neck and any(('SOP', one, name) in RECIPES for one in (loss, kind.kind)):
+        if not loss_class(loss).uses_neck and any(('SOP', one, name) in RECIPES for one in (loss, loss_kind(loss))):
             MetricLearning(parse_args('train', [
-                f'--dataset_path={pictures}/list.txt', f'--loss_name={loss}', f'--recipe={name}', *SMALL]).make_recipe(), HERE).prepare()
+                f'--dataset_path={pictures}/list.txt', f'--loss_name={loss}', f'--recipe={name}', *SMALL]).make_recipe(),
+                HERE).prepare()
 
 
 @pytest.mark.parametrize('changes, message', [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from src.losses import LOSSES, create_loss, loss_class
+from src.losses import LOSSES, create_loss, loss_class, loss_kind
 from src.networks import create_network
 from src.networks.heads import ImageNetwork, NoHead
 from src.networks.resnet import ResNet
@@ -15,7 +15,7 @@ from src.systems.images import for_device
 from src.training.train_step import FIRST_SCALE
 
 CLASSES, ROWS = 4, 12
-IMAGES = [name for name in LOSSES if loss_class(name).kind != 'semantic']
+IMAGES = [name for name in LOSSES if loss_kind(name) != 'semantic']
 LABELS = {'triplet': [0, 0, 1, 2, 2, 3] * 2, 'pairs': [0, 0, 1, 1, 2, 2] * 2}
 
 
