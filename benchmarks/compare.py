@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT))
 from src.accuracy import paired_difference  # noqa: E402
 from src.common.errors import InputError  # noqa: E402
 from src.common.files import replacing  # noqa: E402
-from src.pictures import comparison_picture  # noqa: E402
-from src.recipes.command_line import parse_args
 from src.common.run import run  # noqa: E402
+from src.pictures import comparison_picture  # noqa: E402
+from src.recipes.command_line import parse_args  # noqa: E402
 
 LEVEL = 0.95
 

@@ -18,8 +18,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.device import set_up  # noqa: E402
-from src.recipes.recipe import Recipe  # noqa: E402
 from src.recipes.command_line import parse_args  # noqa: E402
+from src.recipes.recipe import Recipe  # noqa: E402
 from src.systems import create_system  # noqa: E402
 from src.training.loop import fit  # noqa: E402
 

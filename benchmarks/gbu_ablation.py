@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.common.device import set_up  # noqa: E402
 from src.common.files import replacing  # noqa: E402
 from src.datasets.gbu import open_gbu  # noqa: E402
-from src.recipes.recipe import Recipe  # noqa: E402
 from src.recipes.command_line import parse_args  # noqa: E402
+from src.recipes.recipe import Recipe  # noqa: E402
 from src.systems.generalised import Trial, changed  # noqa: E402
 
 ONE = {'network': 'semantic', 'network_options': {'hidden_dim': 700, 'output_relu': False, 'sigmas': [0.01, 0.001]}}

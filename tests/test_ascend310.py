@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from src.ascend310 import main
+from src.checkpoints.checkpoint import save_cell
 from src.common.errors import InputError
 from src.recipes.command_line import parse_args
 from src.systems import system_class
-from src.checkpoints.checkpoint import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 4

@@ -14,6 +14,7 @@ from mindspore import Tensor
 from PIL import Image
 
 import infer
+from src.checkpoints.checkpoint import save_cell
 from src.checkpoints.exported import export_network
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
@@ -21,7 +22,6 @@ from src.datasets.images import open_images
 from src.networks import create_image_network, create_network
 from src.recipes.recipe import make_recipe
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
-from src.checkpoints.checkpoint import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, WIDTH = 32, 8

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from src.recipes.command_line import parse_args
+from src.recipes.flags import DOORS, FLAGS
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_reid
 from tests.conftest import ROOT

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -20,9 +20,10 @@ from google.protobuf.message import DecodeError
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
-from src.checkpoints.weights import quiet_mindspore
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.quiet import quiet_mindspore
+from src.common.records import read_json, read_record
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 READABLE = ('.mindir', '.onnx')
@@ -33,16 +34,44 @@ FEW_IMAGES = 500  # below that the export takes longer than it saves (ResNet50: 
 
 
 @dataclass(frozen=True)
+class Card:
+    """What lies beside an exported model: what somebody who has it alone must know to use it.
+
+    model: identity of the network. checksum: of the model's file. recipe, system, dataset: what it was trained by. image_size,
+    eval_transform, bgr, interpolation, mirror, turned: how images become embeddings. threshold: see
+    src.retrieval.thresholds. The values of entries are checked when they are used.
+    """
+    model: str
+    checksum: str
+    recipe: Optional[str] = None
+    system: Optional[str] = None
+    dataset: Optional[str] = None
+    image_size: Optional[Union[int, List[int]]] = None
+    eval_transform: Optional[str] = None
+    bgr: Optional[bool] = None
+    interpolation: Optional[str] = None
+    mirror: Optional[bool] = None
+    turned: Optional[bool] = None
+    threshold: Optional[Dict[str, Any]] = None
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        """The entries that say how images become embeddings, where they are known."""
+        names = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
 class Exported:
     """An exported model that can be run.
 
     run: one float32 array an input -> float32 array of the embeddings. shapes: of the inputs, 0 for a batch of any
-    size. facts: of the file beside it, {} where there is none.
+    size. card: what lies beside it, None where there is nothing.
     """
     path: str
-    run: Callable
+    run: Callable[..., Any]
     shapes: List[List[int]]
-    facts: Dict[str, Any] = field(default_factory=dict)
+    card: Optional[Card] = None
 
     @property
     def image_shape(self) -> Tuple[int, int, int]:
@@ -66,7 +95,7 @@ def network_identity(network: nn.Cell) -> str:
 
 
 def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_name: str, file_format: str = 'MINDIR',
-                   batch_size: int = 1, target: str = 'CPU', facts: Optional[Dict[str, Any]] = None) -> str:
+                   batch_size: int = 1, target: str = 'CPU', card: Optional[Dict[str, Any]] = None) -> str:
     """Export a network, compare what the file gives with what the network gives on random inputs, and say what it is.
 
     Files other than AIR are the same on every device: export them in a process on the CPU, where they are compared
@@ -80,7 +109,7 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
         file_format: 'MINDIR', 'ONNX' or 'AIR'.
         batch_size: 0 for any, which AIR does not have.
         target: what this process runs on: 'CPU', 'GPU' or 'Ascend'.
-        facts: for the file beside it, as JSON: recipe, image_size, transform, bgr, threshold, classes.
+        card: what is to lie beside it, fields of Card; model and checksum are added.
 
     Returns:
         The path of the file.
@@ -120,7 +149,7 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
             if not apart <= max(TOLERANCE[target], getattr(network, 'tolerance', 0)):
                 raise InputError(f'{path}: the exported model differs from the network by {apart:.3g}; not kept')
         with replacing(sidecar(path)) as note:
-            note.write_text(json.dumps({**(facts or {}), 'model': network_identity(network),
+            note.write_text(json.dumps({**(card or {}), 'model': network_identity(network),
                                         'checksum': _checksum(temporary)}, indent=1) + '\n', encoding='utf-8')
     checked = 'not read back here' if apart is None else f'largest difference to the network {apart:.3g}'
     print(f'exported {path}: batch {batch_size or "of any size"}, {checked}')
@@ -142,43 +171,39 @@ def open_exported(path: str) -> Exported:
         raise InputError(f'{path}: not an exported model, which ends in {" or ".join(READABLE)}')
     if not os.path.isfile(path):
         raise InputError(f'{path}: no such exported model')
-    facts = read_facts(path)
+    card = read_card(path)
     run, shapes = (_open_onnx if path.endswith('.onnx') else _open_mindir)(path)
-    return Exported(path, run, shapes, facts)
+    return Exported(path, run, shapes, card)
 
 
-def read_facts(path: str) -> Dict[str, Any]:
-    """What the file beside an exported model says, {} where there is none.
+def read_card(path: str) -> Optional[Card]:
+    """What lies beside an exported model, None where there is nothing.
 
     Raises:
-        InputError: it cannot be read or belongs to another model.
+        InputError: it cannot be read, is damaged, or belongs to another model.
     """
     beside = sidecar(path)
     if not os.path.isfile(beside):
-        return {}
-    try:
-        facts = json.loads(Path(beside).read_text(encoding='utf-8'))
-        if not isinstance(facts, dict):
-            raise ValueError('no table')
-    except (OSError, ValueError) as error:
-        raise InputError(f'{beside}: damaged; remove it, or export the model again') from error
-    if facts.get('checksum') != _checksum(path):
+        return None
+    card = read_record(Card, read_json(beside, 'remove it, or export the model again'), beside)
+    if card.checksum != _checksum(path):
         raise InputError(f'{beside}: describes another model than {path}; remove it, or export the model again')
-    return facts
+    return card
 
 
-def add_facts(folder: Union[str, Path], model: str, **facts: Any) -> List[str]:
-    """Add facts to the files beside those exported models in a folder whose weights are `model`; returns their paths."""
+def add_threshold(folder: Union[str, Path], model: str, threshold: Dict[str, Any]) -> List[str]:
+    """Put a threshold beside those exported models of a folder whose weights are `model`; returns their paths."""
     told = []
     for beside in sorted(one for suffix in SUFFIXES.values() for one in Path(folder).glob(f'*{suffix}.json')):
         path = str(beside)[:-len('.json')]
         try:
-            known = read_facts(path)
+            card = read_card(path)
         except (InputError, OSError):  # another's, or its model is gone
             continue
-        if known.get('model') == model:
+        if card and card.model == model:
+            known = {name: value for name, value in asdict(card).items() if value is not None}
             with replacing(beside) as part:
-                part.write_text(json.dumps({**known, **facts}, indent=1) + '\n', encoding='utf-8')
+                part.write_text(json.dumps({**known, 'threshold': threshold}, indent=1) + '\n', encoding='utf-8')
             told.append(path)
     return told
 

@@ -4,20 +4,19 @@ Read are MindSpore checkpoints (.ckpt; this project's hold its recipe as facts),
 Paddle's .pdparams or folder of one file a parameter. The names in the files are those of MindSpore's model zoo, of
 torchvision or of PaddleCV.
 """
-import json
-import logging
 import re
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 
+from src.checkpoints.checkpoint import Recorded, read_recorded
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import read_pdparams, read_pth
 from src.common.errors import InputError
+from src.common.quiet import quiet_mindspore
 from src.networks import backbone_class
 
 SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
@@ -43,12 +42,11 @@ BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 
 class Weights:
     """The contents of a weight file, to be passed on.
 
-    values: by their names in the file. facts: what a checkpoint of this project says of its training ({} in others):
-    'recipe', 'found'.
+    values: by their names in the file. recorded: what a training of this project stored with them, None for others.
     """
     path: str
     values: Dict[str, np.ndarray]
-    facts: Dict[str, Any] = field(default_factory=dict)
+    recorded: Optional[Recorded] = None
 
     @property
     def source(self) -> str:
@@ -72,17 +70,6 @@ class Report:
         parts += [f'{what}: {"; ".join(_groups(names))}'
                   for what, names in (('starting fresh', self.untouched), ('ignored', self.dropped)) if names]
         return ', '.join(parts)
-
-
-@contextmanager
-def quiet_mindspore():
-    """MindSpore logs several lines of its own before it raises; what is raised becomes one line of ours."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
 
 
 def read_weights(path: Union[str, Path]) -> Weights:
@@ -115,11 +102,12 @@ def read_weights(path: Union[str, Path]) -> Weights:
                 values = ms.load_checkpoint(str(path), crc_check=True)
             else:
                 values = ms.load_checkpoint(str(path), format='safetensors')
-            facts = json.loads(values.pop('facts', '{}'))
-            return Weights(str(path), {name: _to_numpy(value) for name, value in values.items()}, facts)
+            text = values.pop('facts', None)
+            values = {name: _to_numpy(value) for name, value in values.items()}
         except Exception as error:  # of several libraries
             raise InputError(f'{path} cannot be read as {path.suffix}: it is cut short, damaged, or holds something '
                              'else than named weights; give another file') from error
+    return Weights(str(path), values, read_recorded(text, str(path)))
 
 
 def _to_numpy(value):
@@ -142,9 +130,9 @@ def conventions(backbone: str, weights: Weights) -> Dict[str, Any]:
         InputError: no backbone has that name.
     """
     known = getattr(backbone_class(backbone), 'conventions', {})
-    if not weights.facts:
+    if not weights.recorded:
         return dict(known.get(weights.source, {}))
-    recipe, found = weights.facts.get('recipe', {}), weights.facts.get('found', {})
+    recipe, found = weights.recorded.recipe, weights.recorded.found
     saved = {**recipe.get('network_options', {}), **recipe.get('backbone_options', {}), **found.get('conventions', {})}
     names = set().union(*known.values())
     return {name: value for name, value in saved.items() if name in names}

@@ -18,7 +18,7 @@ from src.common.errors import InputError
 from src.common.files import replacing
 from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
 from src.datasets.splits import held_out
-from src.recipes.set_parser import natural
+from src.common.values import natural
 from src.retrieval.embedding_file import EmbeddingFile
 
 

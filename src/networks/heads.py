@@ -3,7 +3,7 @@
 A head is a Cell from a map (N, C, h, w) to embeddings (N, out_channels) float32. new_layers are the beginnings of the
 names of its parameters, which weights of a backbone alone do not have.
 """
-from typing import Tuple
+from typing import Optional, Tuple
 
 import mindspore as ms
 import mindspore.nn as nn
@@ -14,6 +14,28 @@ from src.common.errors import InputError
 from src.common.tensors import SMALLEST_SQUARED_NORM
 from src.common.whitening import whitening
 from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
+
+
+class Head(nn.Cell):
+    """Base of the heads.
+
+    Attributes:
+        out_channels: width of the embeddings.
+        new_layers: beginnings of the names of its parameters, which weights of a backbone alone do not have.
+        gives_feature: whether training gives (feature, neck); None for a head that has no neck.
+        fitted: whether it is fitted to the embeddings of the training images before it is measured or kept.
+    """
+
+    out_channels: int
+    new_layers: Tuple[str, ...] = ()
+    gives_feature: Optional[bool] = None
+    fitted = False
+
+    def reset(self) -> None:
+        """Forget what `fit` found."""
+
+    def fit(self, embeddings: np.ndarray, labels: np.ndarray) -> None:
+        """Fit to the embeddings (N, D) that evaluation gave after reset, and labels (N,)."""
 
 
 class ImageNetwork(nn.Cell):
@@ -71,7 +93,7 @@ def unit_length(x: Tensor, axis: int = 1) -> Tensor:
 POOLS = {'average': average_pool, 'gem': gem_pool, 'average_max': average_max_pool}
 
 
-class NoHead(nn.Cell):
+class NoHead(Head):
     """Global average: the features of a backbone alone, (N, C)."""
 
     new_layers = ()
@@ -84,7 +106,7 @@ class NoHead(nn.Cell):
         return average_pool(x)
 
 
-class Embedding(nn.Cell):
+class Embedding(Head):
     """Pooling, LayerNorm, a linear layer `embedding` and unit length, each as asked for, in this order.
 
     Args:
@@ -133,7 +155,7 @@ class Linear(Embedding):
         super().__init__(in_channels, embedding_size, 'average', layer_norm=False, unit_length=False)
 
 
-class Whitened(nn.Cell):
+class Whitened(Head):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
     `fit` finds mean and W of the training images, see src.common.whitening; before, they are 0 and the identity. Losses
@@ -145,6 +167,7 @@ class Whitened(nn.Cell):
     """
 
     new_layers = ('whitening.',)
+    fitted = True
 
     def __init__(self, in_channels: int, shrinkage: float = 0.1):
         super().__init__()
@@ -185,7 +208,7 @@ class BatchNormNeck(nn.BatchNorm1d):
         return (x - self.moving_mean) / ops.sqrt(self.moving_variance + self.eps) * self.gamma + self.beta
 
 
-class Neck(nn.Cell):
+class Neck(Head):
     """Global average and a BatchNorm `neck` whose bias stays 0 (Luo et al., arXiv 1903.07071; CTL, arXiv 2104.13643).
 
     Outputs: in training (f, b), each (N, C) float32: the feature for the metric losses and the neck's output for the

@@ -62,7 +62,8 @@ class Command:
         if saved is not None:
             return use_recipe(saved, self.changes, self.options.dataset, self.options.train_mode)
         dataset, choice, name = self._chosen()
-        return make_recipe(dataset, choice, name or ('paddle' if source == 'paddle' else None), [*as_changes(told), *self.changes])
+        name = name or ('paddle' if source == 'paddle' else None)
+        return make_recipe(dataset, choice, name, [*as_changes(told), *self.changes])
 
     def why(self) -> str:
         """One line: which recipe it is, and why."""

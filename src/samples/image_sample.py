@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from src.common.errors import InputError
-from src.recipes.set_parser import natural
+from src.common.values import natural
 
 SPRITE = 160   # pixels of a product drawn once for its class, before the viewpoint is applied
 

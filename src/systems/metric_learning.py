@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from src.accuracy import Rerank, recall_at_k
+from src.accuracy import Rerank, Retrieval, measure, recall_at_k
 from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
 from src.datasets.image_list import ImageList, in_one_numbering, remap_labels, with_turned_classes
@@ -18,6 +18,8 @@ class MetricLearning(ImageSystem):
     """Training on the classes of the training list, Recall@K on classes never seen."""
 
     measure = 'Recall@1'
+    # Names of src.accuracy.MEASURES: printed, written to result.json and compared by benchmarks/compare.py.
+    measures = ('recall', 'r_precision', 'map_at_r')
     validations = ('seen_classes', 'test_classes', 'none')
     train_options = (*ImageSystem.train_options, 'bgr', 'augmentation')
     # The images that --validation measures; set by open_training_images.
@@ -88,17 +90,15 @@ class MetricLearning(ImageSystem):
         # In the order of test_images, in which an Ascend 310's results are read.
         embeddings = self.embed(query, True)
         more = [part for gallery in galleries for part in (self.embed(gallery, True), gallery.labels)]
-        recall = recall_at_k(embeddings, query.labels, ks, *more)
+        figures = measure(self.measures, Retrieval(embeddings, query.labels, *more, ks=ks))
         print('============== Starting Evaluating ==============')
-        print(f"result: {{'acc': {recall[1]:.3f}}} ckpt={checkpoint}")
-        for k in ks:
-            print(f'Recall@{k} = {recall[k]:.5f}')
-        result = {'accuracy': recall[1], 'recall': {str(k): recall[k] for k in ks}, **counts}
+        print(f"result: {{'acc': {figures['Recall@1']:.3f}}} ckpt={checkpoint}")
+        print('\n'.join(f'{name} = {value:.5f}' for name, value in figures.items()))
+        result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures, **counts}
         if recipe.rerank:
-            reranked = recall_at_k(embeddings, query.labels, ks, *more, rerank=Rerank())
-            for k in ks:
-                print(f'Recall@{k} re-ranked = {reranked[k]:.5f}')
-            result['recall_reranked'] = {str(k): reranked[k] for k in ks}
+            reranked = measure(self.measures, Retrieval(embeddings, query.labels, *more, ks=ks, rerank=Rerank()))
+            print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
+            result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         if recipe.false_match_rate:
             labels = query.labels
             for gallery in galleries:
@@ -108,6 +108,11 @@ class MetricLearning(ImageSystem):
                                       for one, other in zip((embeddings, labels), more))
             result.update(find_threshold(self, checkpoint, embeddings, labels))
         return result
+
+
+def _by_k(figures: Dict[str, float]) -> Dict[str, float]:
+    """Recall by K."""
+    return {name.partition('@')[2]: value for name, value in figures.items() if name.startswith('Recall@')}
 
 
 def recall_across_cameras(embeddings: NDArray[Any], labels: NDArray[Any], cameras: Optional[NDArray[Any]]) -> float:

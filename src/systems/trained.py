@@ -8,7 +8,7 @@ from mindspore import nn
 
 from src.checkpoints.checkpoint import find_checkpoint
 from src.checkpoints.exported import Card, network_identity
-from src.checkpoints.weights import Weights, load_weights, read_weights
+from src.checkpoints.weights import load_weights, read_weights
 from src.common.device import Process
 from src.common.errors import InputError
 from src.common.records import read_record

@@ -7,9 +7,9 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
+from src.checkpoints.weights import Weights
 from src.common.arrays import check_metric
 from src.common.errors import InputError
-from src.checkpoints.weights import Weights
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch

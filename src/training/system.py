@@ -92,8 +92,8 @@ class System(ABC):
     def run_on_test(self) -> None:
         """Run the network on the inputs of the test data, in the order of evaluate(). Raises InputError as evaluate()."""
 
-    @classmethod
-    def export_beside(cls, network: nn.Cell, checkpoint: str, path: str) -> None:  # noqa: B027 - most need nothing
+    @classmethod  # noqa: B027 - most need nothing
+    def export_beside(cls, network: nn.Cell, checkpoint: str, path: str) -> None:
         """Write what belongs beside the exported model `path` of a checkpoint's network."""
 
     @abstractmethod

@@ -13,6 +13,7 @@ from PIL import Image
 
 import infer
 from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
+from src.checkpoints.checkpoint import save_cell
 from src.checkpoints.exported import export_network, network_identity, read_facts
 from src.common.device import Process
 from src.common.errors import InputError
@@ -20,14 +21,13 @@ from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
 from src.networks import create_image_network
-from src.recipes.recipe import make_recipe
 from src.recipes.command_line import parse_args
+from src.recipes.recipe import make_recipe
 from src.retrieval.embedding_file import EmbeddingFile, embedding_identity, write_embeddings
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
-from src.systems.trained import load_trained
-from src.checkpoints.checkpoint import save_cell
+from tests.conftest import trained_by
 
 pytestmark = pytest.mark.slow
 

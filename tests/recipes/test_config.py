@@ -6,8 +6,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.networks import BACKBONES
-from src.recipes.recipe import RECIPES, Change, Recipe, create_recipe, describe, make_recipe, list_recipes
 from src.recipes.command_line import parse_args
+from src.recipes.recipe import RECIPES, Change, Recipe, create_recipe, describe, list_recipes, make_recipe
 
 
 def command(line):

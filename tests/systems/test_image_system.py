@@ -11,8 +11,8 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.losses import LOSSES, loss_class, loss_kind
 from src.networks import create_network
-from src.recipes.recipe import RECIPES, Recipe, make_recipe
 from src.recipes.command_line import parse_args
+from src.recipes.recipe import RECIPES, Recipe, make_recipe
 from src.systems.images import ImageFound
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.training.loop import fit

@@ -12,9 +12,9 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.losses.loss import Loss
 from src.recipes.recipe import Recipe, make_recipe
-from src.training.system import System
 from src.training.loop import fit
 from src.training.signals import Signals
+from src.training.system import System
 
 ALONE = Process('CPU', 0, 0, 1)
 STEPS = 5

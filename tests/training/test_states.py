@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from src.common.errors import InputError
 from src.checkpoints.checkpoint import Recorded, find_checkpoint, read_checkpoint, save_cell
+from src.common.errors import InputError
 from src.training.states import TrainingStates, find_training, set_aside
 
 
