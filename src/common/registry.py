@@ -35,14 +35,14 @@ def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], An
 
 
 class Option(NamedTuple):
-    """An option of a constructor: its annotation as it is written ('' for none) and its default."""
+    """An option of a constructor: its annotation as it is written ('' for none) and its default, None where it has none."""
     annotation: str
     default: Any
 
 
 @lru_cache(maxsize=None)
 def options_of(target: str) -> Dict[str, Option]:
-    """The options with a default of a type or function, read from its source without importing it.
+    """The options of a type or function, read from its source without importing it.
 
     Args:
         target: 'package.module.Name'. A type without a constructor of its own has that of its first base, which is looked
@@ -70,9 +70,10 @@ def options_of(target: str) -> Dict[str, Option]:
 def _defaults(function: ast.FunctionDef) -> Dict[str, Option]:
     given = function.args
     positional: List[ast.arg] = [*given.posonlyargs, *given.args]
-    pairs = [*zip(positional[len(positional) - len(given.defaults):], given.defaults),
-             *((arg, default) for arg, default in zip(given.kwonlyargs, given.kw_defaults) if default is not None)]
-    return {arg.arg: Option(ast.unparse(arg.annotation) if arg.annotation else '', _value(default)) for arg, default in pairs}
+    pairs = [*zip(positional, [None] * (len(positional) - len(given.defaults)) + given.defaults),
+             *zip(given.kwonlyargs, given.kw_defaults)]
+    return {arg.arg: Option(ast.unparse(arg.annotation) if arg.annotation else '', default and _value(default))
+            for arg, default in pairs if arg.arg != 'self'}
 
 
 def _value(node: ast.expr) -> Any:

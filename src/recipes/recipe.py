@@ -34,6 +34,8 @@ KINDS = ('element', 'pair')
 _TABLES: Dict[str, Tuple[Mapping[str, Any], str]] = {
     'loss_options': (LOSSES, 'src.losses'), 'network_options': (NETWORKS, 'src.networks'),
     'backbone_options': (BACKBONES, 'src.networks'), 'head_options': (HEADS, 'src.networks')}
+# Arguments of components that the system fills in.
+_FILLED = {'loss_options': {'num_classes', 'embedding_size', 'num_instances', 'device_num'}, 'head_options': {'in_channels'}}
 
 
 class Recipe(Dict[str, Any]):
@@ -182,7 +184,8 @@ def read_recipe(values: Any, where: str) -> Recipe:
         entries[name] = _read(Change(name, value, f'{where}: {name}'), known[name].type)
     for name in COMPONENTS:
         for option, value in entries.get(name, {}).items():
-            _option_type(Change(f'{name}.{option}', value, where), entries).read(value)
+            change = Change(f'{name}.{option}', value, f'{where}: {name}.{option}')
+            _read(change, _option_type(change, entries))
     return Recipe(entries)
 
 
@@ -327,7 +330,8 @@ def component_options(entry: str, component: str) -> Dict[str, Option]:
     """The options of the component that an `*_options` entry configures, by name."""
     table, package = _TABLES[entry]
     target = table[component]
-    found = dict(options_of(f'{package}.{getattr(target, "target", target)}'))
+    found = {name: option for name, option in options_of(f'{package}.{getattr(target, "target", target)}').items()
+             if name not in _FILLED.get(entry, ())}
     if entry == 'network_options':
         found.update({name: Option('', value) for name, value in OPTIONS.get(component, {}).items()})
     return found

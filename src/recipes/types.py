@@ -2,7 +2,7 @@
 import ast
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterable, Optional, Tuple
+from typing import Any, Callable, Collection, Optional
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Type:
     words: str
     convert: Callable[[Any], Any]
     textual: bool = False
-    choices: Optional[Tuple[str, ...]] = None
+    choices: Optional[Collection[str]] = None
     optional: bool = False
 
     def read(self, value: Any) -> Any:
@@ -56,12 +56,13 @@ def _require(condition: bool) -> None:
         raise ValueError
 
 
-def whole(least: int = 0, below: Optional[int] = None) -> Type:
-    """A whole number from `least` on."""
+def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
+    """A whole number from `least` on; None for any."""
     def convert(value: Any) -> int:
-        _require(type(value) is int and value >= least and (below is None or value < below))
+        _require(type(value) is int and (least is None or value >= least) and (below is None or value < below))
         return int(value)
-    return Type(f'a whole number of at least {least}' + (f' and below {below}' if below else ''), convert)
+    return Type('a whole number' + (f' of at least {least}' if least is not None else '')
+                + (f' and below {below}' if below else ''), convert)
 
 
 def real(least: float = 0.0, below: float = math.inf, positive: bool = False) -> Type:
@@ -93,14 +94,12 @@ text = Type('a text', _text, textual=True)
 anything = Type('a value', lambda value: value)
 
 
-def one_of(names: Iterable[str]) -> Type:
+def one_of(names: Collection[str]) -> Type:
     """One of some names."""
-    choices = tuple(names)
-
     def convert(value: Any) -> str:
-        _require(value in choices)
+        _require(isinstance(value, str) and value in names)
         return str(value)
-    return Type('one of ' + ', '.join(choices), convert, textual=True, choices=choices)
+    return Type('one of ' + ', '.join(names), convert, textual=True, choices=names)
 
 
 def several(one: Type, count: Optional[int] = None) -> Type:
@@ -146,5 +145,5 @@ def of_annotation(annotation: str) -> Type:
     for start in ('Sequence[', 'Tuple[', 'List['):
         if annotation.startswith(start):
             return several(of_annotation(annotation[len(start):-1].split(',')[0]))
-    numbers = {'int': whole(-2 ** 63), 'float': real(-math.inf), 'bool': boolean, 'str': text}
+    numbers = {'int': whole(None), 'float': real(-math.inf), 'bool': boolean, 'str': text}
     return numbers.get(annotation, anything)

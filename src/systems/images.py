@@ -141,8 +141,6 @@ class ImageSystem(System):
         filled = {'num_classes': self.found.class_num, 'embedding_size': embedding_size,
                   'num_instances': recipe.samples_each_class, 'device_num': self.process.size}
         needs = {name: filled[name] for name in loss_class(recipe.loss_name).needs}
-        for name in set(needs) & set(recipe.loss_options):
-            raise InputError(f'loss_options.{name}: follows from the data and the other entries; remove it')
         loss: Loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
         return loss
 

@@ -1,13 +1,20 @@
 """Which recipe commands choose, that it is never changed in silence, and that no flag is without effect."""
 import copy
+import json
+import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from src.common.errors import InputError
 from src.networks import BACKBONES
 from src.recipes.command_line import parse_args
-from src.recipes.recipe import RECIPES, Change, Recipe, create_recipe, describe, list_recipes, make_recipe
+from src.recipes.recipe import RECIPES, Recipe, describe, differences, list_recipes, make_recipe, read_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(line):
@@ -16,12 +23,12 @@ def command(line):
 
 
 def recipe(line, saved=None):
-    return use_recipe(command(line), saved) if saved else make_recipe(command(line))[0]
+    used = command(line)
+    return used.recipe_for(read_recipe(saved, 'X'), '', {}) if saved else used.make_recipe()
 
 
 def saved(dataset, choice, name, **more):
-    table = 'lists' if dataset == 'Market1501' else dataset
-    return {**make_recipe(table, choice, name), 'dataset': dataset, 'loss_name': choice, **more}
+    return {**make_recipe(dataset, choice, name), **more}
 
 
 def difference(one, other):
@@ -59,7 +66,7 @@ def test_commands_of_metric_learn_and_dem():
 def test_public_parameters_of_ctl():
     used = command("train --dataset=lists GPU_IDS [2] DATASETS.NAMES dukemtmcreid DATASETS.ROOT_DIR /data SOLVER.MAX_EPOCHS 5 "
                    'SOLVER.IMS_PER_BATCH 8 TEST.IMS_PER_BATCH 32 SOLVER.BASE_LR 1e-3 OUTPUT_DIR out')
-    made = make_recipe(used)[0]
+    made = used.make_recipe()
     assert (used.options.device_id, used.options.save_ckpt) == (2, 'out')
     assert (made.dataset, made.data_path, made.epoch_size, made.lr_max) == ('DukeMTMC-reID', '/data', 5, 1e-3)
     # Identities, of 4 images each.
@@ -76,17 +83,18 @@ def test_a_flag_changes_its_entry_alone(more):
 
 
 def test_every_start_says_which_recipe_and_why():
-    assert make_recipe(command('train --dataset_path=D'))[1] == (
+    assert command('train --dataset_path=D').why() == (
         'recipe published of SOP softmax: the first for SOP softmax')
-    assert make_recipe(command('train --dataset=CUB --recipe=ranked'))[1] == (
+    assert command('train --dataset=CUB --recipe=ranked').why() == (
         'recipe ranked of CUB att: as --recipe says')
-    used, why = make_recipe(command('train --dataset_path=D --loss_name=multi_similarity --recipe=small'))
+    asked = command('train --dataset_path=D --loss_name=multi_similarity --recipe=small')
+    used, why = asked.make_recipe(), asked.why()
     assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
-    assert 'kind pair' in make_recipe(command('train --dataset_path=D --loss_name=multi_similarity'))[1]
+    assert 'kind pair' in command('train --dataset_path=D --loss_name=multi_similarity').why()
     # A loss with recipes of its own has those of its kind too.
-    second = make_recipe(command('train --dataset_path=D --loss_name=npairs --recipe=few_classes'))[0]
+    second = recipe('train --dataset_path=D --loss_name=npairs --recipe=few_classes')
     assert (second.recipe, second.loss_name, second.loss_options) == ('few_classes', 'npairs', {})
-    assert make_recipe(command('train --dataset_path=D --loss_name=npairs'))[0].recipe == 'paddle'
+    assert recipe('train --dataset_path=D --loss_name=npairs').recipe == 'paddle'
 
 
 def test_the_first_recipe_of_a_loss_is_the_default():
@@ -147,15 +155,19 @@ def test_set_reaches_every_entry_with_its_type():
 
 
 @pytest.mark.parametrize('text, message', [
-    ('flip=much', 'expected a value like 0.5'), ('wings=2', '--set=wings=2: is not for SOP'), ('flip', 'ENTRY=VALUE'),
-    ('loss_options.wings=2', 'loss_options.wings=2: is not for --loss_name=triplet; its options are'),
-    ('loss_options={"wings":2}', 'its options are'), ('flip.a=1', 'has no options'),
+    ('flip=much', 'expected a finite number'), ('wings=2', '--set=wings=2: is not for SOP'), ('flip', 'ENTRY=VALUE'),
+    ('epoch_sise=2', 'did you mean epoch_size?'), ('flip=7', 'below 1'),
+    ('loss_options.wings=2', 'loss_options.wings=2: is not an option of --loss_name=triplet; its options are'),
+    ('loss_options={"wings":2}', 'its options are'), ('loss_options={"margin":"x"}', 'expected a finite number'),
+    ('loss_options=[1]', 'expected a dict'), ('flip.a=1', 'has no options'),
     ('false_match_rate=2', 'below 1'), ('augmentation.a=1', 'its options are none'), ('dataset=CUB', 'give --dataset'),
-    ('batch_size=None', 'expected a value like 60'), ('seed=True', 'expected a value like 1'),
-    ('batch_size=[8]', 'expected a value like 60'), ('batch_size=1.5', 'expected a value like 60'),
-    ('batch_size=0', 'finite number above 0'), ('lr_max=-1', 'finite number of at least 0'), ('lr_max=1e999', 'finite'),
-    ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a value like'), ('recall_k=0', 'above 0'),
-    ('image_size=[8,8,8]', 'height and width'), ('subset=most', 'choose one of full'), ('lr_mode=up', 'choose one of const')])
+    ('batch_size=None', 'expected a whole number of at least 1'), ('seed=True', 'expected a whole number'),
+    ('batch_size=[8]', 'expected a whole number'), ('batch_size=1.5', 'expected a whole number'),
+    ('batch_size=0', 'at least 1'), ('lr_max=-1', 'finite number of at least 0'), ('lr_max=1e999', 'finite'),
+    ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a list'), ('recall_k=0', 'at least 1'),
+    ('weight_decay={"conv1":"x"}', 'expected a finite number'), ('embedding_size=3', 'give --embedding_size'),
+    ('image_size=[8,8,8]', 'height and width'), ('image_size=1000000', 'height and width'),
+    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const')])
 def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
     with pytest.raises(InputError, match=message) as raised:
         recipe(f'train --dataset_path=D --loss_name=triplet --recipe=small --set {shlex.quote(text)}')
@@ -163,12 +175,11 @@ def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
 
 
 def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
-    monkeypatch.setitem(BACKBONES, 'other', 'others.Other')
-    model = Change('--model=other', {'backbone': 'other'})
-    base = make_recipe('SOP', 'softmax', 'small')
-    assert create_recipe(base, [model]).backbone_options == {}
-    with pytest.raises(ImportError):    # of the other backbone, not of the recipe's
-        create_recipe(base, [Change('--set', {'backbone_options.depth': '8'}, checked=False), model])
+    monkeypatch.setitem(BACKBONES, 'other', 'convolution.Convolution')
+    used = make_recipe('SOP', 'softmax', 'small', {'backbone_options.padding': 'same', 'backbone': 'other'})
+    assert used.backbone_options == {'padding': 'same'}
+    with pytest.raises(InputError, match='is not an option of backbone other'):
+        make_recipe('SOP', 'softmax', 'small', {'backbone_options.width': 8, 'backbone': 'other'})
 
 
 def test_a_head_that_has_a_width_keeps_all_else_of_it():
@@ -209,7 +220,7 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     recipe('eval --save_ckpt=X --dataset=CUB --data_path=D --interval_step=5 --batch_size=7')
     said = capsys.readouterr().out
     assert '--file_format: without effect in train.py' in said and '--data_path: without effect in export.py' in said
-    assert '--interval_step: without effect in eval.py' in said and '--test_batch_size: without effect for CUB' in said
+    assert '--interval_step: without effect in eval.py' in said and '--batch_size: without effect for CUB' in said
 
 
 @pytest.mark.parametrize('line, message', [
@@ -218,10 +229,10 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     ('train --dataset=Market1501 --subset=half', '--subset: is not for Market1501'),
     ('train --dataset=Market1501 --bgr=True', '--bgr: is not for'),
     ('train --dataset=SOP --train_list=X', '--train_list: is not for SOP'),
-    ('train --dataset_path=D --train_mode=att', '--train_mode: is not for SOP'),
+    ('train --dataset_path=D --train_mode=att', '--train_mode=att: is not for SOP'),
     ('train --dataset=CUB --model=ResNet50', '--model: is not for CUB'),
     ('train --dataset=Market1501 --embedding_size=8', '--embedding_size: is for metric learning'),
-    ('train --dataset_path=D --margin=1', '--margin: is not for --loss_name=softmax'),
+    ('train --dataset_path=D --margin=1', '--margin: is not an option of --loss_name=softmax'),
     ('train --dataset_path=D --lr_mode=cosine --lr_steps=3', '--lr_steps: is for --lr_mode=steps'),
     ('train --data_path=D --save_ckpt=O', 'which system?'),
     ('train --save_ckpt=O', 'which system?'),
@@ -232,8 +243,8 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     ('train --dataset_path=D --lr_end=0.1', '--lr_end=0.1: would be without effect, --lr_mode is steps'),
     ('train --recipe=paddle --pretrain_epoch_size=1', '--pretrain_epoch_size=1: would be without effect'),
     ('train --dataset_path=D --validation_fraction=0.2', '--validation_fraction=0.2: would be without effect'),
-    ('train --dataset_path=D --loss_scale=0', '--loss_scale=0.0: expected a finite number above 0'),
-    ('train --dataset=CUB --recipe=ranked --set dropout=[0.1,1]', 'to below 1'),
+    ('train --dataset_path=D --loss_scale=0', '--loss_scale=0: expected a finite number above 0'),
+    ('train --dataset=CUB --recipe=ranked --set dropout=[0.1,1]', 'below 1'),
     ('train --dataset_path=D --recipe=ranked', '--recipe=ranked: for SOP softmax there are published'),
     ('train --dataset_path=D --pretrain_epoch_size=30', '--pretrain_epoch_size=30'),
     ('eval --save_ckpt=X --recall_k=0', '--recall_k'),
@@ -263,5 +274,110 @@ def test_a_checkpoint_is_used_for_what_it_was_trained_for():
             recipe(f'eval --save_ckpt=X {given}', trained)
 
 
-def test_create_recipe_needs_no_parser():
-    assert create_recipe(make_recipe('CUB', 'att', 'published'), []) == recipe('train --dataset=CUB --recipe=published')
+def test_a_recipe_needs_no_parser():
+    assert make_recipe('CUB', 'att', 'published') == recipe('train --dataset=CUB --recipe=published')
+    changed = make_recipe('SOP', 'triplet', changes={'loss_options.margin': 1, 'epoch_size': 2})
+    assert changed == recipe('train --dataset_path=D --loss_name=triplet --margin=1 --epoch_size=2 '
+                             '--set dataset_path=None') and changed.changed({'seed': 4}).seed == 4
+
+
+@pytest.mark.parametrize('flags, margin', [('--margin=0.4 --set loss_options.margin=0.3', 0.3),
+                                           ('--set loss_options.margin=0.3 --margin=0.4', 0.4)])
+def test_flags_act_in_the_order_in_which_they_are_written(flags, margin):
+    assert recipe(f'train --dataset_path=D --loss_name=triplet {flags}').loss_options.margin == margin
+
+
+@pytest.mark.parametrize('line, word', [
+    ('train --dataset=CUB --ckpt_path=X', '--ckpt_path: '),
+    ('train --dataset=CUB --pretrained_model=X', '--pretrained_model: '),
+    ('train --dataset_path=D --train_batch_size=0', '--train_batch_size=0: '),
+    ('train --dataset=Market1501 SOLVER.BASE_LR fast', 'SOLVER.BASE_LR=fast: '),
+    ('train --dataset_path=D --lr_decay_mode=up', '--lr_decay_mode=up: '), ('eval --model_file=X', 'unrecognized'),
+    ('train --epoch_sise=1', '--epoch_sise=1 (did you mean --epoch_size?)')])
+def test_errors_name_the_word_that_the_user_wrote(line, word):
+    with pytest.raises(InputError) as raised:
+        recipe(line)
+    assert word in str(raised.value)
+
+
+def test_what_says_how_to_run_is_apart_from_what_says_what_to_learn():
+    then, now = make_recipe('SOP', 'softmax'), make_recipe('SOP', 'softmax', changes={
+        'dataset_path': '/moved', 'num_workers': 3, 'picture': 'a.png', 'run_eval': True, 'false_match_rate': 0.1,
+        'loss_options.label_smoothing': 0.1, 'lr_max': 0.2})
+    assert list(differences(then, now)) == [('loss_options.label_smoothing', None, 0.1), ('lr_max', 0.3, 0.2)]
+    older = {name: value for name, value in then.items() if name not in ('turned', 'beta1')}
+    assert not list(differences(older, then)) and list(differences(older, then.changed({'turned': True}))) == [
+        ('turned', False, True)]
+
+
+@pytest.mark.parametrize('harm, message', [
+    (None, 'holds no recipe'), ('text', 'holds no recipe'), ({'system': 'other'}, 'holds no recipe'),
+    ({'dataset': 3}, 'no recipe'),
+    ({'backbone': 5}, 'backbone'), ({'image_size': 'big'}, 'image_size'), ({'image_size': None}, 'image_size'),
+    ({'image_size': -32}, 'image_size'), ({'image_size': [1, 2, 3]}, 'image_size'),
+    ({'test_batch_size': '8'}, 'test_batch_size'),
+    ({'test_batch_size': 0}, 'test_batch_size'), ({'recall_k': '1'}, 'recall_k'),
+    ({'backbone_options': [1]}, 'backbone_options'),
+    ({'backbone_options': {'width': 'x'}}, 'width'), ({'wings': 2}, 'unknown entry wings'), ({'mirror': 'x'}, 'mirror')])
+def test_a_stored_recipe_that_was_edited_is_refused_by_its_entry(harm, message):
+    good = json.loads(json.dumps(make_recipe('SOP', 'softmax', 'small')))
+    assert read_recipe(good, 'X') == make_recipe('SOP', 'softmax', 'small')
+    with pytest.raises(InputError, match=message) as raised:
+        read_recipe({**good, **harm} if isinstance(harm, dict) else harm, 'folder/train.ckpt')
+    assert str(raised.value).startswith('folder/train.ckpt: ')
+
+
+def test_candidates_are_checked_before_anything_is_trained():
+    for candidates, message in (([1], 'expected a list'), ([[{'wings': 2}]], 'no recipe has an entry wings'),
+                                ([[{'lr_max': -1}]], 'lr_max=-1'),
+                                ([[{'kernel_options.wings': 1}]], 'has no option wings')):
+        with pytest.raises(InputError, match=message):
+            make_recipe('GBU', changes={'candidates': candidates})
+
+
+def write(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    return f'--config_path={tmp_path / name}'
+
+
+def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
+    yaml = write(tmp_path, 'a.yaml', 'loss_name: triplet\ndataset_path: D\nepoch_size: 3\nloss_options.margin: 0.7\n'
+                                     'model: resnet18\nlr: 1e-3\nsave_ckpt: here\n')
+    used = command(f'train {yaml} --epoch_size=5')
+    made = used.make_recipe()
+    assert (made.loss_name, made.epoch_size, made.loss_options.margin, made.backbone, made.lr_max, used.options.save_ckpt) == (
+        'triplet', 5, 0.7, 'resnet18', 1e-3, 'here')
+    # Before it on the command line too.
+    assert recipe(f'train --epoch_size=5 {yaml}').epoch_size == 5
+    paddle = write(tmp_path, 'p.json', '{"recipe": "paddle", "epoch_size": 2, "dataset": "SOP"}')
+    assert (recipe(f'train {paddle}').total_iter_num, recipe(f'train {paddle}').epoch_size) == (0, 2)
+
+
+@pytest.mark.parametrize('name, text, message', [
+    ('a.yaml', 'epoch_sise: 3', 'epoch_sise: no such entry or flag; did you mean epoch_size?'),
+    ('a.yaml', 'epoch_size: many', 'a.yaml: epoch_size: expected a whole number'),
+    ('a.yaml', '- 1', 'expected names and values'),
+    ('a.yaml', 'a: [1', 'no YAML'), ('a.json', '{"epoch_size": 3', 'no JSON'), ('a.json', '[' * 100000, 'no JSON'),
+    ('a.json', '"text"', 'expected names and values'), ('a.yaml', '3: 4', 'expected names and values')])
+def test_a_bad_file_of_entries_is_one_line(tmp_path, name, text, message):
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        recipe(f'train --dataset_path=D {write(tmp_path, name, text)}')
+    assert '\n' not in str(raised.value) and name in str(raised.value)
+    with pytest.raises(InputError, match='no.yaml: cannot be read'):
+        recipe('train --dataset_path=D --config_path=no.yaml')
+
+
+@pytest.mark.parametrize('line', ['--dataset=CUB --recipe=ranked', '--dataset_path=D --loss_name=arcmargin --recipe=few_classes',
+                                  '--dataset=Market1501 --data_path=D --loss_name=triplet', '--dataset=GBU --seed=3'])
+def test_a_training_s_result_given_back_is_its_recipe(tmp_path, line):
+    made = recipe(f'train {line}')
+    result = write(tmp_path, 'result.json', json.dumps({'loss': 0.1, 'recipe': made, 'found': {}}))
+    assert recipe(f'train {result}') == made
+    assert recipe(f'train {result} --seed=7') == made.changed({'seed': 7})
+
+
+def test_showing_a_recipe_imports_no_mindspore():
+    done = subprocess.run([sys.executable, '-X', 'importtime', 'train.py', '--dataset_path=D', '--loss_name=multi_similarity',
+                           '--recipe=small', '--set=loss_options.alpha=3',
+                           '--set=backbone_options.width=8', '--show_recipe'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and 'mindspore' not in done.stderr and "'alpha': 3.0" in done.stdout
