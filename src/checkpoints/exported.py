@@ -185,7 +185,8 @@ def read_card(path: str) -> Optional[Card]:
     beside = sidecar(path)
     if not os.path.isfile(beside):
         return None
-    card = read_record(Card, read_json(beside, 'remove it, or export the model again'), beside)
+    advice = 'remove it, or export the model again'
+    card = read_record(Card, read_json(beside, advice), beside, advice)
     if card.checksum != _checksum(path):
         raise InputError(f'{beside}: describes another model than {path}; remove it, or export the model again')
     return card

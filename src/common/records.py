@@ -27,7 +27,7 @@ def read_json(path: Union[str, Path], advice: str) -> Any:
         raise InputError(f'{path}: {why}; {advice}') from error
 
 
-def read_record(kind: Type[Record], values: Any, where: str) -> Record:
+def read_record(kind: Type[Record], values: Any, where: str, advice: str = 'the file was changed; use another one') -> Record:
     """A dataclass from the values of a file.
 
     Every field is compared with its annotation (bool, int, float, str, Optional, Dict, List, Tuple and dataclasses of these;
@@ -36,35 +36,40 @@ def read_record(kind: Type[Record], values: Any, where: str) -> Record:
     Args:
         kind: the dataclass.
         values: of the file.
-        where: names the file in errors.
+        where: names the file in errors. advice: what to do, for errors.
 
     Raises:
         InputError: no table, an unknown key, a missing one, or a value of another type or out of range.
     """
+    try:
+        return _read(kind, values)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{where}: {error}; {advice}') from error
+
+
+def _read(kind: Type[Record], values: Any) -> Record:
+    """read_record, with a ValueError that does not name the file."""
     if not isinstance(values, dict):
-        raise InputError(f'{where}: expected a table of names and values, found {_shown(values)}')
+        raise ValueError(f'expected a table of names and values, found {_shown(values)}')
     hints = get_type_hints(kind)
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # of a dataclass
     unknown = [key for key in values if key not in known]
     if unknown:
-        raise InputError(f'{where}: unknown key {_shown(unknown[0])}')
+        raise ValueError(f'unknown key {_shown(unknown[0])}')
     missing = [name for name, field in known.items()
                if name not in values and field.default is MISSING and field.default_factory is MISSING]
     if missing:
-        raise InputError(f'{where}: has no {missing[0]}')
-    try:
-        return kind(**{name: _checked(hints[name], value, f'{where}: {name}') for name, value in values.items()})
-    except ValueError as error:
-        raise error if isinstance(error, InputError) else InputError(f'{where}: {error}') from error
+        raise ValueError(f'has no {missing[0]}')
+    return kind(**{name: _checked(hints[name], value, name) for name, value in values.items()})
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
-    """The value as the annotation wants it; InputError where it is of another type."""
+    """The value as the annotation wants it; a ValueError that names `where`, the key, where it is of another type."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
     if is_dataclass(hint):
-        return read_record(hint, value, where)  # type: ignore[arg-type]  # a type, not an object
+        return _read(hint, value)  # type: ignore[arg-type]  # a type, not an object
     if origin is Union:
         if value is None and type(None) in args:
             return None
@@ -72,7 +77,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         for one in kinds[:-1]:
             try:
                 return _checked(one, value, where)
-            except InputError:
+            except ValueError:
                 continue
         return _checked(kinds[-1], value, where)
     if hint is float and type(value) is int:
@@ -86,7 +91,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return {_checked(key, name, where): _checked(item, one, where) for name, one in value.items()}
     if type(value) is hint:
         return value
-    raise InputError(f'{where}: expected {_words(hint)}, found {_shown(value)}')
+    raise ValueError(f'{where}: expected {_words(hint)}, found {_shown(value)}')
 
 
 def _words(hint: Any) -> str:

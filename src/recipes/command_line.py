@@ -62,6 +62,8 @@ class Command:
         if saved is not None:
             return use_recipe(saved, self.changes, self.options.dataset, self.options.train_mode)
         dataset, choice, name = self._chosen()
+        if told and not SYSTEMS[system_of(dataset)].images:
+            raise InputError(f'--dataset={dataset}: has no images, which the network takes; leave it out')
         name = name or ('paddle' if source == 'paddle' else None)
         return make_recipe(dataset, choice, name, [*as_changes(told), *self.changes])
 
@@ -112,10 +114,11 @@ def _dashed(name: str) -> str:
 
 
 def _type_of(flag: Flag) -> Type:
-    """What the value of a flag may be, for --help."""
+    """What the value of a flag may be."""
     if flag.type:
         return flag.type
-    return ENTRIES[flag.sets].type if flag.sets in ENTRIES else text
+    row = ENTRIES.get(str(flag.sets)) or DERIVED.get(str(flag.sets))
+    return row.type if row else text
 
 
 def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> _Parser:
@@ -206,16 +209,15 @@ def _command(door: str, written: Sequence[Written]) -> Command:
         elif flag.sets is None:
             options[flag.attribute] = True if flag.switch else _value(one)
         else:
-            if flag.type:
-                _value(one)
-            value = True if flag.switch else flag.spelling(one.value)
-            changes.append(Change(flag.sets, value, one.word, not flag.switch, door in flag.lenient))
+            # Of an option, DICT.OPTION, the recipe says what it may be.
+            value = True if flag.switch else one.value if '.' in flag.sets else _value(one)
+            changes.append(Change(flag.sets, value, one.word, '.' in flag.sets, door in flag.lenient))
     return Command(door, options, changes, tuple(given))
 
 
 def _value(one: Written) -> Any:
     try:
-        return (one.flag.type or text).parse(one.flag.spelling(one.value))
+        return _type_of(one.flag).parse(one.flag.spelling(one.value))
     except ValueError as error:
         raise InputError(f'{one.word}: {error}') from error
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from src.recipes.recipe import PURPOSES, RECIPES
 from src.recipes.systems import DATASETS
-from src.recipes.types import Type, boolean, one_of, real, text, whole
+from src.recipes.types import Refused, Type, boolean, one_of, real, text, whole
 
 TRAIN, EVAL, EXPORT, INFER = DOORS = ('train', 'eval', 'export', 'infer')
 DEVICE, WORK, FILES, TRAINING = 'device', 'what to work on', 'checkpoints and results', 'training'
@@ -47,11 +47,13 @@ class Flag(NamedTuple):
 def _writable(value: Any) -> str:
     """The name of a file that can be made, so that long work does not end with one that cannot."""
     path = os.path.abspath(value)
+    if os.path.isdir(path):
+        raise Refused(f'cannot write {value}: it is a folder; give the name of a file')
     parent = os.path.dirname(path)
     while not os.path.exists(parent):
         parent = os.path.dirname(parent)
-    if os.path.isdir(path) or not (os.path.isdir(parent) and os.access(parent, os.W_OK)):
-        raise ValueError
+    if not (os.path.isdir(parent) and os.access(parent, os.W_OK)):
+        raise Refused(f'cannot write {value}: no file can be made in {parent}')
     return str(value)
 
 
@@ -64,7 +66,7 @@ def _spelled(names: Mapping[str, str]) -> Callable[[str], str]:
     return lambda value: names.get(value.lower().strip('\'"()'), value)
 
 
-OUTPUT = Type('the name of a file that can be written, in a folder where files can be made', _writable, textual=True)
+OUTPUT = Type('the name of a file', _writable, textual=True)
 FRACTION = real(0, 1, positive=True)
 DATASET = _spelled({'dukemtmcreid': 'DukeMTMC-reID', 'market1501': 'Market1501'})
 CHECKPOINT = ('--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model')

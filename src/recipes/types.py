@@ -5,6 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Optional
 
 
+class Refused(ValueError):
+    """A value is of the right type and cannot be used; the text says why."""
+
+
 @dataclass(frozen=True)
 class Type:
     """A type of values.
@@ -29,6 +33,8 @@ class Type:
             return None
         try:
             return self.convert(value)
+        except Refused:
+            raise
         except (ValueError, TypeError) as error:
             raise ValueError(f'expected {self.words}' + ' or None' * self.optional) from error
 

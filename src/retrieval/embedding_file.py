@@ -374,7 +374,8 @@ class EmbeddingFile:
         note = _note(self.path)
         if not os.path.isfile(note):
             return None
-        values = read_record(Note, read_json(note, f'write {self.path} anew with infer.py'), note)
+        advice = f'write {self.path} anew with infer.py'
+        values = read_record(Note, read_json(note, advice), note, advice)
         size = self.offset + values.rows * self.row_bytes
         if values.width == self.width and os.path.getsize(self.path) < size:
             raise EOFError

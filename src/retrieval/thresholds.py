@@ -73,10 +73,11 @@ def read_threshold(path: str, model: str) -> KeptThreshold:
     Raises:
         InputError: there is none, it is damaged, or it is for others than `model`.
     """
-    values = read_json(path, 'find the threshold with eval.py --false_match_rate=0.01')
+    advice = 'find the threshold with eval.py --false_match_rate=0.01'
+    values = read_json(path, advice)
     if isinstance(values, dict) and 'checksum' in values:  # a card
         values = values.get('threshold') or {}
-    threshold = read_record(KeptThreshold, values, path)
+    threshold = read_record(KeptThreshold, values, path, advice)
     if model not in (threshold.model, network_of(threshold.model)):
         raise InputError(f'{path}: is the threshold of another network, or of images given to it in another way '
                          f'({ways(threshold.model, model)}); find that of this network with eval.py and the same flags')

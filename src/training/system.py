@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 
 from src.checkpoints.weights import Weights
 from src.common.device import Process
+from src.common.errors import InputError
 from src.recipes.recipe import Recipe
 
 
@@ -67,9 +68,9 @@ class System(ABC):
         """Shapes of the network's inputs without the batch; size: height and width of images."""
 
     @classmethod
-    @abstractmethod
     def found_in_weights(cls, recipe: Recipe, weights: Weights) -> Any:
         """`found` for weights that were trained elsewhere and bring none."""
+        return cls.Found()
 
     @classmethod
     def restored(cls, recipe: Recipe, found: Any) -> Recipe:
@@ -88,9 +89,13 @@ class System(ABC):
         """Finish a network after steps of training, before it is measured or kept. hurried: a signal ends the training, so
         only what takes no time is done."""
 
-    @abstractmethod
     def run_on_test(self) -> None:
-        """Run the network on the inputs of the test data, in the order of evaluate(). Raises InputError as evaluate()."""
+        """Run the network on the inputs of the test data, in the order of evaluate().
+
+        Raises:
+            InputError: as evaluate(), or the system cannot be measured on an Ascend 310.
+        """
+        raise InputError(f'{self.recipe.dataset}: cannot be measured on an Ascend 310; use eval.py')
 
     @classmethod  # noqa: B027 - most need nothing
     def export_beside(cls, network: nn.Cell, checkpoint: str, path: str) -> None:

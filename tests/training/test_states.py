@@ -85,8 +85,8 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
 @pytest.mark.parametrize('now, name', [
     (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2'),
     (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'loss_options.margin 0.1, now it is 0.3'),
-    (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=1), 'seed None, now it is 1'),
-    (facts(lr_max=0.1, loss_options={'margin': 0.1}, turned=True), 'turned None, now it is True'),
+    (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=2), 'seed 1, now it is 2'),
+    (facts(lr_max=0.1, loss_options={'margin': 0.1}, turned=True), 'turned False, now it is True'),
     (facts(2, lr_max=0.1, loss_options={'margin': 0.1}), 'device_num 1, now it is 2')])
 def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     was = facts(lr_max=0.1, loss_options={'margin': 0.1}, data_path='/old')
@@ -99,7 +99,7 @@ def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
 def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path):
     states(tmp_path).save(nn.Dense(3, 4), 5, facts(lr_max=0.1))
     states(tmp_path).load(nn.Dense(3, 4), (1, 5), Recorded(**facts(lr_max=0.1, turned_classes=False)))
-    with pytest.raises(InputError, match='turned_classes None, now it is True'):
+    with pytest.raises(InputError, match='turned_classes False, now it is True'):
         states(tmp_path).load(nn.Dense(3, 4), (1, 5), Recorded(**facts(lr_max=0.1, turned_classes=True)))
 
 
