@@ -7,18 +7,9 @@ from src.accuracy.retrieval import Retrieval
 
 
 def map_at_r(retrieval: Retrieval) -> Dict[str, float]:
-    """Mean over queries of 1/R sum over i <= R of the precision at i if the i-th nearest image is right, else 0.
+    """{'MAP@R': 0..1}: mean over queries of 1/R sum over i <= R of the precision at i if the i-th image is right, else 0.
 
-    R is the number of other images of the query's class.
-
-    Source: Musgrave et al., "A Metric Learning Reality Check" (ECCV 2020, arXiv 2003.08505), section 3.2. As in its code,
-    queries with R = 0 are left out of the mean; Recall@K counts them as misses.
-
-    Returns:
-        {'MAP@R': 0..1}.
-
-    Raises:
-        InputError: as `Retrieval.first_r`.
+    Source, R, queries with R = 0 and errors: see `r_precision`.
     """
     values = []
     for counts, right in retrieval.first_r():

@@ -69,7 +69,7 @@ class Retrieval:
     @cached_property
     def _first_r(self) -> List[Tuple[Array, Array]]:
         queries, labels, gallery, gallery_labels = checked(self.embeddings, self.labels, self.gallery, self.gallery_labels)
-        leave_one_out = gallery is queries
+        leave_one_out = self.gallery is None
         names = 'embeddings', 'gallery'
         search = self.rerank.search(queries, gallery, names) if self.rerank else Search(queries, gallery, names=names)
         classes, sizes = np.unique(gallery_labels, return_counts=True)

@@ -2,6 +2,7 @@
 
 A new loss is a file with a subtype of Loss and a line in LOSSES. MindSpore is imported only when a loss is created.
 """
+from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Type
 
 from src.common.registry import load, lookup
@@ -21,17 +22,7 @@ class LossRow(NamedTuple):
     kind: str
 
 
-def element(target: str) -> LossRow:
-    return LossRow(target, 'element')
-
-
-def pair(target: str) -> LossRow:
-    return LossRow(target, 'pair')
-
-
-def semantic(target: str) -> LossRow:
-    return LossRow(target, 'semantic')
-
+element, pair, semantic = (partial(LossRow, kind=kind) for kind in ('element', 'pair', 'semantic'))
 
 LOSSES: Dict[str, LossRow] = {
     'softmax': element('softmax.SoftmaxLoss'),

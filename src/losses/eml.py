@@ -24,9 +24,6 @@ class EmlLoss(Loss):
     Metric Learning" (arXiv 1212.6094). Computed as log(1 + beta theta exp(b)) = softplus(log beta + log theta + b),
     which no distance overflows.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32. An anchor without a positive or without a negative is left out of the mean; 0 with zero
         gradient when no anchor has both.

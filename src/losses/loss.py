@@ -7,9 +7,9 @@ from mindspore import Parameter, nn
 class Loss(nn.Cell):
     """Base type of all losses. A subtype's docstring states formula, source and corner cases.
 
-    Called with embeddings (N, D) float, cast to float32, and labels (N,) int; returns a scalar float32. Subtypes
-    document any other inputs. The value depends on the batch and the parameters alone, so that a batch may be embedded
-    in chunks. The kind of a loss is declared in the table LOSSES of src.losses.
+    Called with embeddings (N, D) float, cast to float32, and labels (N,) int; returns a scalar float32. A subtype
+    with other inputs lists them. The value depends on the batch and the parameters alone, so that a batch may be embedded in
+    chunks. The kind of a loss is declared in the table LOSSES of src.losses.
 
     Class attributes:
         batch (str): the batches it is made for. 'shuffle': any rows; 'triplet': rows (anchor, positive, negative);

@@ -20,9 +20,6 @@ class MultiSimilarityLoss(Loss):
         base (float): lambda of the paper, a cosine.
         eps (float): tolerance when choosing pairs, in cosine.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32. A row without a positive or without a negative keeps no pair and adds 0 to the mean; 0 with
         zero gradient when no row keeps a pair. Choosing the pairs has no gradient.

@@ -21,9 +21,6 @@ class NpairsLoss(Loss):
     Args:
         reg_lambda (float): weight of the L2 regulariser.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32. Anchors whose class is not among the positives are left out of the first mean. If the batch
         has one class only, the targets are uniform.

@@ -18,9 +18,6 @@ class QuadrupletLoss(Loss):
     Args:
         margin (float): in squared distance of unit vectors, 0..4.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32; 0 with zero gradient when the batch has no positive or no negative pair. Of equally hard
         pairs one gets the gradient.

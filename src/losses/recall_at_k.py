@@ -27,9 +27,6 @@ class RecallAtKLoss(Loss):
         temperature (float): t, in cosine.
         rank_temperature (float): t_rank, in ranks.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32. A query without a positive is left out of the mean; 0 with zero gradient when all are.
 

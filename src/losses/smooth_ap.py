@@ -21,9 +21,6 @@ class SmoothAPLoss(Loss):
         num_instances (int): K, images per class in a batch. At most K - 1 positives of each query count.
         temperature (float): t, in cosine.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32. A query without a positive is left out of the mean; 0 with zero gradient when all are.
 

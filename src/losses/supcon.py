@@ -17,9 +17,6 @@ class SupConLoss(Loss):
     Args:
         temperature (float): t.
 
-    Inputs:
-        embeddings (N, D) float, cast to float32; labels (N,) int.
-
     Outputs:
         scalar float32. Rows without a positive are left out of the mean as anchors, and stay negatives of others; 0
         with zero gradient when no row has a positive. Positives of an anchor compete with each other too.

@@ -97,6 +97,11 @@ def test_queries_alone_in_their_class_are_misses_for_recall_and_no_queries_for_t
     assert recall_at_k(x, labels, 29) == {29: pytest.approx(3 / 30)}
 
 
+def test_the_same_images_as_gallery_are_found_as_themselves():
+    x, labels = np.eye(4, dtype=np.float32), np.arange(4)
+    assert measure(MEASURES, Retrieval(x, labels, x, labels)) == {'Recall@1': 1.0, 'R-precision': 1.0, 'MAP@R': 1.0}
+
+
 def test_re_ranked_lists():
     random = np.random.default_rng(2)
     x, labels = random.standard_normal((40, 4)), np.arange(40) // 2
