@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from src.datasets.image_list import ImageList  # noqa: E402
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings  # noqa: E402
-from src.retrieval.search import build_index, open_index, search  # noqa: E402
+from src.retrieval.search import build_index, find_neighbours, open_index  # noqa: E402
 
 EACH, CENTRES, BLOCK = 10, 1000, 10000
 QUERIES, K = 100, 10
@@ -68,7 +68,7 @@ def stage(name, path, args):
     if name.endswith('one'):
         queries = queries[:1]
     began, spent = time.perf_counter(), time.process_time()
-    found = search(queries, gallery, K, index=index)[0]
+    found = find_neighbours(queries, gallery, K, index=index)[0]
     return {'open': opened, 'ms': (time.perf_counter() - began) / len(queries) * 1e3,
             'cpu': (time.process_time() - spent) / len(queries) * 1e3, 'found': found.tolist()}
 

@@ -154,7 +154,7 @@ def test_neighbours_of_query_images_are_printed_and_drawn(work, tmp_path, embed)
 
 
 def test_what_is_said_of_the_network_is_not_among_the_neighbours(work, monkeypatch, capsys):
-    def load_embedder(command):
+    def load_embedder(*_, **__):
         print('device: CPU (no --device_target given)')
         return EasyDict(subset='full', model=None, embed=lambda images: [work.embeddings[3:6]])
     monkeypatch.setattr('src.inference.load_embedder', load_embedder)

@@ -9,7 +9,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from src.checkpoints import exported
-from src.checkpoints.exported import Engine, export_network, network_identity, open_exported, read_facts, sidecar
+from src.checkpoints.exported import Engine, export_network, network_identity, open_exported, read_card, sidecar
 from src.common.errors import InputError
 from src.networks.heads import BatchNormNeck
 
@@ -62,20 +62,20 @@ def network():
 def test_exported_model_with_its_facts(network, tmp_path, capsys, file_format, batch):
     if file_format == 'ONNX':
         pytest.importorskip('onnxruntime')
-    facts = {'recipe': 'small', 'image_size': SIDE, 'bgr': True, 'threshold': {'similarity': 0.5}}
+    card = {'recipe': 'small', 'image_size': SIDE, 'bgr': True, 'threshold': {'similarity': 0.5}}
     path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), file_format=file_format,
-                          batch_size=batch, facts=facts)
+                          batch_size=batch, card=card)
     assert path == str(tmp_path / 'a') + {'MINDIR': '.mindir', 'ONNX': '.onnx'}[file_format]
     assert f'exported {path}: batch {batch or "of any size"}, largest difference' in capsys.readouterr().out
     model = open_exported(path)
     assert model.image_shape == (batch, SIDE, SIDE)
-    assert {name: model.facts[name] for name in facts} == facts
-    assert model.facts['model'] == network_identity(network)
+    assert {name: getattr(model.card, name) for name in card} == card
+    assert model.card.model == network_identity(network)
     for count in ([batch] if batch else [1, 5]):
         np.testing.assert_allclose(model.run(images(count)), network(Tensor(images(count))).asnumpy(), rtol=1e-5,
                                    atol=1e-6)
     Path(sidecar(path)).unlink()
-    assert open_exported(path).facts == {}
+    assert open_exported(path).card is None
 
 
 def test_facts_of_another_model_are_refused_by_name(exported_file, tmp_path):
@@ -86,7 +86,7 @@ def test_facts_of_another_model_are_refused_by_name(exported_file, tmp_path):
     for bad in (b'{"checksum"', b'[]', b'\xff'):
         Path(sidecar(exported_file)).write_bytes(bad)
         with pytest.raises(InputError, match='a.mindir.json: damaged'):
-            read_facts(exported_file)
+            read_card(exported_file)
 
 
 def test_cut_short_or_absent_models(exported_file, tmp_path):

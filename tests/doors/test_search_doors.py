@@ -14,7 +14,7 @@ from PIL import Image
 import infer
 from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
 from src.checkpoints.checkpoint import save_cell
-from src.checkpoints.exported import export_network, network_identity, read_facts
+from src.checkpoints.exported import export_network, network_identity, read_card
 from src.common.device import Process
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
@@ -23,7 +23,8 @@ from src.datasets.splits import held_out
 from src.networks import create_image_network
 from src.recipes.command_line import parse_args
 from src.recipes.recipe import make_recipe
-from src.retrieval.embedding_file import EmbeddingFile, embedding_identity, write_embeddings
+from src.retrieval.embedding import EmbeddingOptions, embedding_identity
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
@@ -52,9 +53,7 @@ def expected(network, paths, flipped=False, turns=0):
 
 def identity(network, **changed):
     """Of its embeddings of pictures as the checkpoint's recipe gives them to it."""
-    return embedding_identity(network_identity(network), {
-        'image_size': SIDE, 'transform': 'resize', 'interpolation': 'bilinear', 'bgr': False, 'mirror': False, 'turned': False,
-        **changed})
+    return embedding_identity(network_identity(network), EmbeddingOptions(**{'image_size': (SIDE, SIDE), **changed}))
 
 
 @pytest.fixture(scope='module')
@@ -157,7 +156,7 @@ def test_eval_prints_recall_of_the_re_ranked_lists(work):
 def test_threshold_goes_with_models_exported_before_and_after(work):
     stored = json.loads((work.root / 'training' / 'train.threshold.json').read_text())
     for name in ('training/early', 'late'):
-        assert read_facts(str(work.root / f'{name}.onnx'))['threshold'] == stored
+        assert read_card(str(work.root / f'{name}.onnx')).threshold == stored
     assert 'kept: training/train.threshold.json, training/early.onnx.json\n' in work.said
 
 
@@ -292,7 +291,7 @@ def test_threshold_for_embeddings_without_their_mirror_is_refused(work, folder, 
 def test_images_given_to_the_network_in_another_way_are_refused(work, folder, said, here):
     """Through the doors: what the flags change is told by the gallery, and asked of the queries and of the threshold."""
     query = [f'--images={work.root}/pictures/class 07', f'--save_ckpt={work.root}/training']
-    for flags, changed in (([], {}), (['--image_size=24'], {'image_size': 24}),
+    for flags, changed in (([], {}), (['--image_size=24'], {'image_size': (24, 24)}),
                            (['--eval_transform=center_crop', '--bgr=True'], {'eval_transform': 'center_crop', 'bgr': True})):
         said('infer', *query, *flags, '--output=few.npy')
         assert EmbeddingFile('few.npy').model == identity(work.network, **changed)
@@ -304,7 +303,7 @@ def test_images_given_to_the_network_in_another_way_are_refused(work, folder, sa
     code, _, err = here('export', f'--save_ckpt={work.root}/training', '--file_name=wide', '--height=24', '--set=turned=True')
     assert code == 2 and 'images of 24 x 16 pixels, only square ones' in err and not Path('wide.mindir').exists()
     said('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24')
-    assert read_facts('larger.mindir')['image_size'] == [24, 24]
+    assert read_card('larger.mindir').image_size == [24, 24]
     said('infer', '--model_file=larger.mindir', query[0], '--output=few.npy')
     assert EmbeddingFile('few.npy').model == identity(work.network, image_size=24)
 

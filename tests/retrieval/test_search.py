@@ -19,17 +19,8 @@ from src.retrieval.embedding_file import (
     remove_embeddings,
     write_embeddings,
 )
-from src.retrieval.search import (
-    build_index,
-    check_model,
-    index_path,
-    open_index,
-    read_threshold,
-    search,
-    threshold_path,
-    unknown,
-    write_threshold,
-)
+from src.retrieval.search import build_index, check_model, find_neighbours, index_path, open_index, unknown
+from src.retrieval.thresholds import KeptThreshold, read_threshold, threshold_path, write_threshold
 
 CLASSES, EACH, WIDTH = 400, 5, 24
 
@@ -49,7 +40,7 @@ def test_search_block_by_block_is_the_same_as_a_loop(tmp_path, monkeypatch, suff
     monkeypatch.setattr(embedding_file, 'BLOCK_BYTES', 4 * 4 * 6)
     file = EmbeddingFile(path)
     assert file.images.labels.tolist() == list(range(37)) and file.images.cameras.tolist() == [i % 2 for i in range(37)]
-    indices, similarities = search(queries, file, k)
+    indices, similarities = find_neighbours(queries, file, k)
 
     def unit(rows):
         norms = np.sqrt((rows.astype(float) ** 2).sum(axis=1, keepdims=True))
@@ -104,10 +95,10 @@ def test_index_finds_what_the_exact_search_finds(gallery, clustered, capsys):
     assert line.startswith(f'index {gallery}.ivf: 2000 rows in 2 lists, built in ')
     assert f'recall@10 {built.recall:.3f} against the exact search' in line and built.recall >= 0.95
     queries = clustered[::50] + 0.05
-    exact, similarities = search(queries, file, 10)
+    exact, similarities = find_neighbours(queries, file, 10)
     index = open_index(file)
     assert (index.rows, index.probes, index.recall) == (2000, built.probes, built.recall)
-    found, found_similarities = search(queries, file, 10, index=index)
+    found, found_similarities = find_neighbours(queries, file, 10, index=index)
     assert recall(found, exact) >= 0.95
     np.testing.assert_allclose(found_similarities[:, 0], similarities[:, 0], rtol=1e-5)
     for row, query, values in zip(found, queries, found_similarities):  # what it found is ranked exactly
@@ -122,7 +113,7 @@ def test_index_goes_on_after_images_are_appended_and_removed(gallery, clustered,
     append_embeddings(gallery, [queries * 2], images(2000, 20))
     remove_embeddings(gallery, [f'/{i}.png' for i in (0, 3, 2004)])
     file = EmbeddingFile(gallery)
-    found, similarities = search(queries, file, 2, index=open_index(file))
+    found, similarities = find_neighbours(queries, file, 2, index=open_index(file))
     paths = [[file.images.paths[i] for i in row] for row in found]
     for i, (row, values) in enumerate(zip(paths, similarities)):
         here, there = f'/{i}.png', f'/{2000 + i}.png'
@@ -131,7 +122,7 @@ def test_index_goes_on_after_images_are_appended_and_removed(gallery, clustered,
     # All of a list removed: the exact search answers.
     remove_embeddings(gallery, [path for path in file.images.paths if path not in ('/7.png', '/8.png')])
     file = EmbeddingFile(gallery)
-    assert search(queries[[7]], file, 2, index=open_index(file))[0].tolist() == [[0, 1]]
+    assert find_neighbours(queries[[7]], file, 2, index=open_index(file))[0].tolist() == [[0, 1]]
 
 
 def test_where_lists_are_too_short_appended_images_come_once(gallery, clustered, bytes_of_index):
@@ -140,7 +131,7 @@ def test_where_lists_are_too_short_appended_images_come_once(gallery, clustered,
     remove_embeddings(gallery, [f'/{i}.png' for i in range(5, 1998)])
     file = EmbeddingFile(gallery)
     queries = clustered[:3] + 0.01
-    for expected, found in zip(search(queries, file, 8), search(queries, file, 8, index=open_index(file))):
+    for expected, found in zip(find_neighbours(queries, file, 8), find_neighbours(queries, file, 8, index=open_index(file))):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -190,7 +181,7 @@ def test_what_cannot_have_an_index(tmp_path, gallery, clustered, monkeypatch):
 def test_faiss_is_imported_for_an_index_alone(gallery):
     code = ('import sys; from src.retrieval.search import *; from src.retrieval.embedding_file import EmbeddingFile\n'
             f'file = EmbeddingFile({gallery!r}); assert open_index(file) is None\n'
-            'search(file.take(np.arange(2)), file, 3); assert "faiss" not in sys.modules')
+            'find_neighbours(file.take(np.arange(2)), file, 3); assert "faiss" not in sys.modules')
     done = subprocess.run([sys.executable, '-c', code], cwd=Path(searching.__file__).parents[2], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -199,14 +190,14 @@ def test_faiss_is_imported_for_an_index_alone(gallery):
 def test_reranked_search_of_a_shortlist_is_that_of_the_whole_where_it_holds_all(gallery, clustered, monkeypatch):
     reranking = pytest.importorskip('src.accuracy.reranking')
     file, queries = EmbeddingFile(gallery), clustered[:7] + 0.1
-    whole = search(queries, file, 5, rerank=reranking.Rerank())
-    assert not np.array_equal(whole[0], search(queries, file, 5)[0])
+    whole = find_neighbours(queries, file, 5, rerank=reranking.Rerank())
+    assert not np.array_equal(whole[0], find_neighbours(queries, file, 5)[0])
     monkeypatch.setattr(searching, 'RERANKED_WHOLE', 1000)
     monkeypatch.setattr(searching, 'RERANKED', 2000)
-    again = search(queries, file, 5, rerank=reranking.Rerank())
+    again = find_neighbours(queries, file, 5, rerank=reranking.Rerank())
     np.testing.assert_array_equal(whole[0], again[0])
     monkeypatch.setattr(searching, 'RERANKED', 60)
-    few = search(queries, file, 5, rerank=reranking.Rerank())
+    few = find_neighbours(queries, file, 5, rerank=reranking.Rerank())
     assert few[0].shape == (7, 5) and recall(few[0], whole[0]) > 0.6
 
 
@@ -214,32 +205,39 @@ def test_reranked_search_of_a_shortlist_is_that_of_the_whole_where_it_holds_all(
                                                (np.ones((1, WIDTH), np.float32), 2001, '--top_k=2001')])
 def test_queries_that_do_not_fit(gallery, queries, k, words):
     with pytest.raises(InputError, match=words):
-        search(queries, EmbeddingFile(gallery), k)
+        find_neighbours(queries, EmbeddingFile(gallery), k)
 
 
 def test_centroids_are_searched_like_images(gallery, clustered, tmp_path):
     path = str(tmp_path / 'centroids.npy')
     centroids_of(EmbeddingFile(gallery), path)
     file = EmbeddingFile(path)
-    found, _ = search(clustered, file, 1)
+    found, _ = find_neighbours(clustered, file, 1)
     assert np.mean(file.images.labels[found[:, 0]] == np.arange(len(clustered)) // EACH) > 0.99
 
 
 def test_threshold_belongs_to_one_network(tmp_path):
     checkpoint = str(tmp_path / 'train.ckpt')
-    assert read_threshold(checkpoint, model='m') is None
-    written = write_threshold(checkpoint, 0.625, model='m', false_match_rate=0.01)
-    assert threshold_path(checkpoint) == str(tmp_path / 'train.threshold.json')
-    assert read_threshold(checkpoint, model='m') == written
-    assert written == {'similarity': 0.625, 'model': 'm', 'false_match_rate': 0.01}
+    path = threshold_path(checkpoint)
+    assert path == str(tmp_path / 'train.threshold.json')
+    with pytest.raises(InputError, match='train.threshold.json: No such file.*--false_match_rate'):
+        read_threshold(path, 'm')
+    written = KeptThreshold(0.625, 'm+16x16+resize', false_match_rate=0.01)
+    write_threshold(checkpoint, written)
+    assert read_threshold(path, 'm') == read_threshold(path, 'm+16x16+resize') == written
+    assert json.loads((tmp_path / 'train.threshold.json').read_text()) == {
+        'similarity': 0.625, 'model': 'm+16x16+resize', 'false_match_rate': 0.01}
     with pytest.raises(InputError, match='train.threshold.json: is the threshold of another network'):
-        read_threshold(checkpoint, model='n')
-    for bad in ('{"simil', '[]', '{"similarity": "high", "model": "m"}', '{"similarity": NaN, "model": "m"}'):
+        read_threshold(path, 'n')
+    for bad in ('{"simil', '[]', '{"similarity": "high", "model": "m"}', '{"similarity": NaN, "model": "m"}', '[' * 100000,
+                '{"similarity": true, "model": "m"}', '{"similarity": 0.5, "model": "m", "searched": "many"}',
+                '{"similarity": 0.5, "model": "m", "other": 1}', '{"similarity": 0.5}', 'null'):
         (tmp_path / 'train.threshold.json').write_text(bad)
-        with pytest.raises(InputError, match='train.threshold.json: '):
-            read_threshold(checkpoint, model='m')
+        with pytest.raises(InputError, match='train.threshold.json: ') as raised:
+            read_threshold(path, 'm')
+        assert '\n' not in str(raised.value)
     similarities = np.array([[0.7, 0.2], [0.6, 0.5], [0.1, 0.625]])
-    assert unknown(similarities, written['similarity']).tolist() == [False, True, False]
+    assert unknown(similarities, written.similarity).tolist() == [False, True, False]
 
 
 def test_gallery_of_another_network_is_refused(tmp_path, clustered):

@@ -1,5 +1,6 @@
 """What goes with weights, and the figures of metric learning, without training a network."""
 import shutil
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -115,7 +116,8 @@ def test_a_whitened_head_is_fitted_to_the_training_images_and_the_turned_ones(pi
         return {name: values[f'whitening.{name}'] for name in ('mean', 'matrix')}
     kept, before, head = whitening('train.ckpt'), whitening('train-1_3.ckpt'), system.head
     head.reset()
-    head.fit(system.embed(system.images, mirror=False, turned=False), np.repeat(np.arange(12), 2))
+    plain = replace(system.options, mirror=False, turned=False)
+    head.fit(system.embed(system.images, options=plain), np.repeat(np.arange(12), 2))
     for name, value in kept.items():
         np.testing.assert_array_equal(value, getattr(head, name).asnumpy())
         assert np.abs(value - np.eye(len(value))).max() > 0.01
