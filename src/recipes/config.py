@@ -467,9 +467,9 @@ def _options_of(name, entries):
         from src.losses import loss_class
         constructor = loss_class(entries['loss_name'])
     elif name == 'network_options':
-        from src.networks import OPTIONS, network_class
+        from src.networks import NETWORKS, network_class
         constructor = network_class(entries['network'])
-        named = OPTIONS.get(entries['network'], {})
+        named = NETWORKS[entries['network']].options
     elif name == 'backbone_options':
         from src.networks import backbone_class
         constructor = backbone_class(entries['backbone'])

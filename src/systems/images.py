@@ -88,7 +88,7 @@ class ImageSystem(System):
                       **(self.found_in_weights(recipe, start) if start else {'conventions': {}})}
         network = self.build_network(recipe, self.found)
         kind = loss_class(recipe.loss_name)
-        if hasattr(network.head, 'gives_feature'):
+        if network.head.gives_feature is not None:
             network.head.gives_feature = kind.uses_neck
         elif kind.uses_neck:
             raise InputError(f'--loss_name={recipe.loss_name}: needs a head with a neck, this is {recipe.head}; give '
@@ -151,7 +151,7 @@ class ImageSystem(System):
 
         hurried: it forgets what it found for earlier weights, and does not look.
         """
-        if not hasattr(self.head, 'fit'):
+        if not self.head.fitted:
             return
         self.head.reset()
         if not hurried:
