@@ -1,4 +1,6 @@
 """Export the network of a checkpoint as MINDIR, ONNX or AIR, and check that the file gives the network's output."""
+from dataclasses import replace
+
 from src.recipes.set_parser import parse_args, run
 
 
@@ -16,12 +18,12 @@ def main(argv=None):
     target = options.device_target if options.file_format == 'AIR' else 'CPU'
     process = set_up(target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(command)
-    shapes, facts = trained.input_shapes(options.height, options.width), trained.facts
+    shapes, card = trained.input_shapes(options.height, options.width), trained.card
     if options.height or options.width:
-        facts['image_size'] = list(shapes[0][1:])
-        check_turned(facts['image_size'], facts.get('turned', False))
+        card = replace(card, image_size=list(shapes[0][1:]))
+        check_turned(card.image_size, bool(card.turned))
     path = export_network(trained.network, shapes, file_name=options.file_name or trained.name,
-                          file_format=options.file_format, batch_size=options.batch_size, target=process.target, facts=facts)
+                          file_format=options.file_format, batch_size=options.batch_size, target=process.target, card=card)
     if trained.recipe.system == 'generalised':
         export_classes(trained.path, network_identity(trained.network), path)
     return path

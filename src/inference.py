@@ -8,8 +8,11 @@ import numpy as np
 from mindspore import Tensor
 
 from src.accuracy import Rerank
+from src.checkpoints.checkpoint import find_checkpoint
+from src.checkpoints.engine import Engine
 from src.checkpoints.exported import READABLE as EXPORTED
-from src.checkpoints.exported import Engine, network_identity, open_exported
+from src.checkpoints.exported import Card, network_identity, open_exported
+from src.checkpoints.records import as_table
 from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.common.device import set_up
 from src.common.errors import InputError
@@ -32,7 +35,6 @@ from src.retrieval.naming import CLASSES, NamedClasses, best_classes
 from src.retrieval.search import build_index, check_model, open_index, open_threshold, search, unknown
 from src.systems.images import EMBEDDING, embedding_options, for_device
 from src.systems.trained import load_trained, no_images
-from src.training.states import find_checkpoint
 
 UNKNOWN = 'unknown'
 PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
@@ -76,7 +78,8 @@ def load_embedder(command: Command) -> Embedder:
             raise InputError(f'--engine={options.engine}: {path} runs with {runs}; leave the flag out')
         exported = open_exported(path)
         # What the file beside it says of the images goes before the defaults; flags go before both.
-        told = [Change('', {name: value}) for name, value in exported.facts.items() if name in EMBEDDING]
+        told = [Change('', {name: value}) for name, value in as_table(exported.card or Card()).items()
+                if name in EMBEDDING]
         recipe = make_recipe(command._replace(changes=told + command.changes))[0]
         no_images(recipe, path)
         run, (batch, *fixed) = exported.run, exported.image_shape
@@ -84,7 +87,7 @@ def load_embedder(command: Command) -> Embedder:
         if ([asked] * 2 if isinstance(asked, int) else list(asked)) != fixed:
             raise InputError(f'--image_size={asked}: {path} was exported for {fixed[0]} x {fixed[1]} pixels')
         batch_size, size = batch or recipe.test_batch_size, tuple(fixed)
-        network = exported.facts.get('model')
+        network = exported.model
     else:
         trained = load_trained(command)
         recipe = trained.recipe
@@ -269,7 +272,7 @@ def open_classes(command: Command) -> NamedClasses:
         return classes
     if exported:
         network = open_exported(path)
-        run, (batch, *widths), model = network.run, network.shapes[0], network.facts.get('model')
+        run, (batch, *widths), model = network.run, network.shapes[0], network.model
     else:
         trained = load_trained(command._replace(options=type(command.options)(
             {**command.options, 'save_ckpt': path, 'dataset': None, 'train_mode': None}), changes=[]))

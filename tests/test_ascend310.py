@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from src.ascend310 import main
+from src.checkpoints.checkpoint import Recorded, save_cell
 from src.common.errors import InputError
 from src.recipes.set_parser import make_recipe, parse_args
 from src.systems import system_class
-from src.training.states import save_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 4
@@ -27,7 +27,7 @@ def door(*words):
 def checkpoint(path, found, *flags):
     """A network with initial weights as a training saves it."""
     recipe = make_recipe(parse_args('train', flags))[0]
-    save_cell(system_class(recipe.system).build_network(recipe, found), path, {'recipe': recipe, 'found': found})
+    save_cell(system_class(recipe.system).build_network(recipe, found), path, Recorded(recipe, found))
 
 
 @pytest.fixture(scope='module')

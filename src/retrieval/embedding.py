@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from src.checkpoints.exported import Engine
+from src.checkpoints.engine import Engine
 from src.common.arrays import unit_rows
 from src.common.errors import InputError
 from src.datasets.image_batches import eval_dataset, reading

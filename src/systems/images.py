@@ -53,7 +53,7 @@ class ImageSystem(System):
     @classmethod
     def found_in_weights(cls, recipe, weights):
         known = conventions(recipe.backbone, weights)
-        if weights.source == 'mindspore' and not weights.facts:
+        if weights.source == 'mindspore' and not weights.recorded:
             # Of a .ckpt of unknown origin the recipe knows more, where it says anything.
             known = {name: value for name, value in known.items() if name not in recipe.backbone_options}
         return {'conventions': known}

@@ -2,20 +2,20 @@
 import numpy as np
 
 from src.accuracy import OpenSet
-from src.checkpoints.exported import add_facts, network_identity
+from src.checkpoints.checkpoint import find_checkpoint
+from src.checkpoints.exported import add_threshold, network_identity
 from src.common.errors import InputError
 from src.datasets.splits import held_out
 from src.pictures import threshold_picture
 from src.retrieval.embedding_file import embedding_identity
 from src.retrieval.search import threshold_path, write_threshold
 from src.systems.images import embedding_options
-from src.training.states import find_checkpoint
 
 
 def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
     """Find the similarity for the recipe's false_match_rate, print what it finds and loses, and keep it.
 
-    It is written beside the checkpoint and into the facts of exported models of the same weights in that folder; the
+    It is written beside the checkpoint and into the cards of exported models of the same weights in that folder; the
     picture is drawn where the recipe has one. What is reported of the other half was not chosen on.
 
     Args:
@@ -52,7 +52,7 @@ def find_threshold(system, checkpoint, embeddings, labels, cameras=None):
     values = write_threshold(
         path, model=embedding_identity(model, embedding_options(recipe)), seed=recipe.seed, **chosen._asdict(),
         reported=dict(queries=len(report.labels), classes=report.classes, measured=measured, found=found, lost=lost))
-    told = add_facts(find_checkpoint(checkpoint).parent, model, threshold=values)
+    told = add_threshold(find_checkpoint(checkpoint).parent, model, values)
     print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images; '
           f'chosen on {chosen.queries} images of {chosen.classes} classes: false matches {chosen.measured:.4f} (at most '
           f'{chosen.bound:.4f} with {100 * chosen.confidence:g} %), found {chosen.found:.4f}, lost {chosen.lost:.4f}; '

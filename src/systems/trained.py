@@ -3,7 +3,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from mindspore import nn
 
-from src.checkpoints.exported import network_identity
+from src.checkpoints.checkpoint import find_checkpoint
+from src.checkpoints.exported import Card, network_identity
 from src.checkpoints.weights import Weights, load_weights, read_weights
 from src.common.errors import InputError
 from src.recipes.config import Recipe
@@ -12,7 +13,6 @@ from src.retrieval.search import read_threshold
 from src.systems import create_system, system_class
 from src.systems.images import EMBEDDING
 from src.systems.system import System
-from src.training.states import find_checkpoint
 
 
 class Trained(NamedTuple):
@@ -28,13 +28,12 @@ class Trained(NamedTuple):
         return self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}'
 
     @property
-    def facts(self) -> Dict[str, Any]:
+    def card(self) -> Card:
         """What somebody who has the exported network alone must know to use it; InputError: a threshold of another."""
         recipe = self.recipe
         names = ('recipe', 'system', 'dataset', 'image_size', *EMBEDDING)
-        facts = {name: recipe[name] for name in names if name in recipe}
         threshold = read_threshold(self.path, model=network_identity(self.network))
-        return {**facts, 'threshold': threshold} if threshold else facts
+        return Card(**{name: recipe[name] for name in names if name in recipe}, threshold=threshold)
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given.
@@ -57,9 +56,8 @@ def recipe_of(weights: Weights, command: Command) -> Recipe:
     Raises:
         InputError: see make_recipe and use_recipe.
     """
-    saved = weights.facts.get('recipe')
-    if saved:
-        return use_recipe(command, saved)
+    if weights.recorded and weights.recorded.recipe:
+        return use_recipe(command, weights.recorded.recipe)
     return make_recipe(command, 'paddle' if weights.source == 'paddle' else None)[0]
 
 
@@ -72,12 +70,10 @@ def load_trained(command: Command, weights: Optional[Weights] = None) -> Trained
     weights = weights or read_weights(find_checkpoint(command.options.save_ckpt))
     recipe = recipe_of(weights, command)
     system = system_class(recipe.system)
-    found = weights.facts.get('found')
-    if found is None:
-        found = system.found_in_weights(recipe, weights)
+    found = weights.recorded and weights.recorded.found or system.found_in_weights(recipe, weights)
     network = system.build_network(recipe, found)
     report = load_weights(network, weights)
-    if report.dropped and not weights.facts:
+    if report.dropped and not weights.recorded:
         print(f'{weights.path}: {report}')
     network.set_train(False)
     return Trained(network, recipe, found, str(weights.path))

@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 from mindspore import Tensor
 
+from src.checkpoints.checkpoint import LAST, Recorded, save_cell
 from src.common.device import Process, gather
 from src.common.errors import InputError
 from src.common.files import remove_unfinished, replacing
@@ -21,7 +22,7 @@ from src.pictures import plot_curves
 from src.recipes.config import Recipe
 from src.systems.system import System
 from src.training.learning_rate import schedule
-from src.training.states import BEST, CURVES, LAST, RESULT, TrainingStates, save_cell, set_aside
+from src.training.states import BEST, CURVES, RESULT, TrainingStates, set_aside
 from src.training.train_step import create_step
 
 # Seconds from one line of progress within an epoch to the next, on a terminal and in a log.
@@ -204,7 +205,7 @@ class Training:
                     clock.restart()
                     if run.step == total:
                         break
-        save_cell(self.system.network, self.own / LAST, self.facts)
+        save_cell(self.system.network, self.own / LAST, Recorded(**self.facts))
 
     def _close_epoch(self, epoch):
         run = self.run
@@ -232,7 +233,7 @@ class Training:
         # Of equal ones the later: it has been trained for longer.
         if run.best is None or value >= run.best:
             run.best, run.best_step = value, run.step
-            save_cell(self.system.network, self.own / BEST, self.facts)
+            save_cell(self.system.network, self.own / BEST, Recorded(**self.facts))
         if self.verbose:
             print(f'validation {measure} {value:.5f} (best {run.best:.5f} at step {run.best_step})', flush=True)
 

@@ -1,5 +1,4 @@
 """Checkpoints and training states: written at once or not at all, read only when whole."""
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,53 +7,16 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
-from src.checkpoints.weights import quiet_mindspore
+from src.checkpoints.checkpoint import Recorded, read_checkpoint, read_recorded, save_cell
+from src.checkpoints.records import as_table
 from src.common.errors import InputError
-from src.common.files import replacing
 from src.recipes.config import EVALUATION
 
-LAST, BEST, RESULT, CURVES = 'train.ckpt', 'best.ckpt', 'result.json', 'curves.png'
+BEST, RESULT, CURVES = 'best.ckpt', 'result.json', 'curves.png'
 # Entries that may differ between a training and its going on: the data may have moved, and what comes after the training.
 # Not how images are embedded: validations before and after would not compare.
 MAY_DIFFER = ('data_path', 'dataset_path', 'run_eval', 'num_workers',
               *(name for name in EVALUATION if name not in ('mirror', 'turned')))
-
-
-def save_cell(cell, path, facts=None):
-    """Write the parameters of `cell` with a checksum as a MindSpore checkpoint, and a dict of facts with them as JSON.
-
-    Raises:
-        InputError: the file cannot be written; a file of that name from before is left as it was.
-    """
-    with replacing(path) as temporary, quiet_mindspore():
-        try:
-            more = {'facts': json.dumps(facts)} if facts else None
-            ms.save_checkpoint(cell, str(temporary), append_dict=more, crc_check=True)
-        except (RuntimeError, ValueError) as error:
-            raise OSError(str(error).splitlines()[0]) from error
-        finally:
-            # MindSpore writes to a temporary name of its own first.
-            temporary.with_suffix('.tmp').unlink(missing_ok=True)
-        temporary.chmod(0o644)
-
-
-def read_checkpoint(path):
-    """The parameters of a checkpoint written by save_cell.
-
-    Returns:
-        dict of name -> Parameter, and 'facts' -> JSON where it was saved with facts.
-
-    Raises:
-        InputError: no such file, cut short, or changed since it was written.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'{path}: no such checkpoint')
-    with quiet_mindspore():
-        try:
-            return ms.load_checkpoint(str(path), crc_check=True)
-        except (RuntimeError, ValueError, TypeError, OSError) as error:
-            raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
 
 
 def flush_subnormals(cell):
@@ -117,7 +79,7 @@ class TrainingStates:
     def save(self, cell, step, facts):
         """Write the state after `step` steps, with a dict of facts."""
         flush_subnormals(cell)
-        save_cell(cell, self.path(self.point(step)), {**facts, 'steps_per_epoch': self.steps_per_epoch})
+        save_cell(cell, self.path(self.point(step)), Recorded(**facts, steps_per_epoch=self.steps_per_epoch))
         self.stale.discard(self.point(step))
 
     def prune(self):
@@ -176,7 +138,7 @@ class TrainingStates:
             before = [other for other in self.points() if other < point]
             advice = f'remove it to go on from {self.path(before[-1]).name}' if before else 'there is none before it'
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        return state, json.loads(state.pop('facts', '{}'))
+        return state, as_table(read_recorded(state.pop('facts', '{}'), path))
 
 
 def _settings(facts):
@@ -204,26 +166,6 @@ def set_aside(folder):
     for path in old:
         shutil.move(str(path), aside / path.name)
     return aside
-
-
-def find_checkpoint(path):
-    """The checkpoint a flag names: a file, or the last one of a training's folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not path:
-        raise InputError('which checkpoint? Give --save_ckpt')
-    path = Path(path)
-    if not path.is_dir():
-        return path
-    if (path / LAST).is_file():
-        return path / LAST
-    # A dot begins what a killed training left unfinished.
-    states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
-    if not states:
-        raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
-    return states[-1]
 
 
 def find_training(checkpoint, folder, distribute):

@@ -13,7 +13,8 @@ from PIL import Image
 
 import infer
 from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
-from src.checkpoints.exported import export_network, network_identity, read_facts
+from src.checkpoints.checkpoint import Recorded, save_cell
+from src.checkpoints.exported import export_network, network_identity, read_card
 from src.common.device import Process
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
@@ -27,7 +28,6 @@ from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
 from src.systems.trained import load_trained
-from src.training.states import save_cell
 
 pytestmark = pytest.mark.slow
 
@@ -79,8 +79,8 @@ def work(tmp_path_factory):
         ms.set_seed(seed)
         networks.append(create_image_network('resnet18', 'linear', backbone_options={'width': 8},
                                              head_options={'embedding_size': WIDTH}).set_train(False))
-        facts = {'recipe': recipe, 'found': {'class_num': 3, 'conventions': {}}}
-        save_cell(networks[-1], root / name / 'train.ckpt', facts)
+        recorded = Recorded(recipe, {'class_num': 3, 'conventions': {}})
+        save_cell(networks[-1], root / name / 'train.ckpt', recorded)
     images = open_images(str(root / 'pictures'), 'test')
     write_embeddings(str(root / 'gallery.npy'), [expected(networks[0], images.paths)], images,
                      model=identity(networks[0]), classes=dict(enumerate(images.class_names)))
@@ -157,7 +157,7 @@ def test_eval_prints_recall_of_the_re_ranked_lists(work):
 def test_threshold_goes_with_models_exported_before_and_after(work):
     stored = json.loads((work.root / 'training' / 'train.threshold.json').read_text())
     for name in ('training/early', 'late'):
-        assert read_facts(str(work.root / f'{name}.onnx'))['threshold'] == stored
+        assert read_card(str(work.root / f'{name}.onnx')).threshold == stored
     assert 'kept: training/train.threshold.json, training/early.onnx.json\n' in work.said
 
 
@@ -280,7 +280,7 @@ def test_threshold_of_another_checkpoint_is_refused(work, folder, refused):
     shutil.copytree(work.root / 'other', folder / 'other')
     shutil.copy('train.threshold.json', 'other')
     with pytest.raises(InputError, match='other/train.threshold.json: is the threshold of another network'):
-        load_trained(parse_args('export', ['--save_ckpt=other'])).facts
+        load_trained(parse_args('export', ['--save_ckpt=other'])).card
 
 
 def test_threshold_for_embeddings_without_their_mirror_is_refused(work, folder, refused):
@@ -304,7 +304,7 @@ def test_images_given_to_the_network_in_another_way_are_refused(work, folder, sa
     code, _, err = here('export', f'--save_ckpt={work.root}/training', '--file_name=wide', '--height=24', '--set=turned=True')
     assert code == 2 and 'images of 24 x 16 pixels, only square ones' in err and not Path('wide.mindir').exists()
     said('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24')
-    assert read_facts('larger.mindir')['image_size'] == [24, 24]
+    assert read_card('larger.mindir').image_size == [24, 24]
     said('infer', '--model_file=larger.mindir', query[0], '--output=few.npy')
     assert EmbeddingFile('few.npy').model == identity(work.network, image_size=24)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.training.states import read_checkpoint
+from src.checkpoints.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR_LOSS = '''"""Squared distances within a class."""

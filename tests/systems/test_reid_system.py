@@ -12,6 +12,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from src.accuracy import reid_metrics
+from src.checkpoints.checkpoint import read_checkpoint
 from src.common.device import Process
 from src.common.errors import InputError
 from src.losses import create_loss
@@ -21,7 +22,6 @@ from src.recipes.set_parser import make_recipe, parse_args, use_recipe
 from src.samples.image_sample import make_reid
 from src.systems.reid import Reid
 from src.training.learning_rate import schedule
-from src.training.states import read_checkpoint
 from src.training.train_step import create_step
 from tests.processes import free_port, on_all_processors
 

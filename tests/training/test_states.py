@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
+from src.checkpoints.checkpoint import find_checkpoint, read_checkpoint, save_cell
 from src.common.errors import InputError
-from src.training.states import TrainingStates, find_checkpoint, find_training, read_checkpoint, save_cell, set_aside
+from src.training.states import TrainingStates, find_training, set_aside
 
 
 def states(folder, keep=2):
@@ -14,18 +15,19 @@ def states(folder, keep=2):
 
 
 def facts(device_num=1, **recipe):
-    return {'recipe': recipe, 'device_num': device_num}
+    return {'recipe': recipe, 'found': {}, 'device_num': device_num}
 
 
 def test_names_facts_and_how_many_stay(tmp_path):
     mine, cell = states(tmp_path), nn.Dense(3, 4)
     for step in (5, 10, 11):
-        mine.save(cell, step, {**facts(), 'best': 0.1 + 0.2, 'none': None})
+        mine.save(cell, step, {**facts(), 'run': {'best': 0.1 + 0.2, 'none': None}})
         mine.prune()
     assert sorted(p.name for p in tmp_path.iterdir()) == ['train-1_10.ckpt', 'train-2_1.ckpt']
     assert mine.points() == [(1, 10), (2, 1)]
     other = nn.Dense(3, 4)
-    assert mine.load(other, (2, 1), facts()) == {**facts(), 'best': 0.1 + 0.2, 'none': None, 'steps_per_epoch': 10}
+    assert mine.load(other, (2, 1), facts()) == {**facts(), 'run': {'best': 0.1 + 0.2, 'none': None},
+                                                'steps_per_epoch': 10}
     np.testing.assert_array_equal(other.weight.asnumpy(), cell.weight.asnumpy())
 
 

@@ -1,0 +1,110 @@
+"""Checkpoints of this project: parameters with a checksum, and the record of the training they come from."""
+import json
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Union
+
+import mindspore as ms
+from mindspore import Parameter, nn
+
+from src.checkpoints.records import COUNT, TABLE, as_table, entry, read_record
+from src.common.errors import InputError
+from src.common.files import replacing
+
+LAST = 'train.ckpt'
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a training recorded in its checkpoints, as JSON under the name `facts`.
+
+    Attributes:
+        recipe: its hyper-parameters.
+        found: what it found in its data and initial weights; together with the recipe this determines the network.
+        device_num: number of devices it ran on.
+        steps_per_epoch, run: only of training states: steps of one device in an epoch, and the progress to resume from.
+    """
+    recipe: Dict[str, Any] = entry(TABLE, default_factory=dict)
+    found: Dict[str, Any] = entry(TABLE, default_factory=dict)
+    device_num: int = entry(COUNT, default=1)
+    steps_per_epoch: Optional[int] = entry(COUNT)
+    run: Optional[Dict[str, Any]] = entry(TABLE)
+
+
+def read_recorded(source: Union[str, Dict[str, Any]], path: Union[str, Path]) -> Recorded:
+    """Read and check what a training recorded: a JSON text or the table it holds. Single hyper-parameters are not checked.
+
+    Raises:
+        InputError: one line that names the checkpoint `path` and the entry that is wrong or unknown.
+    """
+    return read_record(Recorded, source, f'{path}: record of its training', 'use the checkpoint as it was written')
+
+
+@contextmanager
+def quiet_mindspore() -> Iterator[None]:
+    """Silence MindSpore's log, which repeats in several lines an error that is about to become one line of ours."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+
+
+def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Recorded] = None) -> None:
+    """Write the parameters of `cell` as a MindSpore checkpoint with a checksum, and what its training recorded.
+
+    Raises:
+        InputError: the file cannot be written; an older file of that name is left as it was.
+    """
+    more = {'facts': json.dumps(as_table(recorded))} if recorded else None
+    with replacing(path) as temporary, quiet_mindspore():
+        try:
+            ms.save_checkpoint(cell, str(temporary), append_dict=more, crc_check=True)
+        except (RuntimeError, ValueError) as error:
+            raise OSError(str(error).splitlines()[0]) from error
+        finally:
+            # MindSpore writes to a temporary name of its own first.
+            temporary.with_suffix('.tmp').unlink(missing_ok=True)
+        temporary.chmod(0o644)
+
+
+def read_checkpoint(path: Union[str, Path]) -> Dict[str, Union[Parameter, str]]:
+    """Read a checkpoint written by save_cell.
+
+    Returns:
+        name -> Parameter; and 'facts' -> JSON text, if it was saved with what its training recorded: see read_recorded.
+
+    Raises:
+        InputError: no such file, cut short, or changed since it was written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'{path}: no such checkpoint')
+    with quiet_mindspore():
+        try:
+            return ms.load_checkpoint(str(path), crc_check=True)
+        except (RuntimeError, ValueError, TypeError, OSError) as error:
+            raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
+
+
+def find_checkpoint(path: Union[str, Path, None]) -> Path:
+    """The checkpoint that a flag names: `path` itself, or the last checkpoint in the folder `path` of a training.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path:
+        raise InputError('which checkpoint? Give --save_ckpt')
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if (path / LAST).is_file():
+        return path / LAST
+    # A killed training leaves unfinished files whose names begin with a dot.
+    states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
+    if not states:
+        raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
+    return states[-1]
