@@ -25,7 +25,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.checkpoints.exported import Engine, export_network  # noqa: E402
+from src.checkpoints.engine import Engine  # noqa: E402
+from src.checkpoints.exported import export_network  # noqa: E402
 from src.networks import create_network  # noqa: E402
 
 PICTURES = 16

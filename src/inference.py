@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from src.accuracy import Rerank
 from src.checkpoints.checkpoint import find_checkpoint
+from src.checkpoints.engine import Engine
 from src.checkpoints.exported import READABLE as EXPORTED
-from src.checkpoints.exported import Engine, network_identity, open_exported
+from src.checkpoints.exported import network_identity, open_exported
 from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.common.errors import InputError
 from src.common.values import height_width
@@ -99,7 +100,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
     options = replace(options, batch_size=batch or options.batch_size)
-    model = exported.card and embedding_identity(exported.card.model, options)
+    model = exported.model and embedding_identity(exported.model, options)
     return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 
 
@@ -258,7 +259,7 @@ def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasse
         return classes
     if exported:
         network = open_exported(path)
-        run, (batch, *widths), model = network.run, network.shapes[0], network.card and network.card.model
+        run, (batch, *widths), model = network.run, network.shapes[0], network.model
     else:
         trained = load_trained(path)
         batch, widths, model = 0, list(trained.network.input_widths), network_identity(trained.network)

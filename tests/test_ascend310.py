@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from src.ascend310 import main
-from src.checkpoints.checkpoint import save_cell
+from src.checkpoints.checkpoint import Recorded, save_cell
 from src.common.errors import InputError
 from src.recipes.command_line import parse_args
 from src.systems import system_class
@@ -28,7 +28,7 @@ def checkpoint(path, found, *flags):
     """A network with initial weights as a training saves it."""
     recipe = parse_args('train', flags).make_recipe()
     system = system_class(recipe.system)
-    save_cell(system.build_network(recipe, system.Found(**found)), path, {'recipe': recipe, 'found': found})
+    save_cell(system.build_network(recipe, system.Found(**found)), path, Recorded(recipe, found))
 
 
 @pytest.fixture(scope='module')

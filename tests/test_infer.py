@@ -14,7 +14,7 @@ from mindspore import Tensor
 from PIL import Image
 
 import infer
-from src.checkpoints.checkpoint import save_cell
+from src.checkpoints.checkpoint import Recorded, save_cell
 from src.checkpoints.exported import export_network
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
@@ -57,7 +57,7 @@ def work(tmp_path_factory):
     network = create_image_network('resnet18', 'linear', backbone_options={'width': 8},
                                    head_options={'embedding_size': WIDTH}).set_train(False)
     (root / 'training').mkdir()
-    save_cell(network, root / 'training' / 'train.ckpt', {'recipe': recipe, 'found': {'class_num': 3, 'conventions': {}}})
+    save_cell(network, root / 'training' / 'train.ckpt', Recorded(recipe, {'class_num': 3, 'conventions': {}}))
     for name, file_format, batch in (('fixed', 'MINDIR', 4), ('fixed', 'ONNX', 4), ('any', 'MINDIR', 0)):
         export_network(network, [(3, SIDE, SIDE)], file_name=str(root / name), file_format=file_format, batch_size=batch)
     embeddings = expected(network, [pixels(path) for path in paths])

@@ -13,8 +13,8 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
     (tmp_path / 'train.log').write_text('\n'.join(f'line {number}' for number in range(60)))
     from mindspore import nn
 
-    from src.checkpoints.checkpoint import save_cell
-    save_cell(nn.Dense(1, 1), tmp_path / 'train.ckpt', {'recipe': {'lr_max': 0.25}, 'found': {}, 'device_num': 8})
+    from src.checkpoints.checkpoint import Recorded, save_cell
+    save_cell(nn.Dense(1, 1), tmp_path / 'train.ckpt', Recorded({'lr_max': 0.25}, device_num=8))
     main([str(tmp_path)])
     out = capsys.readouterr().out
     for part in ('mindspore: 2.', 'te: not in this environment', 'runtime=8.5.0', 'HCCL_CONNECT_TIMEOUT: 600',

@@ -1,68 +1,76 @@
-"""Checkpoints of this project: written at once or not at all, with what their training recorded, and read only when whole."""
+"""Checkpoints of this project: parameters with a checksum, and the record of the training they come from."""
 import json
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Iterator, Optional, Union
 
 import mindspore as ms
 from mindspore import Parameter, nn
 
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.common.quiet import quiet_mindspore
-from src.common.records import read_record
+from src.common.records import as_table, parse_json, read_record
 
 LAST, BEST = 'train.ckpt', 'best.ckpt'
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a training stores with a checkpoint.
+    """What a training recorded in its checkpoints, as JSON under the name `facts`.
 
-    recipe: its entries. found: what was found in the data and the weights. device_num: how many devices trained together.
-    steps_per_epoch, run: of training states alone; how far the training had come.
+    Attributes:
+        recipe: its hyper-parameters.
+        found: what it found in its data and initial weights; together with the recipe this determines the network.
+        device_num: number of devices it ran on.
+        steps_per_epoch, run: only of training states: steps of one device in an epoch, and the progress to resume from.
 
     Raises:
         ValueError: device_num or steps_per_epoch is below 1.
     """
-    recipe: Dict[str, Any]
+    recipe: Dict[str, Any] = field(default_factory=dict)
     found: Dict[str, Any] = field(default_factory=dict)
     device_num: int = 1
     steps_per_epoch: Optional[int] = None
     run: Optional[Dict[str, Any]] = None
 
     def __post_init__(self) -> None:
-        if self.device_num < 1 or (self.steps_per_epoch or 1) < 1:
-            raise ValueError('device_num and steps_per_epoch must be at least 1')
+        for name, value in (('device_num', self.device_num), ('steps_per_epoch', self.steps_per_epoch)):
+            if value is not None and value < 1:
+                raise ValueError(f'{name} is {value}, expected a whole number above 0')
 
 
-def read_recorded(text: Optional[str], path: str) -> Optional[Recorded]:
-    """What a training stored with a checkpoint.
-
-    Args:
-        text: the JSON, None where there is none. path: names the checkpoint in errors.
+def read_recorded(source: Union[str, Dict[str, Any]], path: Union[str, Path]) -> Recorded:
+    """Read and check what a training recorded: a JSON text or the table it holds. Single hyper-parameters are not checked.
 
     Raises:
-        InputError: it is no such record.
+        InputError: one line that names the checkpoint `path` and the entry that is wrong or unknown.
     """
-    if text is None:
-        return None
+    where, advice = f'{path}: record of its training', 'use the checkpoint as it was written'
+    return read_record(Recorded, parse_json(source, where, advice) if isinstance(source, str) else source, where, advice)
+
+
+@contextmanager
+def quiet_mindspore() -> Iterator[None]:
+    """Silence MindSpore's log, which repeats in several lines an error that is about to become one line of ours."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{path}: what its training recorded is damaged; use another checkpoint') from error
-    return read_record(Recorded, values, path)
+        yield
+    finally:
+        logging.disable(disabled)
 
 
-def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Dict[str, Any]] = None) -> None:
-    """Write the parameters of `cell` with a checksum as a MindSpore checkpoint, and what the training recorded as JSON.
+def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Recorded] = None) -> None:
+    """Write the parameters of `cell` as a MindSpore checkpoint with a checksum, and what its training recorded.
 
     Raises:
-        InputError: the file cannot be written; a file of that name from before is left as it was.
+        InputError: the file cannot be written; an older file of that name is left as it was.
     """
+    more = {'facts': json.dumps(as_table(recorded))} if recorded else None
     with replacing(path) as temporary, quiet_mindspore():
         try:
-            more = {'facts': json.dumps(recorded)} if recorded else None
             ms.save_checkpoint(cell, str(temporary), append_dict=more, crc_check=True)
         except (RuntimeError, ValueError) as error:
             raise OSError(str(error).splitlines()[0]) from error
@@ -72,8 +80,11 @@ def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Dict[str
         temporary.chmod(0o644)
 
 
-def read_checkpoint(path: Union[str, Path]) -> Dict[str, Parameter]:
-    """The parameters of a checkpoint written by save_cell, by name; 'facts' is the JSON that was saved with them.
+def read_checkpoint(path: Union[str, Path]) -> Dict[str, Union[Parameter, str]]:
+    """Read a checkpoint written by save_cell.
+
+    Returns:
+        name -> Parameter; and 'facts' -> JSON text, if it was saved with what its training recorded: see read_recorded.
 
     Raises:
         InputError: no such file, cut short, or changed since it was written.
@@ -83,14 +94,13 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Parameter]:
         raise InputError(f'{path}: no such checkpoint')
     with quiet_mindspore():
         try:
-            values: Dict[str, Parameter] = ms.load_checkpoint(str(path), crc_check=True)
-            return values
+            return ms.load_checkpoint(str(path), crc_check=True)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
 
 
 def find_checkpoint(path: Union[str, Path, None]) -> Path:
-    """The checkpoint a flag names: a file, or the last one of a training's folder.
+    """The checkpoint that a flag names: `path` itself, or the last checkpoint in the folder `path` of a training.
 
     Raises:
         InputError: there is none.
@@ -102,7 +112,7 @@ def find_checkpoint(path: Union[str, Path, None]) -> Path:
         return path
     if (path / LAST).is_file():
         return path / LAST
-    # A dot begins what a killed training left unfinished.
+    # A killed training leaves unfinished files whose names begin with a dot.
     states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
     if not states:
         raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')

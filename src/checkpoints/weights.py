@@ -1,31 +1,33 @@
-"""Weights from files: read once, with what is known of them; then into a network, name by name.
+"""Weight files: read once, then loaded into a network parameter by parameter.
 
-Read are MindSpore checkpoints (.ckpt; this project's hold its recipe as facts), .safetensors, PyTorch's .pth, and
-Paddle's .pdparams or folder of one file a parameter. The names in the files are those of MindSpore's model zoo, of
-torchvision or of PaddleCV.
+Formats: MindSpore checkpoints (.ckpt; this project's hold the record of their training), .safetensors, PyTorch's .pth,
+and Paddle's .pdparams or folder of one file a parameter. Parameters are named as in MindSpore's model zoo, torchvision
+or PaddleCV.
 """
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import mindspore as ms
 import numpy as np
+from numpy.typing import NDArray
 
-from src.checkpoints.checkpoint import Recorded, read_recorded
+from src.checkpoints.checkpoint import Recorded, quiet_mindspore, read_recorded
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import read_pdparams, read_pth
 from src.common.errors import InputError
-from src.common.quiet import quiet_mindspore
 from src.networks import backbone_class
+from src.networks.backbone import Backbone
 
+Array = NDArray[Any]
 SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
-# First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and of what a
-# head finds anew after each training.
+# First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and that of the
+# parameters to which a head is fitted after each training.
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
                   'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
                   'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening'}
-# And of several learning rates.
+# The same, with one learning rate a group of parameters.
 GROUP_STATE = re.compile(r'learning_rate_group_\d+')
 # metric_learn's classifier of the training classes has no layer's name.
 BARE_HEAD = ('weight', 'bias')
@@ -40,32 +42,33 @@ BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The contents of a weight file, to be passed on.
+    """The contents of a weight file.
 
-    values: by their names in the file. recorded: what a training of this project stored with them, None for others.
+    values: by their names in the file. recorded: the record of their training; None for weights of other projects.
     """
     path: str
-    values: Dict[str, np.ndarray]
+    values: Dict[str, Array]
     recorded: Optional[Recorded] = None
 
     @property
     def source(self) -> str:
-        """Whose they are: 'mindspore', 'torchvision' or 'paddle'."""
+        """The origin of the weights: 'mindspore', 'torchvision' or 'paddle'."""
         return {'.ckpt': 'mindspore', '.safetensors': 'torchvision', '.pth': 'torchvision'}.get(
             Path(self.path).suffix, 'paddle')
 
 
 @dataclass(frozen=True)
 class Report:
-    """What load_weights did: sorted names. str() is one line.
+    """What load_weights did, as sorted names of parameters. str() is one line.
 
-    loaded: of the network. dropped: of the file, had no place. untouched: of the network, as they were.
+    loaded: parameters of the network that were set. dropped: parameters of the file that the network does not have.
+    untouched: parameters of the network that keep their values.
     """
     loaded: List[str]
     dropped: List[str]
     untouched: List[str]
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = [f'{len(self.loaded)} parameters']
         parts += [f'{what}: {"; ".join(_groups(names))}'
                   for what, names in (('starting fresh', self.untouched), ('ignored', self.dropped)) if names]
@@ -73,12 +76,10 @@ class Report:
 
 
 def read_weights(path: Union[str, Path]) -> Weights:
-    """The contents of a weight file, or of a folder of Paddle's.
-
-    A .ckpt that holds a checksum is compared with it.
+    """Read a weight file, or a folder of Paddle's. The checksum of a .ckpt is compared if it has one.
 
     Raises:
-        InputError: the file is missing, unreadable, damaged or of an unknown kind.
+        InputError: the file is missing, unreadable, damaged or of an unknown kind; see read_recorded too.
     """
     path = Path(path)
     if path.is_dir() and path.suffix not in SUFFIXES:
@@ -102,56 +103,63 @@ def read_weights(path: Union[str, Path]) -> Weights:
                 values = ms.load_checkpoint(str(path), crc_check=True)
             else:
                 values = ms.load_checkpoint(str(path), format='safetensors')
-            text = values.pop('facts', None)
-            values = {name: _to_numpy(value) for name, value in values.items()}
+            facts = values.pop('facts', None)
+            arrays = {name: _to_numpy(value) for name, value in values.items()}
         except Exception as error:  # of several libraries
             raise InputError(f'{path} cannot be read as {path.suffix}: it is cut short, damaged, or holds something '
                              'else than named weights; give another file') from error
-    return Weights(str(path), values, read_recorded(text, str(path)))
+    return Weights(str(path), arrays, None if facts is None else read_recorded(facts, path))
 
 
-def _to_numpy(value):
+def _to_numpy(value: Any) -> Array:
     if not isinstance(value, ms.Tensor):
         return np.asarray(value)
     return (value.astype(ms.float32) if value.dtype == ms.bfloat16 else value).asnumpy()
 
 
 def conventions(backbone: str, weights: Weights) -> Dict[str, Any]:
-    """Options of a backbone that go with weights: the same weights give other outputs under others.
+    """Backbone options that weights were trained with: under other options they give other outputs.
 
     Args:
-        backbone: a key of BACKBONES; its class knows what each source trains with.
-        weights: of which this project's tell their own, in `found` (conventions) or the recipe (backbone_options).
+        backbone: a key of BACKBONES, whose type knows the conventions of each source.
+        weights: those of this project recorded their own.
 
     Returns:
-        dict, for a ResNet of padding and bn_eps; {} where nothing is known.
+        option -> value, for a ResNet padding and bn_eps; {} if nothing is known.
 
     Raises:
-        InputError: no backbone has that name.
+        InputError: no backbone has that name, or what the weights recorded is no table of options.
     """
-    known = getattr(backbone_class(backbone), 'conventions', {})
-    if not weights.recorded:
+    known: Dict[str, Dict[str, Any]] = backbone_class(backbone).conventions
+    recorded = weights.recorded
+    if recorded is None:
         return dict(known.get(weights.source, {}))
-    recipe, found = weights.recorded.recipe, weights.recorded.found
-    saved = {**recipe.get('network_options', {}), **recipe.get('backbone_options', {}), **found.get('conventions', {})}
-    names = set().union(*known.values())
-    return {name: value for name, value in saved.items() if name in names}
+    names: Set[str] = set().union(*known.values())
+    saved: Dict[str, Any] = {}
+    for table, entry in ((recorded.recipe, 'network_options'), (recorded.recipe, 'backbone_options'),
+                         (recorded.found, 'conventions')):
+        options = table.get(entry, {})
+        if not isinstance(options, dict):
+            raise InputError(f'{weights.path}: record of its training: {entry} is no table; use the checkpoint as it was '
+                             'written')
+        saved.update({name: value for name, value in options.items() if name in names})
+    return saved
 
 
 def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_layers: Sequence[str] = ()) -> Report:
-    """Set every parameter of a network; nothing changes unless everything fits.
+    """Set every parameter of a network. If anything does not fit, nothing changes.
 
-    Names are compared without a leading `network.`, by MindSpore's kinds of BatchNorm, and as the network's backbone
-    renames those of torchvision and PaddleCV. Dropped are training state (losses included), the classifier of the
-    training classes, ImageNet classifiers that the network does not have, and PyTorch's num_batches_tracked. Everything
-    else must fit in both directions.
+    Names are compared without a leading `network.`, with MindSpore's names for the parameters of a BatchNorm, and as the
+    network's backbone renames those of torchvision and PaddleCV. Dropped are training state (losses included), the
+    classifier of the training classes, ImageNet classifiers that the network does not have, and PyTorch's
+    num_batches_tracked. Network and file must have all other parameters in common.
 
     Args:
         network: its parameters receive the values, in their own dtype.
-        weights: or the path to read them from. What options they expect of a backbone: see conventions.
-        new_layers: beginnings of names, for example ('embedding.', 'neck.'), which weights of a backbone alone do not
-            have: where the file has none of one, or a head finds it anew, it stays as it is in the network; where the
-            network has none, it is dropped.
+        weights: Weights, or the path to read them from. For the backbone options they need see conventions.
+        new_layers: prefixes of names, for example ('embedding.', 'neck.'), which weights of a backbone alone do not
+            have. If the file has no parameter with a prefix, or a head is fitted to it, the network's stay as they are;
+            if the network has none, the file's are dropped.
 
     Raises:
         InputError: see read_weights; or names or shapes differ.
@@ -183,12 +191,14 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
     return Report(sorted(wanted), sorted(dropped), sorted(untouched))
 
 
-def classifier_of(weights: Weights) -> Optional[Tuple[np.ndarray, Optional[np.ndarray]]]:
-    """The classifier of the training classes that a first stage has left in its weights.
+def classifier_of(weights: Weights) -> Optional[Tuple[Array, Optional[Array]]]:
+    """The classifier of the training classes in the weights of a first stage.
+
+    It is metric_learn's `weight` and `bias`, those of the loss in a training state of this project, or PaddleCV's last
+    layer; not the classifier of ImageNet.
 
     Returns:
-        (weight (C, D), bias (C,) or None), or None where there is none: metric_learn's `weight` and `bias`, those of
-        the loss in a training state of this project, PaddleCV's last layer. Not ImageNet's.
+        (weight (C, D), bias (C,) or None), or None if there is none.
     """
     values = weights.values
     for weight, bias in (('weight', 'bias'), ('loss.weight', 'loss.bias'), ('weight_norm.w_0', '')):
@@ -201,10 +211,10 @@ def classifier_of(weights: Weights) -> Optional[Tuple[np.ndarray, Optional[np.nd
 
 
 def load_classifier(loss: ms.nn.Cell, weights: Weights) -> bool:
-    """Start a loss that has a classifier, and nothing else, from that of the weights, where their shapes are equal.
+    """Start a loss from the classifier in the weights, if that is all its parameters and the shapes are equal.
 
     Returns:
-        whether it does.
+        whether it was started so.
     """
     found = classifier_of(weights)
     mine = {p.name.rpartition('.')[2]: p for p in loss.get_parameters()}
@@ -216,12 +226,12 @@ def load_classifier(loss: ms.nn.Cell, weights: Weights) -> bool:
     return True
 
 
-def _in_our_names(weights, network, targets):
-    """The values by the network's names; the weights of a module with a running mean are a BatchNorm's."""
+def _in_our_names(weights: Weights, network: ms.nn.Cell, targets: Dict[str, ms.Parameter]) -> Dict[str, Array]:
+    """The values by the network's names. A module of the file that has a running mean is a BatchNorm."""
     # Mixed precision wraps the network.
-    rename = next((cell.rename for _, cell in network.cells_and_names() if hasattr(cell, 'rename')), str)
+    rename = next((cell.rename for _, cell in network.cells_and_names() if isinstance(cell, Backbone)), str)
     norms = {name.rpartition('.')[0] for name in weights.values if name.endswith(('.running_mean', '._mean'))}
-    renamed: Dict[str, np.ndarray] = {}
+    renamed: Dict[str, Array] = {}
     for name, value in _embedding_of_paddle(weights, targets).items():
         module, _, kind = name.rpartition('.')
         if module in norms:
@@ -232,8 +242,8 @@ def _in_our_names(weights, network, targets):
     return renamed
 
 
-def _embedding_of_paddle(weights, targets):
-    """Paddle numbers linear layers: the first is the embedding where a classifier follows, or the network says so."""
+def _embedding_of_paddle(weights: Weights, targets: Dict[str, ms.Parameter]) -> Dict[str, Array]:
+    """The values, with Paddle's linear layer 0 as `embedding` if a classifier follows it or the network has its shape."""
     values = dict(weights.values)
     if 'fc_0.w_0' in values and (
             {'fc_1.w_0', 'weight_norm.w_0'} & values.keys()
@@ -243,17 +253,17 @@ def _embedding_of_paddle(weights, targets):
     return values
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return name[len('network.'):] if name.startswith('network.') else name
 
 
-def _is_dropped(name):
+def _is_dropped(name: str) -> bool:
     return (name.split('.')[0] in TRAINING_STATE | CLASSIFIERS or name in BARE_HEAD
             or any(pattern.fullmatch(name) for pattern in (GROUP_STATE, PADDLE_HEAD, PADDLE_STATE)))
 
 
-def _groups(names):
-    """Names, the many of one kind counted: `head bias, weight`, `161 moments`."""
+def _groups(names: Sequence[str]) -> List[str]:
+    """Names grouped by kind; of more than two of a kind only the number: `head bias, weight`, `161 moments`."""
     groups: Dict[str, List[str]] = {}
     for name in names:
         of_paddle = PADDLE_STATE.fullmatch(name)
@@ -263,6 +273,6 @@ def _groups(names):
             ', '.join(members) if len(members) <= 2 else f'{len(members)} {kind}' for kind, members in groups.items()]
 
 
-def _some(items, most):
+def _some(items: Sequence[str], most: int) -> str:
     more = f' and {len(items) - most} more' if len(items) > most else ''
     return f'{len(items)}: {", ".join(items[:most])}{more}'

@@ -7,7 +7,7 @@ from typing import Any, Dict, Type, TypeVar, Union, get_args, get_origin, get_ty
 from src.common.errors import InputError
 
 Record = TypeVar('Record')
-MANY = 20  # characters of a wrong value that an error shows
+MANY = 60  # characters of a wrong value that an error shows
 
 
 def read_json(path: Union[str, Path], advice: str) -> Any:
@@ -21,10 +21,24 @@ def read_json(path: Union[str, Path], advice: str) -> Any:
         InputError: no such file, or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
+        text = Path(path).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else 'damaged, or no JSON'
         raise InputError(f'{path}: {why}; {advice}') from error
+    return parse_json(text, str(path), advice)
+
+
+def parse_json(text: str, where: str, advice: str) -> Any:
+    """The value of a JSON text; InputError, which begins with `where` and ends with `advice`, where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{where}: damaged, or no JSON; {advice}') from error
+
+
+def as_table(record: Any) -> Dict[str, Any]:
+    """The entries of a record that are not None, for JSON."""
+    return {name: value for name, value in vars(record).items() if value is not None}
 
 
 def read_record(kind: Type[Record], values: Any, where: str, advice: str = 'the file was changed; use another one') -> Record:
@@ -50,12 +64,12 @@ def read_record(kind: Type[Record], values: Any, where: str, advice: str = 'the 
 def _read(kind: Type[Record], values: Any) -> Record:
     """read_record, with a ValueError that does not name the file."""
     if not isinstance(values, dict):
-        raise ValueError(f'expected a table of names and values, found {_shown(values)}')
+        raise ValueError(f'{_shown(values)} instead of a table')
     hints = get_type_hints(kind)
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # of a dataclass
     unknown = [key for key in values if key not in known]
     if unknown:
-        raise ValueError(f'unknown key {_shown(unknown[0])}')
+        raise ValueError(f'has an unknown entry {_shown(unknown[0])}')
     missing = [name for name, field in known.items()
                if name not in values and field.default is MISSING and field.default_factory is MISSING]
     if missing:
@@ -74,12 +88,12 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in args:
             return None
         kinds = [one for one in args if one is not type(None)]
-        for one in kinds[:-1]:
+        for one in kinds:
             try:
                 return _checked(one, value, where)
             except ValueError:
                 continue
-        return _checked(kinds[-1], value, where)
+        raise ValueError(f'{where} is {_shown(value)}, expected {" or ".join(map(_words, kinds))}')
     if hint is float and type(value) is int:
         return float(value)
     if (origin or hint) in (list, tuple) and isinstance(value, (list, tuple)):
@@ -91,7 +105,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return {_checked(key, name, where): _checked(item, one, where) for name, one in value.items()}
     if type(value) is hint:
         return value
-    raise ValueError(f'{where}: expected {_words(hint)}, found {_shown(value)}')
+    raise ValueError(f'{where} is {_shown(value)}, expected {_words(hint)}')
 
 
 def _words(hint: Any) -> str:
@@ -100,5 +114,7 @@ def _words(hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MANY else f'{text[:MANY]}...'
+    """A value for an error, short and in one line."""
+    if isinstance(value, (list, dict)):
+        return 'a list' if isinstance(value, list) else 'a table'
+    return json.dumps(value, default=lambda other: type(other).__name__)[:MANY]

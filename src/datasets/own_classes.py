@@ -16,9 +16,9 @@ import scipy.io
 from src.common.arrays import unit_rows
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.values import natural
 from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
 from src.datasets.splits import held_out
-from src.common.values import natural
 from src.retrieval.embedding_file import EmbeddingFile
 
 

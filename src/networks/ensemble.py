@@ -1,42 +1,46 @@
-"""Several networks of class semantics and kernel ridge regression beside them, as one network."""
-import mindspore as ms
-from mindspore import Parameter, Tensor, mint, nn, ops
-from mindspore.common.initializer import Normal, initializer
+"""Several semantic networks and a kernel ridge regression, combined into one network."""
+from typing import Any, Optional, Sequence
 
-from src.networks.demnet import check_layers, dense
+import mindspore as ms
+from mindspore import Parameter, Tensor, mint, ops
+from mindspore.common.initializer import Normal, initializer
+from numpy.typing import NDArray
+
+from src.networks.demnet import SemanticNetwork, check_layers, dense
 from src.networks.heads import unit_length
 
 
-def _fixed(shape, name):
+def _fixed(shape: Sequence[int], name: str) -> Parameter:
     return Parameter(initializer('zeros', shape, ms.float32), name=name, requires_grad=False)
 
 
-class EnsembleNetwork(nn.Cell):
-    """`members` networks of Dense, ReLU, Dense side by side, trained together, and kernel ridge regression.
+class EnsembleNetwork(SemanticNetwork):
+    """`members` networks of Dense, ReLU, Dense, trained together, and a kernel ridge regression.
 
-    The mean of the members' prototypes, each of unit length, lies in the space of the features; the regression's
-    prototype in the space of features times `whitening`. Both parts are scaled to unit length and then by
-    sqrt(1 - share) and sqrt(share): with features treated alike the cosine is (1 - share) * one + share * the other.
-    centres, weights and whitening are not trained: src.systems.generalised computes them (src.accuracy.kernel_ridge).
+    The members' part of a prototype is the mean of their outputs, each at unit length, in the space of the features. The
+    regression's part lies in the space of features times `whitening`. Both parts are scaled to unit length, then by
+    sqrt(1 - share) and sqrt(share). For features treated alike the cosine is therefore the weighted mean
+    (1 - share) * members' cosine + share * regression's cosine.
+    The regression's parameters are not trained: src.systems.generalised computes them (src.accuracy.kernel_ridge).
 
     Args:
-        attribute_dim, hidden_dim, visual_dim (int): widths.
-        members (int): networks.
-        classes (int): seen classes.
-        width (float): of the kernel exp(-width * |a - b|^2 / A); 0 for the linear one, a.b / A.
-        share (float): of the regression, 0..1.
-        sigmas (two floats): deviation of the Normal initial weights of both layers.
+        attribute_dim, hidden_dim, visual_dim: widths.
+        members: number of networks.
+        classes: number of seen classes.
+        width: of the kernel exp(-width * |a - b|^2 / A), A the attribute_dim; 0 for the linear kernel a.b / A.
+        share: weight of the regression, 0..1.
+        sigmas: deviation of the Normal initial weights of both layers.
 
-    Inputs: semantics (C, attribute_dim) float32; in training optionally keep (C, members * hidden_dim), which the hidden
-    layers are multiplied by: dropout.
-    Outputs: (C, 2 * visual_dim) float32; in training (members, C, visual_dim), the members' alone.
+    Inputs: semantics (C, attribute_dim) float32; in training optionally keep (C, members * hidden_dim), a dropout mask
+    for the hidden layers.
+    Outputs: (C, 2 * visual_dim) float32; in training (members, C, visual_dim), of the members alone.
     """
 
-    # The regression is a sum of which most cancels: rounding in float32 shows (1.2e-5 measured on CUB).
+    # The regression is a sum of large terms that cancel: rounding in float32 shows (1.2e-5 measured on CUB).
     tolerance = 1e-4
 
-    def __init__(self, attribute_dim, hidden_dim=700, visual_dim=1024, members=3, classes=1, width=0.3, share=0.5,
-                 sigmas=(0.01, 0.001)):
+    def __init__(self, attribute_dim: int, hidden_dim: int = 700, visual_dim: int = 1024, members: int = 3,
+                 classes: int = 1, width: float = 0.3, share: float = 0.5, sigmas: Sequence[float] = (0.01, 0.001)):
         super().__init__()
         check_layers((attribute_dim, hidden_dim, visual_dim, members), sigmas, 2)
         self.fc1 = dense(attribute_dim, members * hidden_dim, sigmas[0])
@@ -50,7 +54,7 @@ class EnsembleNetwork(nn.Cell):
         self.input_widths = (attribute_dim,)
         self.hidden_width = members * hidden_dim
 
-    def construct(self, semantics, keep=None):
+    def construct(self, semantics: Tensor, keep: Optional[Tensor] = None) -> Tensor:
         x = mint.nn.functional.relu(self.fc1(semantics))
         if keep is not None:
             x = x * keep
@@ -61,14 +65,14 @@ class EnsembleNetwork(nn.Cell):
         regression = unit_length(mint.matmul(self._kernel(semantics), self.weights), -1)
         return mint.cat(((1 - self.share) ** 0.5 * mean, self.share ** 0.5 * regression), 1)
 
-    def _kernel(self, semantics):
+    def _kernel(self, semantics: Tensor) -> Tensor:
         product = mint.matmul(semantics, self.centres.T)
         if self.width:
             squares = (semantics * semantics).sum(1, keepdims=True) + (self.centres * self.centres).sum(1) - 2 * product
             return mint.exp(-self.width / self.input_widths[0] * squares)
         return product / self.input_widths[0]
 
-    def set_regression(self, centres, weights, whitening):
-        """Set what is not trained: float32 arrays (classes, attribute_dim), (classes, visual_dim), (visual_dim, visual_dim)."""
+    def set_regression(self, centres: NDArray[Any], weights: NDArray[Any], whitening: NDArray[Any]) -> None:
+        """Set the regression: (classes, attribute_dim), (classes, visual_dim) and (visual_dim, visual_dim), float32."""
         for parameter, value in ((self.centres, centres), (self.weights, weights), (self.whitening, whitening)):
             parameter.set_data(Tensor(value, ms.float32))

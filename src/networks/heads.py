@@ -1,59 +1,61 @@
-"""What follows a backbone: pooling, and what each head makes of the pooled features.
-
-A head is a Cell from a map (N, C, h, w) to embeddings (N, out_channels) float32. new_layers are the beginnings of the
-names of its parameters, which weights of a backbone alone do not have.
-"""
-from typing import Optional, Tuple
+"""Heads, which turn the feature map of a backbone into embeddings, and the network made of both."""
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import mindspore as ms
 import mindspore.nn as nn
 import numpy as np
 from mindspore import Parameter, Tensor, ops
+from numpy.typing import NDArray
 
 from src.common.errors import InputError
-from src.common.tensors import SMALLEST_SQUARED_NORM
 from src.common.whitening import whitening
-from src.datasets.image_batches import PIXEL_MEAN, PIXEL_STD
+from src.networks.backbone import Backbone
+
+# A shorter vector has no direction one could trust.
+SMALLEST_SQUARED_NORM = 1e-12
 
 
 class Head(nn.Cell):
-    """Base of the heads.
+    """Feature map (N, C, h, w) -> embeddings (N, out_channels) float32.
 
     Attributes:
         out_channels: width of the embeddings.
-        new_layers: beginnings of the names of its parameters, which weights of a backbone alone do not have.
-        gives_feature: whether training gives (feature, neck); None for a head that has no neck.
-        fitted: whether it is fitted to the embeddings of the training images before it is measured or kept.
+        new_layers: prefixes of the names of its parameters, which weights of a backbone alone do not have.
+        gives_feature: whether it returns (feature, neck's output) in training; None if it has no neck. May be set.
+        fitted: whether `fit` is to be called before the network is measured or saved.
     """
 
     out_channels: int
     new_layers: Tuple[str, ...] = ()
     gives_feature: Optional[bool] = None
-    fitted = False
+    fitted: bool = False
 
     def reset(self) -> None:
-        """Forget what `fit` found."""
+        """Undo `fit`: the backbone's weights have changed since."""
 
-    def fit(self, embeddings: np.ndarray, labels: np.ndarray) -> None:
-        """Fit to the embeddings (N, D) that evaluation gave after reset, and labels (N,)."""
+    def fit(self, embeddings: NDArray[Any], labels: NDArray[Any]) -> None:
+        """Adapt to training images: their embeddings (N, C) float32, computed after `reset`, and labels (N,) int."""
 
 
 class ImageNetwork(nn.Cell):
-    """A backbone and a head. The parameters keep the names they have alone: one checkpoint serves all heads.
+    """A backbone and a head. Parameters keep the names they have in each alone: one checkpoint serves all heads.
 
-    Inputs: images (N, 3, H, W), float32 and normalised, or uint8 pixels of a training, normalised here: a quarter of the
-    bytes to the device. Outputs: those of the head.
+    new_layers, out_channels: those of the head.
+
+    Inputs: images (N, 3, H, W), float32 and normalised; or uint8 pixels, which are normalised here (a training sends a
+    quarter of the bytes to the device). Outputs: those of the head.
     """
 
-    def __init__(self, backbone: nn.Cell, head: nn.Cell):
+    def __init__(self, backbone: Backbone, head: Head):
         super().__init__(auto_prefix=False)
         self.backbone = backbone
         self.head = head
-        self.out_channels: int = head.out_channels
-        self.new_layers: Tuple[str, ...] = head.new_layers
-        self.mean, self.deviation = Tensor(PIXEL_MEAN), Tensor(PIXEL_STD)
+        self.out_channels = head.out_channels
+        self.new_layers = head.new_layers
+        self.mean, self.deviation = (Tensor(np.array([255 * value for value in values], np.float32).reshape(3, 1, 1))
+                                     for values in (backbone.mean, backbone.deviation))
 
-    def construct(self, images):
+    def construct(self, images: Tensor) -> Any:
         if images.dtype == ms.uint8:
             images = (ops.cast(images, ms.float32) - self.mean) / self.deviation
         return self.head(self.backbone(images))
@@ -74,15 +76,15 @@ def gem_pool(x: Tensor) -> Tensor:
 
 
 def average_max_pool(x: Tensor) -> Tensor:
-    """The sum of average and maximum; where several share the maximum, so they do its gradient."""
+    """Sum of average and maximum. Positions that share the maximum share its gradient."""
     return ops.mean(x, (2, 3)) + ops.amax(x, (2, 3))
 
 
 def unit_length(x: Tensor, axis: int = 1) -> Tensor:
-    """The same shape in float32, of norm 1 along the axis. A vector shorter than 1e-6 becomes 0, with gradient 0: its own
-    would be up to a million times the loss's.
+    """Scale to norm 1 along the axis; same shape, float32.
 
-    As src.losses.pairs.normalize, of the operators of which an ONNX file can be made.
+    A vector shorter than 1e-6 becomes 0 with gradient 0: its true gradient would be up to a million times the loss's.
+    Only operators that have an ONNX export are used, unlike in src.losses.pairs.normalize.
     """
     x = ops.cast(x, ms.float32)
     squares = ops.sum(x * x, axis, True)
@@ -90,24 +92,23 @@ def unit_length(x: Tensor, axis: int = 1) -> Tensor:
     return x / ops.sqrt(ops.maximum(squares, SMALLEST_SQUARED_NORM)) * long_enough
 
 
-POOLS = {'average': average_pool, 'gem': gem_pool, 'average_max': average_max_pool}
+POOLS: Dict[str, Callable[[Tensor], Tensor]] = {
+    'average': average_pool, 'gem': gem_pool, 'average_max': average_max_pool}
 
 
 class NoHead(Head):
     """Global average: the features of a backbone alone, (N, C)."""
 
-    new_layers = ()
-
     def __init__(self, in_channels: int):
         super().__init__()
         self.out_channels = in_channels
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return average_pool(x)
 
 
 class Embedding(Head):
-    """Pooling, LayerNorm, a linear layer `embedding` and unit length, each as asked for, in this order.
+    """Pooling, then as chosen LayerNorm, a linear layer `embedding` and scaling to unit length.
 
     Args:
         in_channels: C of the map.
@@ -137,7 +138,7 @@ class Embedding(Head):
         self.out_channels = embedding_size or in_channels
         self.new_layers = ('embedding.',) if embedding_size else ()
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = self.pool(x)
         if self.layer_norm:
             x = ops.cast(x, ms.float32)
@@ -158,12 +159,12 @@ class Linear(Embedding):
 class Whitened(Head):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
-    `fit` finds mean and W of the training images, see src.common.whitening; before, they are 0 and the identity. Losses
-    see the average.
+    `fit` computes mean and W from the training images, see src.common.whitening; before, they are 0 and the identity.
+    In training the output is the average alone.
 
     Args:
         in_channels: C of the map.
-        shrinkage: of the whitening, positive: how much directions in which classes vary little are held back.
+        shrinkage: of the whitening, positive: how much directions in which labels vary little are held back.
     """
 
     new_layers = ('whitening.',)
@@ -178,31 +179,31 @@ class Whitened(Head):
         self.mean = Parameter(np.zeros(in_channels, np.float32), 'whitening.mean', requires_grad=False)
         self.matrix = Parameter(np.eye(in_channels, dtype=np.float32), 'whitening.matrix', requires_grad=False)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = average_pool(x)
         return x if self.training else ops.matmul(unit_length(x) - self.mean, self.matrix)
 
-    def reset(self):
+    def reset(self) -> None:
         """Evaluation gives x / |x| from now on."""
         self._set(np.zeros(self.out_channels), np.eye(self.out_channels))
 
-    def fit(self, embeddings: np.ndarray, labels: np.ndarray):
-        """Whiten as training images say: their embeddings (N, C), which evaluation gave after reset, and classes (N,)."""
+    def fit(self, embeddings: NDArray[Any], labels: NDArray[Any]) -> None:
+        """See Head.fit."""
         self._set(embeddings.mean(0), whitening(embeddings, np.unique(labels, return_inverse=True)[1], self.shrinkage))
 
-    def _set(self, mean, matrix):
+    def _set(self, mean: NDArray[Any], matrix: NDArray[Any]) -> None:
         # Not set_data, which compiled graphs may not see.
         ops.assign(self.mean, Tensor(mean, ms.float32))
         ops.assign(self.matrix, Tensor(matrix, ms.float32))
 
 
 class BatchNormNeck(nn.BatchNorm1d):
-    """BatchNorm1d, written out for evaluation: MindSpore 2.8's has no usable ONNX export.
+    """BatchNorm1d whose evaluation is written out: MindSpore 2.8's own has no usable ONNX export.
 
     Inputs and outputs: (N, D) float32.
     """
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         if self.training:
             return super().construct(x)
         return (x - self.moving_mean) / ops.sqrt(self.moving_variance + self.eps) * self.gamma + self.beta
@@ -211,8 +212,9 @@ class BatchNormNeck(nn.BatchNorm1d):
 class Neck(Head):
     """Global average and a BatchNorm `neck` whose bias stays 0 (Luo et al., arXiv 1903.07071; CTL, arXiv 2104.13643).
 
-    Outputs: in training (f, b), each (N, C) float32: the feature for the metric losses and the neck's output for the
-        classifier; otherwise, or where gives_feature is set to False, b alone, the embedding for retrieval.
+    Outputs: in evaluation the neck's output (N, C) float32, the embedding for retrieval. In training, unless
+        gives_feature is False, (feature, neck's output): the feature for the metric losses, the neck's output for the
+        classifier.
     """
 
     new_layers = ('neck.',)
@@ -224,7 +226,7 @@ class Neck(Head):
         self.neck.beta.requires_grad = False
         self.out_channels = in_channels
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Any:
         feature = average_pool(x)
         embedding = self.neck(feature)
         return (feature, embedding) if self.training and self.gives_feature else embedding

@@ -1,20 +1,16 @@
 """ResNet without classifier (He et al., CVPR 2016; in bottlenecks the stride is on the 3x3 convolution).
 
 Parameter names are those of the MindSpore model zoo, so that its checkpoints load unchanged.
-
-A backbone is a Cell from images (N, 3, H, W) float32 to a map (N, out_channels, h, w), and brings what is to be known
-of weights from elsewhere, if there are any for it:
-    conventions  source of weights, as src.checkpoints.weights names it -> the options they were trained with
-    rename       the name here of a parameter's name there
 """
 import re
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple, Type
 
 import mindspore.nn as nn
 from mindspore import Tensor, mint, ops
 from mindspore.common.initializer import HeNormal
 
 from src.common.errors import InputError
+from src.networks.backbone import Backbone
 from src.networks.convolution import Convolution
 from src.networks.heads import unit_length
 
@@ -25,12 +21,12 @@ PADDLE_KINDS = {'weights': 'weight', 'scale': 'gamma', 'offset': 'beta', 'mean':
                 'variance': 'moving_variance'}
 
 
-def _conv(in_channels, out_channels, kernel, stride, padding):
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int, padding: str) -> Convolution:
     return Convolution(in_channels, out_channels, kernel, stride, padding,
                        HeNormal(mode='fan_out', nonlinearity='relu'))
 
 
-def _batch_norm(channels, eps, frozen, gamma='ones'):
+def _batch_norm(channels: int, eps: float, frozen: bool, gamma: str = 'ones') -> nn.BatchNorm2d:
     # MindSpore's momentum is the weight of the old statistics: 0.9 here is 0.1 in PyTorch.
     norm = nn.BatchNorm2d(channels, eps=eps, momentum=0.9, gamma_init=gamma,
                           use_batch_statistics=False if frozen else None)
@@ -38,18 +34,19 @@ def _batch_norm(channels, eps, frozen, gamma='ones'):
     return norm
 
 
-def _shortcut(in_channels, out_channels, stride, padding, norm):
-    """A 1x1 convolution where the shape changes, otherwise None."""
+def _shortcut(in_channels: int, out_channels: int, stride: int, padding: str, norm: Dict[str, Any]) -> Any:
+    """A 1x1 convolution if the shape changes, else None."""
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.SequentialCell(_conv(in_channels, out_channels, 1, stride, padding), _batch_norm(out_channels, **norm))
 
 
 class Block(nn.Cell):
-    """Convolutions, each with a BatchNorm, ReLU between them, added to the input or to a 1x1 convolution of it, ReLU.
+    """Convolutions with BatchNorm and ReLU; the last is added to the input, or to a 1x1 convolution of it, before ReLU.
 
-    A subclass says the kernels of the convolutions, which of them has the stride, the names of their BatchNorms, and how
-    many times as many channels the last one gives.
+    Attributes:
+        kernels: sizes of the convolutions. strided: index of the one that has the stride. norms: names of the BatchNorms.
+        expansion: output channels of the last convolution as a multiple of the others'.
     """
 
     kernels: Tuple[int, ...]
@@ -57,7 +54,7 @@ class Block(nn.Cell):
     norms: Tuple[str, ...]
     expansion: int
 
-    def __init__(self, in_channels, channels, stride, padding, norm):
+    def __init__(self, in_channels: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]):
         super().__init__()
         widths = [in_channels, *[channels] * (len(self.kernels) - 1), self.expansion * channels]
         self.layers = [(f'conv{i + 1}', name) for i, name in enumerate(self.norms)]
@@ -67,7 +64,7 @@ class Block(nn.Cell):
             setattr(self, bn, _batch_norm(widths[i + 1], **norm, gamma='ones' if i + 1 < len(self.layers) else 'zeros'))
         self.down_sample_layer = _shortcut(in_channels, widths[-1], stride, padding, norm)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         shortcut = x if self.down_sample_layer is None else self.down_sample_layer(x)
         for conv, bn in self.layers[:-1]:
             x = mint.nn.functional.relu(getattr(self, bn)(getattr(self, conv)(x)))
@@ -87,35 +84,34 @@ class Bottleneck(Block):
     kernels, strided, norms, expansion = (1, 3, 1), 1, ('bn1', 'bn2', 'bn3'), 4
 
 
-class ResNet(nn.Cell):
-    """Images to the map of the last stage; a subclass says block and number of blocks.
+class ResNet(Backbone):
+    """Images to the map of the last stage; derived types set block and number of blocks a stage.
 
     Args:
         padding: 'same' is MindSpore's, one-sided at stride 2, as in the published metric_learn checkpoints;
             'symmetric' (stem 3, 3x3 and max pool 1) is what torchvision's and Paddle's weights were trained with.
-            The weights fit both and give other outputs: padding belongs to a checkpoint.
-        bn_eps: epsilon of every BatchNorm; torchvision's and Paddle's weights want 1e-5.
+            Weights fit both but give other outputs: padding belongs to a checkpoint.
+        bn_eps: epsilon of every BatchNorm; 1e-5 for torchvision's and Paddle's weights.
         last_stride: stride of the fourth stage; 1 keeps its map twice as high and wide.
         stem_relu: whether ReLU follows the first BatchNorm; CTL's network has none.
         width: channels of the first stage; each further stage has twice as many.
         stem: 'imagenet' is a 7x7 convolution of stride 2 and a max pool of stride 2; 'small' a 3x3 convolution of
             stride 1 and no pool, for pictures of 32 to 64 pixels.
-        frozen_batch_norm: statistics, gamma and beta stay as they are in training: what to start from pretrained
-            weights with where batches are small.
-        stages: how many of the last stages the output is of. Where few classes train the network, its earlier stages are
-            less bound to these classes than the last (docs/RESULTS.md).
+        frozen_batch_norm: whether statistics, gamma and beta stay as they are in training, for pretrained weights and
+            small batches.
+        stages: number of last stages in the output. With few training classes the earlier stages generalise better to
+            new classes than the last (docs/RESULTS.md).
 
-    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32; of several
-        stages (N, out_channels, 1, 1): of each its global average at unit length, earlier stages first.
+    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32; with
+        several stages (N, out_channels, 1, 1): the global average of each at unit length, earlier stages first.
 
     Raises:
-        InputError: padding or stem is none of the two, width is not positive, or stages is not 1 to 4.
+        InputError: padding or stem is unknown, width is not positive, or stages is not 1 to 4.
     """
 
-    block = Bottleneck
+    block: Type[Block] = Bottleneck
     blocks: Tuple[int, int, int, int]
-    conventions: Dict[str, dict] = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC,
-                                    'paddle': SYMMETRIC}
+    conventions = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC, 'paddle': SYMMETRIC}
 
     def __init__(self, padding: str = 'same', bn_eps: float = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
                  width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False, stages: int = 1):
@@ -127,7 +123,7 @@ class ResNet(nn.Cell):
             raise InputError(f'width is {width}: give the channels of the first stage')
         if not 1 <= stages <= 4:
             raise InputError(f'stages is {stages}: there are 1 to 4 to put together')
-        norm = {'eps': bn_eps, 'frozen': frozen_batch_norm}
+        norm: Dict[str, Any] = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
         self.bn1 = _batch_norm(width, **norm)
         self.symmetric = padding == 'symmetric'
@@ -142,7 +138,7 @@ class ResNet(nn.Cell):
         self.stages = stages
         self.out_channels = sum(self.block.expansion * width * 2 ** i for i in range(4 - stages, 4))
 
-    def _stage(self, number, channels, stride, padding, norm):
+    def _stage(self, number: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]) -> nn.SequentialCell:
         cells = []
         for i in range(number):
             cells.append(self.block(self.out_channels, channels, stride if i == 0 else 1, padding, norm))
@@ -159,16 +155,18 @@ class ResNet(nn.Cell):
                 x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
                 x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
             x = self.max_pool(x)
-        features = ()
-        for i, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
-            x = layer(x)
-            if self.stages > 1 and i >= 4 - self.stages:
-                features += (unit_length(ops.mean(x, (2, 3), True)),)  # type: ignore[assignment]
-        return ops.concat(features, 1) if self.stages > 1 else x
+        first = self.layer1(x)
+        second = self.layer2(first)
+        third = self.layer3(second)
+        fourth = self.layer4(third)
+        if self.stages == 1:
+            return fourth
+        maps = (first, second, third, fourth)[4 - self.stages:]
+        return ops.concat([unit_length(ops.mean(x, (2, 3), True)) for x in maps], 1)
 
     @staticmethod
     def rename(name: str) -> str:
-        """Of torchvision and PaddleCV; BatchNorm's kinds have MindSpore's names already where PyTorch had others."""
+        """See Backbone.rename. The kinds of torchvision's BatchNorm parameters have MindSpore's names already."""
         for part, ours in (('conv1_', 'conv1.'), ('bn_conv1_', 'bn1.')):
             if name.startswith(part) and name[len(part):] in PADDLE_KINDS:
                 return ours + PADDLE_KINDS[name[len(part):]]

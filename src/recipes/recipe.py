@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 from src.common.errors import InputError
 from src.common.registry import Option, options_of
 from src.losses import LOSSES, loss_kind
-from src.networks import BACKBONES, HEADS, NETWORKS, OPTIONS
+from src.networks import BACKBONES, HEADS, NETWORKS
 from src.recipes.checks import check
 from src.recipes.entries import COMPONENTS, ENTRIES, Entry, entries_of
 from src.recipes.systems import SYSTEMS, system_of
@@ -333,7 +333,7 @@ def component_options(entry: str, component: str) -> Dict[str, Option]:
     found = {name: option for name, option in options_of(f'{package}.{getattr(target, "target", target)}').items()
              if name not in _FILLED.get(entry, ())}
     if entry == 'network_options':
-        found.update({name: Option('', value) for name, value in OPTIONS.get(component, {}).items()})
+        found.update({name: Option('', value) for name, value in NETWORKS[component].options.items()})
     return found
 
 

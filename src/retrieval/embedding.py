@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
-from src.checkpoints.exported import Engine
+from src.checkpoints.engine import Engine
 from src.common.arrays import unit_rows
 from src.common.errors import InputError
 from src.common.values import height_width

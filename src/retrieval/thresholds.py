@@ -4,13 +4,13 @@ It lies in `train.threshold.json` beside `train.ckpt` and in the card of an expo
 similarities it is for.
 """
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.common.records import read_json, read_record
+from src.common.records import as_table, read_json, read_record
 from src.retrieval.embedding import network_of
 
 
@@ -46,11 +46,6 @@ class KeptThreshold:
         if not -1 <= self.similarity <= 1 + 1e-6:
             raise ValueError('holds no similarity between -1 and 1')
 
-    @property
-    def table(self) -> Dict[str, Any]:
-        """What is known, as JSON."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
 
 def threshold_path(checkpoint: str) -> str:
     """Where the threshold of a checkpoint is: train.threshold.json beside train.ckpt."""
@@ -60,7 +55,7 @@ def threshold_path(checkpoint: str) -> str:
 def write_threshold(checkpoint: str, threshold: KeptThreshold) -> None:
     """Write a threshold beside the checkpoint it was found for. Raises InputError where the file cannot be written."""
     with replacing(threshold_path(checkpoint)) as part:
-        part.write_text(json.dumps(threshold.table, indent=1) + '\n', encoding='utf-8')
+        part.write_text(json.dumps(as_table(threshold), indent=1) + '\n', encoding='utf-8')
 
 
 def read_threshold(path: str, model: str) -> KeptThreshold:

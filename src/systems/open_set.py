@@ -8,6 +8,7 @@ from src.accuracy import OpenSet
 from src.checkpoints.checkpoint import find_checkpoint
 from src.checkpoints.exported import add_threshold, network_identity
 from src.common.errors import InputError
+from src.common.records import as_table
 from src.datasets.splits import held_out
 from src.pictures import threshold_picture
 from src.retrieval.embedding import EmbeddingOptions, embedding_identity
@@ -56,7 +57,7 @@ def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any
         model=embedding_identity(network, EmbeddingOptions.of_recipe(recipe)), seed=recipe.seed, **chosen._asdict(),
         reported=dict(queries=len(report.labels), classes=report.classes, measured=measured, found=found, lost=lost))
     write_threshold(path, kept)
-    cards = add_threshold(find_checkpoint(checkpoint).parent, network, kept.table)
+    cards = add_threshold(find_checkpoint(checkpoint).parent, network, as_table(kept))
     print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images; '
           f'chosen on {chosen.queries} images of {chosen.classes} classes: false matches {chosen.measured:.4f} (at most '
           f'{chosen.bound:.4f} with {100 * chosen.confidence:g} %), found {chosen.found:.4f}, lost {chosen.lost:.4f}; '
@@ -67,4 +68,4 @@ def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any
         threshold_picture(report, chosen.similarity, rate, recipe.picture)
         print(f'distributions and detection curve: {recipe.picture}')
     return {'identification': {'rate': identified, 'false_match_rate': rate, 'similarity': similarity},
-            'threshold': kept.table}
+            'threshold': as_table(kept)}

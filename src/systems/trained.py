@@ -11,7 +11,7 @@ from src.checkpoints.exported import Card, network_identity
 from src.checkpoints.weights import load_weights, read_weights
 from src.common.device import Process
 from src.common.errors import InputError
-from src.common.records import read_record
+from src.common.records import as_table, read_record
 from src.common.values import height_width
 from src.recipes.recipe import Changes, Recipe, read_recipe, use_recipe
 from src.recipes.systems import SYSTEMS
@@ -50,7 +50,7 @@ class Trained:
             raise InputError(f'{self.path}: a network of class semantics (DEM), which has no images; use eval.py')
         return EmbeddingOptions.of_recipe(self.recipe)
 
-    def card(self, size: Optional[Tuple[int, int]] = None) -> Dict[str, Any]:
+    def card(self, size: Optional[Tuple[int, int]] = None) -> Card:
         """What somebody who has the exported network alone must know to use it.
 
         Args:
@@ -60,14 +60,12 @@ class Trained:
             InputError: the threshold beside the checkpoint is of another network; images to be turned that are not square.
         """
         recipe = self.recipe
-        card = {name: recipe[name] for name in Card.__dataclass_fields__ if name in recipe}
         if size:
-            card['image_size'] = list(size)
-            EmbeddingOptions.of_recipe(Recipe({**recipe, 'image_size': list(size)}))
+            recipe = Recipe({**recipe, 'image_size': list(size)})
+            EmbeddingOptions.of_recipe(recipe)  # which refuses what cannot be embedded
         path = threshold_path(self.path)
-        if Path(path).is_file():
-            card['threshold'] = read_threshold(path, network_identity(self.network)).table
-        return card
+        threshold = as_table(read_threshold(path, network_identity(self.network))) if Path(path).is_file() else None
+        return Card(**{name: recipe[name] for name in Card.__dataclass_fields__ if name in recipe}, threshold=threshold)
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given.
@@ -98,7 +96,7 @@ def load_trained(path: Union[str, Path, None], changes: Changes = (), recipe_for
     """
     weights = read_weights(find_checkpoint(path))
     recorded = weights.recorded
-    saved = read_recipe(recorded.recipe, weights.path) if recorded else None
+    saved = read_recipe(recorded.recipe, weights.path) if recorded and recorded.recipe else None
     if recipe_for:
         recipe = recipe_for(saved, weights.source, {})
     elif saved:

@@ -6,7 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class Training:
         self.total = len(self.lr)
         self.step = create_step(system.network, system.loss, system.network_columns, recipe, self.lr, process)
         self.step.set_train()
-        self.recorded = {'recipe': recipe, 'found': asdict(system.found), 'device_num': process.size}
+        self.recorded = Recorded(recipe, asdict(system.found), process.size)
         self.states = self._states(self.per_epoch, recipe.keep_checkpoint_max)
         self._restore(point, bool(resume))
         self.clock = Clock(self.run, self.step, self.total, self.per_epoch, recipe.batch_size * process.size, process.size,
@@ -142,7 +142,7 @@ class Training:
     def _restore(self, point: tuple[int, int] | None, resume: bool) -> None:
         states = self.states
         if point:
-            saved = states.load(self.step, point, Recorded(**json.loads(json.dumps(self.recorded))))
+            saved = states.load(self.step, point, self.recorded)
             self.run = read_record(Run, saved.run, f'{states.path(point)}: run')
             states.start_after(point)
             print(f'resumed after step {self.run.step} of {self.total} from {states.path(point)}')
@@ -208,7 +208,7 @@ class Training:
             print(f'validation {self.system.measure} {value:.5f} (best {run.best:.5f} at step {run.best_step})', flush=True)
 
     def _save(self) -> None:
-        self.states.save(self.step, self.run.step, {**self.recorded, 'run': asdict(self.run)})
+        self.states.save(self.step, self.run.step, replace(self.recorded, run=asdict(self.run)))
         # Older states go when every process has saved its newer one: whenever one is killed, all have one in common.
         gather([0], self.process)
         self.states.prune()
@@ -222,7 +222,7 @@ class Training:
             'samples_per_second': rate, 'device': process.target, 'device_num': process.size,
             'versions': {'python': platform.python_version(), 'mindspore': ms.__version__, 'numpy': np.__version__,
                          'scipy': scipy.__version__},
-            'recipe': self.recipe, 'found': self.recorded['found'], 'history': run.history}
+            'recipe': self.recipe, 'found': self.recorded.found, 'history': run.history}
         if self.verbose:
             write_result(result, self.folder / RESULT)
             plot_curves(run.history, self.folder / CURVES)

@@ -1,10 +1,11 @@
 """Training states: written at once or not at all, read only when whole, and resumed only by the training that wrote them."""
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -12,6 +13,7 @@ from mindspore import Parameter, nn, ops
 
 from src.checkpoints.checkpoint import Recorded, read_checkpoint, read_recorded, save_cell
 from src.common.errors import InputError
+from src.common.records import as_table
 from src.recipes.recipe import differences
 
 RESULT, CURVES = 'result.json', 'curves.png'
@@ -76,10 +78,10 @@ class TrainingStates:
         """Count the states after a point as stale: they go once this training has saved its next one."""
         self.stale = {other for other in self.points() if other > point}
 
-    def save(self, cell: nn.Cell, step: int, recorded: dict[str, Any]) -> None:
+    def save(self, cell: nn.Cell, step: int, recorded: Recorded) -> None:
         """Write the state after `step` steps, with what the training recorded."""
         flush_subnormals(cell)
-        save_cell(cell, self.path(self.point(step)), {**recorded, 'steps_per_epoch': self.steps_per_epoch})
+        save_cell(cell, self.path(self.point(step)), replace(recorded, steps_per_epoch=self.steps_per_epoch))
         self.stale.discard(self.point(step))
 
     def prune(self) -> None:
@@ -103,20 +105,21 @@ class TrainingStates:
         """
         path = self.path(point)
         state, saved = self.read(point)
-        then = {'device_num': saved.device_num, **saved.found}
-        now = {'device_num': recorded.device_num, **recorded.found}
-        others = [*differences(saved.recipe, recorded.recipe),
+        # As JSON has it, in which tuples are lists.
+        mine = read_recorded(json.dumps(as_table(recorded)), str(path))
+        then, now = ({'device_num': one.device_num, **one.found} for one in (saved, mine))
+        others = [*differences(saved.recipe, mine.recipe),
                   *((name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name))]
         for name, before, after in others:
             raise InputError(f'{path}: was trained with {name} {before}, now it is {after}; resume with the flags it was '
                              'started with, or train in another folder')
-        mine = {p.name: p for p in cell.get_parameters()}
-        wrong = sorted(set(mine) ^ set(state)) or [n for n in mine if mine[n].shape != state[n].shape]
+        own = {p.name: p for p in cell.get_parameters()}
+        wrong = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
         if wrong or saved.steps_per_epoch != self.steps_per_epoch:
             raise InputError(f'{path}: a training of another network or other data '
                              f'({wrong[0] if wrong else "steps per epoch"} is not the same); give the data it was '
                              'started with, or train in another folder')
-        for name, parameter in mine.items():
+        for name, parameter in own.items():
             parameter.set_data(state[name])
         return saved
 
@@ -135,10 +138,7 @@ class TrainingStates:
             before = [other for other in self.points() if other < point]
             advice = (f'remove it to continue from {self.path(before[-1]).name}' if before else 'there is none before it')
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        recorded = read_recorded(state.pop('facts', None), str(path))
-        if recorded is None:
-            raise InputError(f'{path}: no training state of this project; use another one')
-        return state, recorded
+        return state, read_recorded(state.pop('facts', '{}'), path)
 
 
 def set_aside(folder: Path) -> Path | None:

@@ -1,6 +1,7 @@
-"""Exported models and the engine, on small networks, against the network called directly."""
+"""Exported models, their cards and the engine, on small networks, against the network called directly."""
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mindspore as ms
@@ -8,8 +9,18 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
+from src.checkpoints import engine as engine_module
 from src.checkpoints import exported
-from src.checkpoints.exported import Engine, export_network, network_identity, open_exported, read_card, sidecar
+from src.checkpoints.engine import Engine
+from src.checkpoints.exported import (
+    Card,
+    add_threshold,
+    card_path,
+    export_network,
+    network_identity,
+    open_exported,
+    read_card,
+)
 from src.common.errors import InputError
 from src.networks.heads import BatchNormNeck
 
@@ -59,34 +70,69 @@ def network():
 
 
 @pytest.mark.parametrize('file_format, batch', [('MINDIR', 2), ('MINDIR', 0), ('ONNX', 2), ('ONNX', 0)])
-def test_exported_model_with_its_facts(network, tmp_path, capsys, file_format, batch):
+def test_exported_model_with_its_card(network, tmp_path, capsys, file_format, batch):
     if file_format == 'ONNX':
         pytest.importorskip('onnxruntime')
-    card = {'recipe': 'small', 'image_size': SIDE, 'bgr': True, 'threshold': {'similarity': 0.5}}
+    card = Card(recipe='small', image_size=SIDE, bgr=True, threshold={'similarity': 0.5})
     path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), file_format=file_format,
                           batch_size=batch, card=card)
     assert path == str(tmp_path / 'a') + {'MINDIR': '.mindir', 'ONNX': '.onnx'}[file_format]
     assert f'exported {path}: batch {batch or "of any size"}, largest difference' in capsys.readouterr().out
     model = open_exported(path)
     assert model.image_shape == (batch, SIDE, SIDE)
-    assert {name: getattr(model.card, name) for name in card} == card
-    assert model.card.model == network_identity(network)
+    assert model.model == network_identity(network)
+    assert replace(model.card, model=card.model, checksum=card.checksum) == card
     for count in ([batch] if batch else [1, 5]):
         np.testing.assert_allclose(model.run(images(count)), network(Tensor(images(count))).asnumpy(), rtol=1e-5,
                                    atol=1e-6)
-    Path(sidecar(path)).unlink()
-    assert open_exported(path).card is None
+    Path(card_path(path)).unlink()
+    assert open_exported(path).card is None and open_exported(path).model is None
 
 
-def test_facts_of_another_model_are_refused_by_name(exported_file, tmp_path):
+def test_the_card_of_another_model_is_refused_by_name(exported_file, tmp_path):
     other = export_network(Small(1).set_train(False), [(3, SIDE, SIDE)], file_name=str(tmp_path / 'other'))
-    Path(sidecar(exported_file)).write_bytes(Path(sidecar(other)).read_bytes())
+    Path(card_path(exported_file)).write_bytes(Path(card_path(other)).read_bytes())
     with pytest.raises(InputError, match='a.mindir.json: describes another model'):
         open_exported(exported_file)
-    for bad in (b'{"checksum"', b'[]', b'\xff'):
-        Path(sidecar(exported_file)).write_bytes(bad)
-        with pytest.raises(InputError, match='a.mindir.json: damaged'):
-            read_card(exported_file)
+
+
+@pytest.mark.parametrize('text, words', [
+    ('{"checksum"', 'damaged'), ('[]', 'a list instead of a table'), ('5', '5 instead of a table'), ('\xff', 'damaged'),
+    ('{"recipe": ' + '[' * 100000 + ']' * 100000 + '}', 'damaged'),
+    ({'eval_transform': 5}, 'eval_transform is 5, expected a text'),
+    ({'model': 5}, 'model is 5, expected a text'), ({'model': 'resnet50'}, 'model is "resnet50"'),
+    ({'bgr': 'no'}, 'bgr is "no", expected true or false'), ({'mirror': 1}, 'mirror is 1, expected true or false'),
+    ({'turned': [1]}, 'turned is a list, expected true or false'),
+    *(({'image_size': size}, f'image_size is {shown}, expected ') for size, shown in (
+        ('big', '"big"'), (0, '0'), (True, 'true'), (8.0, '8.0'), ([8], '[8]'), ([8, -8], '[8, -8]'), (['a', 'b'], 'a list'), ({}, 'a table'))),
+    ({'threshold': 0.5}, 'threshold is 0.5, expected a table'), ({'colour': 1}, 'has an unknown entry "colour"'),
+    ({'recipe': ['a' * 5000]}, 'recipe is a list'), ({'checksum': 'a' * 32}, 'describes another model than'),
+    ({'checksum': None}, 'checksum is null')], ids=lambda value: str(value)[:30])
+def test_an_edited_card_is_one_line_that_names_file_and_entry(exported_file, text, words):
+    beside = Path(card_path(exported_file))
+    text = json.dumps({**json.loads(beside.read_text()), **text}) if isinstance(text, dict) else text
+    beside.write_text(text, encoding='latin1')
+    with pytest.raises(InputError) as raised:
+        read_card(exported_file)
+    message = str(raised.value)
+    assert message.startswith(f'{beside}: {words}') and message.endswith('; remove it, or export the model again')
+    assert '\n' not in message and len(message) < len(str(beside)) + len(exported_file) + 150
+
+
+def test_a_card_without_its_model_is_refused(exported_file):
+    beside = Path(card_path(exported_file))
+    beside.write_text(json.dumps({'checksum': json.loads(beside.read_text())['checksum']}))
+    with pytest.raises(InputError, match='a.mindir.json: model is missing'):
+        read_card(exported_file)
+
+
+def test_a_threshold_is_added_to_the_cards_of_its_network(exported_file, network, tmp_path):
+    other = export_network(Small(1).set_train(False), [(3, SIDE, SIDE)], file_name=str(tmp_path / 'other'))
+    (tmp_path / 'gone.onnx.json').write_text('{}')
+    before = read_card(exported_file)
+    assert add_threshold(tmp_path, network_identity(network), {'similarity': 0.25}) == [exported_file]
+    assert read_card(exported_file) == replace(before, threshold={'similarity': 0.25})
+    assert read_card(other).threshold is None
 
 
 def test_cut_short_or_absent_models(exported_file, tmp_path):
@@ -94,7 +140,7 @@ def test_cut_short_or_absent_models(exported_file, tmp_path):
     Path(path).write_bytes(Path(path).read_bytes()[:-200])
     with pytest.raises(InputError, match='a.mindir.json: describes another model'):
         open_exported(path)
-    Path(sidecar(path)).unlink()
+    Path(card_path(path)).unlink()
     with pytest.raises(InputError, match='a.mindir: damaged'):
         open_exported(path)
     with pytest.raises(InputError, match='absent.onnx: no such'):
@@ -157,7 +203,7 @@ def test_engine_stays_with_mindspore(network, capsys, name, options):
 
 def test_engine_falls_back_and_says_so(network, capsys, monkeypatch):
     pytest.importorskip('onnxruntime')
-    monkeypatch.setattr(exported, '_open_onnx', lambda path: (lambda x: np.full((len(x), 4), np.nan), None))
+    monkeypatch.setattr(engine_module, 'open_onnx', lambda path: (lambda x: np.full((len(x), 4), np.nan), None))
     engine = Engine(network)
     for seed in range(2):
         np.testing.assert_array_equal(engine(images(2, seed)), network(Tensor(images(2, seed))).asnumpy())
@@ -165,7 +211,7 @@ def test_engine_falls_back_and_says_so(network, capsys, monkeypatch):
 
     def fail(*_):
         raise RuntimeError('no such operator\nC++ call stack')
-    monkeypatch.setattr(exported, '_write', fail)
+    monkeypatch.setattr(engine_module, 'write_onnx', fail)
     engine = Engine(network, engine='onnxruntime')
     np.testing.assert_array_equal(engine(images(2)), network(Tensor(images(2))).asnumpy())
     assert capsys.readouterr().err == 'engine: mindspore; no ONNX of this network: no such operator\n'
@@ -176,7 +222,7 @@ def test_engines_that_cannot_be(network, monkeypatch):
         Engine(network, engine='torch')
     with pytest.raises(InputError, match='runs on a CPU, this is Ascend'):
         Engine(network, engine='onnxruntime', target='Ascend')
-    monkeypatch.setattr(exported.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(engine_module, 'has_onnxruntime', lambda: False)
     with pytest.raises(InputError, match='pip install onnxruntime'):
         Engine(network, engine='onnxruntime')
     assert Engine(network).name == 'mindspore'

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from src.checkpoints.checkpoint import Recorded, quiet_mindspore
 from src.checkpoints.weights import (
     Weights,
     classifier_of,
     conventions,
     load_classifier,
     load_weights,
-    quiet_mindspore,
     read_weights,
 )
 from src.common.errors import InputError
@@ -324,9 +324,9 @@ def test_conventions_go_with_the_weights(tmp_path):
         conventions('vgg', Weights('a.ckpt', {}))
 
     def saved(**facts):
-        path = save_ckpt(published(), tmp_path / 'own.ckpt', append_dict={'facts': json.dumps({'recipe': {}, **facts})})
+        path = save_ckpt(published(), tmp_path / 'own.ckpt', append_dict={'facts': json.dumps(facts)})
         weights = read_weights(path)
-        assert weights.recorded == Recorded(**{'recipe': {}, **facts}) and 'facts' not in weights.values
+        assert weights.recorded == Recorded(**facts) and 'facts' not in weights.values
         return conventions('resnet50', weights)
     assert saved(recipe={'backbone_options': {**symmetric, 'width': 8}}) == symmetric
     assert saved(recipe={'network_options': {'padding': 'same', 'embedding_size': 8}}) == {'padding': 'same'}

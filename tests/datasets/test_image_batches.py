@@ -383,7 +383,7 @@ def test_decode_is_mindspores_to_the_last_bit(images, tmp_path, mode):
 def test_uint8_batches_are_normalised_on_the_device(images):
     options = dict(transform='resize_crop', image_size=16, seed=3)
     nothing = nn.Identity()
-    nothing.out_channels, nothing.new_layers = 3, ()
+    nothing.out_channels, nothing.new_layers, nothing.mean, nothing.deviation = 3, (), MEAN, STD
     device = ImageNetwork(nothing, nothing)
     for bgr in (False, True):
         (whole, _), = read(train_dataset(images, images.labels, BATCHES[:1], bgr=bgr, **options))

@@ -13,7 +13,7 @@ from PIL import Image
 
 import infer
 from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
-from src.checkpoints.checkpoint import save_cell
+from src.checkpoints.checkpoint import Recorded, save_cell
 from src.checkpoints.exported import export_network, network_identity, read_card
 from src.common.device import Process
 from src.common.errors import InputError
@@ -78,8 +78,7 @@ def work(tmp_path_factory):
         ms.set_seed(seed)
         networks.append(create_image_network('resnet18', 'linear', backbone_options={'width': 8},
                                              head_options={'embedding_size': WIDTH}).set_train(False))
-        facts = {'recipe': recipe, 'found': {'class_num': 3, 'conventions': {}}}
-        save_cell(networks[-1], root / name / 'train.ckpt', facts)
+        save_cell(networks[-1], root / name / 'train.ckpt', Recorded(recipe, {'class_num': 3, 'conventions': {}}))
     images = open_images(str(root / 'pictures'), 'test')
     write_embeddings(str(root / 'gallery.npy'), [expected(networks[0], images.paths)], images,
                      model=identity(networks[0]), classes=dict(enumerate(images.class_names)))

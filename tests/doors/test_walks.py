@@ -45,8 +45,10 @@ class HotLoss(Loss):
 BACKBONE = '''"""One convolution."""
 from mindspore import mint, nn
 
+from src.networks.backbone import Backbone
 
-class Glance(nn.Cell):
+
+class Glance(Backbone):
     out_channels = 8
 
     def __init__(self, width=8):

@@ -9,7 +9,8 @@ import pytest
 from src.common.errors import InputError
 from src.common.registry import loader
 from src.networks import BACKBONES, HEADS, create_image_network, create_network
-from src.networks.heads import Embedding, ImageNetwork, Linear, Neck, NoHead, Whitened, gem_pool
+from src.networks.backbone import Backbone
+from src.networks.heads import Embedding, Head, ImageNetwork, Linear, Neck, NoHead, Whitened, gem_pool
 from src.systems.images import for_device
 from tests.networks.networks_small import FEATURES, WIDTH, Small, set_weights, small, small_weights
 from tests.networks.resnet_oracle import assert_close, images_of, numpy_resnet
@@ -171,7 +172,7 @@ def test_gradients_of_the_neck_network_against_finite_differences():
         assert (ends[0] - ends[1]) / 2 == pytest.approx(float((gradient * step).sum()), rel=0.02)
 
 
-class OneConvolution(ms.nn.Cell):
+class OneConvolution(Backbone):
     """A backbone that is quick to compile."""
 
     def __init__(self):
@@ -294,7 +295,7 @@ def test_registries_hold_classes_and_need_no_mindspore():
     line = ('import sys; from src.networks import BACKBONES, HEADS, NETWORKS; '
             'sys.exit(bool({"mindspore", "scipy", "matplotlib"} & set(sys.modules)))')
     assert subprocess.run([sys.executable, '-c', line], timeout=60).returncode == 0
-    for table in (BACKBONES, HEADS):
+    for table, base in ((BACKBONES, Backbone), (HEADS, Head)):
         for name in table:
-            assert issubclass(loader('src.networks', table, 'network')(name), ms.nn.Cell)
+            assert issubclass(loader('src.networks', table, 'network')(name), base)
     assert NoHead(7).out_channels == Neck(7).out_channels == 7

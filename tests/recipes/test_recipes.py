@@ -367,7 +367,8 @@ def test_a_bad_file_of_entries_is_one_line(tmp_path, name, text, message):
         recipe('train --dataset_path=D --config_path=no.yaml')
 
 
-@pytest.mark.parametrize('line', ['--dataset=CUB --recipe=ranked', '--dataset_path=D --loss_name=arcmargin --recipe=few_classes',
+@pytest.mark.parametrize('line', [
+    '--dataset=CUB --recipe=ranked', '--dataset_path=D --loss_name=arcmargin --recipe=few_classes',
                                   '--dataset=Market1501 --data_path=D --loss_name=triplet', '--dataset=GBU --seed=3'])
 def test_a_training_s_result_given_back_is_its_recipe(tmp_path, line):
     made = recipe(f'train {line}')

@@ -198,7 +198,7 @@ def spoil(gallery, what):
     ('cut short', 'gallery.npy: no embedding file, cut short'),
     ('rewritten by another program', 'gallery.npy.json: describes another file'),
     ('list cut', '20 embeddings but 19 paths'),
-    ('note cut', 'gallery.npy.json: has no rows'),
+    ('note cut', 'gallery.npy.json: damaged'),
     ('note of another', 'gallery.npy.json: describes another file'),
     ('note without rows', 'gallery.npy.json: has no rows'),
 ])

@@ -117,7 +117,7 @@ def test_a_signal_saves_and_a_resumed_training_ends_with_the_same_weights(tmp_pa
     whole = fit(Numbers(used), tmp_path / 'whole')
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as end:
-        fit(Numbers(used, {7: lambda: os.kill(os.getpid(), number)}), used, ALONE, tmp_path / 'out')
+        fit(Numbers(used, {7: lambda: os.kill(os.getpid(), number)}), tmp_path / 'out')
     assert end.value.code == 128 + number and signal.getsignal(number) is before
     assert 'stopped by a signal after step 7 of 15' in capsys.readouterr().out
     # The one that goes on is told what the first had found.

@@ -1,5 +1,6 @@
 """Training states: whole or not there, the newest kept, the broken refused."""
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,28 +15,28 @@ def states(folder, keep=2):
     return TrainingStates(folder, 'train', 10, keep)
 
 
-def facts(device_num=1, **recipe):
-    return {'recipe': recipe, 'device_num': device_num}
+def facts(device_num=1, run=None, **recipe):
+    return Recorded(recipe, device_num=device_num, run=run)
 
 
 
 def test_names_facts_and_how_many_stay(tmp_path):
     mine, cell = states(tmp_path), nn.Dense(3, 4)
     for step in (5, 10, 11):
-        mine.save(cell, step, {**facts(), 'run': {'best': 0.1 + 0.2, 'none': None}})
+        mine.save(cell, step, facts(run={'best': 0.1 + 0.2, 'none': None}))
         mine.prune()
     assert sorted(p.name for p in tmp_path.iterdir()) == ['train-1_10.ckpt', 'train-2_1.ckpt']
     assert mine.points() == [(1, 10), (2, 1)]
     other = nn.Dense(3, 4)
-    assert mine.load(other, (2, 1), Recorded(**facts())) == Recorded(
-        **facts(), run={'best': 0.1 + 0.2, 'none': None}, steps_per_epoch=10)
+    assert mine.load(other, (2, 1), facts()) == replace(
+        facts(run={'best': 0.1 + 0.2, 'none': None}), steps_per_epoch=10)
     np.testing.assert_array_equal(other.weight.asnumpy(), cell.weight.asnumpy())
 
 
 def test_what_another_training_left_is_moved_and_not_overwritten(tmp_path):
     assert set_aside(tmp_path) is None
     for number in (1, 2):
-        states(tmp_path).save(nn.Dense(3, 4), 95, {})
+        states(tmp_path).save(nn.Dense(3, 4), 95, facts())
         (tmp_path / 'result.json').write_text(str(number))
         (tmp_path / 'train.log').write_text('stays')
         assert set_aside(tmp_path) == tmp_path / f'earlier-{number}'
@@ -47,10 +48,10 @@ def test_what_another_training_left_is_moved_and_not_overwritten(tmp_path):
 def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp_path):
     cell = nn.Dense(3, 4)
     for step in (5, 10, 15, 25):
-        states(tmp_path).save(cell, step, {})
+        states(tmp_path).save(cell, step, facts())
     mine = states(tmp_path, keep=1)
     mine.start_after((1, 5))
-    mine.save(cell, 10, {})
+    mine.save(cell, 10, facts())
     mine.prune()
     assert mine.points() == [(1, 10)]
 
@@ -64,10 +65,10 @@ def test_a_broken_state_is_named_and_the_one_before_offered(tmp_path, harm):
     path = mine.path((2, 5))
     path.write_bytes(harm(path.read_bytes()))
     with pytest.raises(InputError, match=r'train-2_5.ckpt: broken.*train-1_5.ckpt'):
-        mine.load(cell, (2, 5), Recorded(**facts()))
-    assert mine.load(cell, (1, 5), Recorded(**facts())).recipe == {}
+        mine.load(cell, (2, 5), facts())
+    assert mine.load(cell, (1, 5), facts()).recipe == {}
     with pytest.raises(InputError, match='train-7_1.ckpt: no such training state'):
-        mine.load(cell, (7, 1), Recorded(**facts()))
+        mine.load(cell, (7, 1), facts())
 
 
 def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing(tmp_path):
@@ -75,11 +76,11 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
     for cell in (nn.Dense(3, 5), nn.Dense(3, 4, has_bias=False), nn.BatchNorm1d(4)):
         before = [p.asnumpy().copy() for p in cell.get_parameters()]
         with pytest.raises(InputError, match='another network'):
-            states(tmp_path).load(cell, (1, 5), Recorded(**facts()))
+            states(tmp_path).load(cell, (1, 5), facts())
         for p, old in zip(cell.get_parameters(), before):
             np.testing.assert_array_equal(p.asnumpy(), old)
     with pytest.raises(InputError, match='other data .steps per epoch'):
-        TrainingStates(tmp_path, 'train', 20, 2).load(nn.Dense(3, 4), (1, 5), Recorded(**facts()))
+        TrainingStates(tmp_path, 'train', 20, 2).load(nn.Dense(3, 4), (1, 5), facts())
 
 
 @pytest.mark.parametrize('now, name', [
@@ -92,15 +93,15 @@ def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     was = facts(lr_max=0.1, loss_options={'margin': 0.1}, data_path='/old')
     states(tmp_path).save(nn.Dense(3, 4), 5, was)
     with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name};'):
-        states(tmp_path).load(nn.Dense(3, 4), (1, 5), Recorded(**now))
-    states(tmp_path).load(nn.Dense(3, 4), (1, 5), Recorded(**{**was, 'recipe': {**was['recipe'], 'data_path': '/new'}}))
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), now)
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), replace(was, recipe={**was.recipe, 'data_path': '/new'}))
 
 
 def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path):
     states(tmp_path).save(nn.Dense(3, 4), 5, facts(lr_max=0.1))
-    states(tmp_path).load(nn.Dense(3, 4), (1, 5), Recorded(**facts(lr_max=0.1, turned_classes=False)))
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=False))
     with pytest.raises(InputError, match='turned_classes False, now it is True'):
-        states(tmp_path).load(nn.Dense(3, 4), (1, 5), Recorded(**facts(lr_max=0.1, turned_classes=True)))
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=True))
 
 
 def test_numbers_too_small_to_be_normal_are_saved_as_zero(tmp_path):
@@ -119,7 +120,7 @@ def test_find_checkpoint(tmp_path):
     with pytest.raises(InputError, match='Give --save_ckpt'):
         find_checkpoint('')
     (tmp_path / '.train-1_5.77.part.ckpt').write_bytes(b'half')
-    states(tmp_path).save(nn.Dense(3, 4), 5, {})
+    states(tmp_path).save(nn.Dense(3, 4), 5, facts())
     assert find_checkpoint(tmp_path).name == 'train-1_5.ckpt'
     save_cell(nn.Dense(3, 4), tmp_path / 'train.ckpt')
     assert find_checkpoint(tmp_path).name == 'train.ckpt' and find_checkpoint('x.ckpt').name == 'x.ckpt'
