@@ -104,7 +104,8 @@ def test_the_card_of_another_model_is_refused_by_name(exported_file, tmp_path):
     ({'bgr': 'no'}, 'bgr is "no", expected true or false'), ({'mirror': 1}, 'mirror is 1, expected true or false'),
     ({'turned': [1]}, 'turned is a list, expected true or false'),
     *(({'image_size': size}, f'image_size is {shown}, expected ') for size, shown in (
-        ('big', '"big"'), (0, '0'), (True, 'true'), (8.0, '8.0'), ([8], '[8]'), ([8, -8], '[8, -8]'), (['a', 'b'], 'a list'), ({}, 'a table'))),
+        ('big', '"big"'), (0, '0'), (True, 'true'), (8.0, '8.0'), ([8], '[8]'), ([8, -8], '[8, -8]'),
+        (['a', 'b'], 'a list'), ({}, 'a table'))),
     ({'threshold': 0.5}, 'threshold is 0.5, expected a table'), ({'colour': 1}, 'has an unknown entry "colour"'),
     ({'recipe': ['a' * 5000]}, 'recipe is a list'), ({'checksum': 'a' * 32}, 'describes another model than'),
     ({'checksum': None}, 'checksum is null')], ids=lambda value: str(value)[:30])
