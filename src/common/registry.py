@@ -70,8 +70,8 @@ def options_of(target: str) -> Dict[str, Option]:
 def _defaults(function: ast.FunctionDef) -> Dict[str, Option]:
     given = function.args
     positional: List[ast.arg] = [*given.posonlyargs, *given.args]
-    pairs = [*zip(positional, [None] * (len(positional) - len(given.defaults)) + given.defaults),
-             *zip(given.kwonlyargs, given.kw_defaults)]
+    defaults: List[Optional[ast.expr]] = [None] * (len(positional) - len(given.defaults))
+    pairs = [*zip(positional, [*defaults, *given.defaults]), *zip(given.kwonlyargs, given.kw_defaults)]
     return {arg.arg: Option(ast.unparse(arg.annotation) if arg.annotation else '', default and _value(default))
             for arg, default in pairs if arg.arg != 'self'}
 

@@ -53,7 +53,7 @@ class Recipe(Dict[str, Any]):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError('a recipe is not changed after it was made: make another one')
 
-    __setattr__ = __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
+    __setattr__ = __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = _refuse
 
     def __deepcopy__(self, memo: Any) -> 'Recipe':
         return self
@@ -322,8 +322,8 @@ def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
         owner = f'--loss_name={component}' if name == 'loss_options' else f'{COMPONENTS[name]} {component}'
         raise InputError(f'{change.word.partition("=")[0] if change.word[:6] != "--set=" else change.word}: is not an option '
                          f'of {owner}; its options are {", ".join({**known, **now}) or "none"}')
-    annotation, default = known.get(option, Option('', now.get(option)))
-    return of_annotation(annotation or _annotation(default))
+    found = known.get(option) or Option('', now.get(option))
+    return of_annotation(found.annotation or _annotation(found.default))
 
 
 def component_options(entry: str, component: str) -> Dict[str, Option]:

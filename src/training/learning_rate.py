@@ -1,16 +1,21 @@
 """Learning-rate schedules: one value a step, worked out before training."""
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.common.errors import InputError
+
+Rates = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a mode is told: the arguments of get_lr, and the steps as arrays.
+    """Arguments of a mode: those of get_lr, and the steps as arrays.
 
     total_steps, warmup_steps (int), lr_max, lr_end, gamma (float) and milestones: see get_lr.
     """
@@ -18,51 +23,51 @@ class Plan:
     warmup_steps: int
     lr_max: float
     lr_end: float
-    milestones: Sequence
+    milestones: Sequence[float]
     gamma: float
 
     @property
-    def step(self) -> np.ndarray:
+    def step(self) -> NDArray[np.int64]:
         """0, 1, ...: int (total_steps,)."""
         return np.arange(self.total_steps)
 
     @property
-    def progress(self) -> np.ndarray:
-        """Share of the steps after the warm-up that are done, 0..1: float64 (total_steps,)."""
+    def progress(self) -> Rates:
+        """Share of the steps after the warm-up that are done: (total_steps,) float64, 0..1."""
         return np.clip((self.step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 0, 1)
 
 
-def const(plan: Plan) -> np.ndarray:
-    """Stays at lr_max."""
+def const(plan: Plan) -> Rates:
+    """Constant at lr_max."""
     return np.full(plan.total_steps, plan.lr_max, np.float64)
 
 
-def steps(plan: Plan) -> np.ndarray:
-    """Is multiplied by gamma at every milestone."""
+def steps(plan: Plan) -> Rates:
+    """Multiply by gamma at every milestone."""
     falls = [int(m * plan.total_steps) if isinstance(m, float) and m < 1 else int(m) for m in plan.milestones]
     return plan.lr_max * plan.gamma ** np.sum([plan.step >= fall for fall in falls], axis=0, dtype=np.float64)
 
 
-def linear(plan: Plan) -> np.ndarray:
-    """Falls from lr_max to lr_end over the steps after the warm-up, as do cosine and poly."""
+def linear(plan: Plan) -> Rates:
+    """Fall in a line from lr_max to lr_end over the steps after the warm-up."""
     return plan.lr_max + (plan.lr_end - plan.lr_max) * plan.progress
 
 
-def cosine(plan: Plan) -> np.ndarray:
-    """Half a period of a cosine (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts)."""
+def cosine(plan: Plan) -> Rates:
+    """Fall from lr_max to lr_end by half a period of a cosine (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts)."""
     return plan.lr_end + (plan.lr_max - plan.lr_end) * (1 + np.cos(np.pi * plan.progress)) / 2
 
 
-def poly(plan: Plan) -> np.ndarray:
-    """Power 2."""
+def poly(plan: Plan) -> Rates:
+    """Fall from lr_max to lr_end by a polynomial of power 2."""
     return plan.lr_end + (plan.lr_max - plan.lr_end) * (1 - plan.progress) ** 2
 
 
-def one_cycle(plan: Plan) -> np.ndarray:
-    """Up from lr_max / 25 over the first 30 % of the steps, then down to lr_max / 250,000; both ways by cosine.
+def one_cycle(plan: Plan) -> Rates:
+    """Rise from lr_max / 25 over the first 30 % of the steps, then fall to lr_max / 250,000; both by a cosine.
 
     Smith and Topin, arXiv 1708.07120, in the form of PyTorch's OneCycleLR with its defaults, which reaches lr_max at
-    step 0.3 n - 1 and its end at the last step. lr_end has no say.
+    step 0.3 n - 1 and its end at the last step. lr_end is not used.
     """
     low, end = plan.lr_max / 25, plan.lr_max / 25e4
     step, last = plan.step - plan.warmup_steps, plan.total_steps - plan.warmup_steps - 1
@@ -73,7 +78,7 @@ def one_cycle(plan: Plan) -> np.ndarray:
                     end + (plan.lr_max - end) * (1 + np.cos(np.pi * down)) / 2)
 
 
-LR_MODES: dict[str, Callable[[Plan], np.ndarray]] = {
+LR_MODES: dict[str, Callable[[Plan], Rates]] = {
     'const': const,
     'steps': steps,
     'poly': poly,
@@ -84,20 +89,20 @@ LR_MODES: dict[str, Callable[[Plan], np.ndarray]] = {
 
 
 def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_end: float = 0.0,
-           warmup_steps: int = 0, milestones: Sequence = (0.4, 0.8), gamma: float = 0.1, *,
-           warmup_stairs: int = 1) -> np.ndarray:
+           warmup_steps: int = 0, milestones: Sequence[float] = (0.4, 0.8), gamma: float = 0.1, *,
+           warmup_stairs: int = 1) -> Rates:
     """The learning rate of every step of a training.
 
-    The warm-up rises linearly from lr_init and reaches lr_max at step warmup_steps; the mode rules from there on.
+    The warm-up rises linearly from lr_init and reaches lr_max at step warmup_steps; from there on the mode applies.
 
     Args:
-        mode: a key of LR_MODES; each says what it does.
+        mode: a key of LR_MODES.
         total_steps: number of steps, at least 1.
         lr_max, lr_init, lr_end: learning rates.
         warmup_steps: length of the warm-up.
         milestones: steps, counted from 0, at which 'steps' falls; floats below 1 are fractions of total_steps.
         gamma: the factor of 'steps'.
-        warmup_stairs: steps for which the warm-up keeps its value, the one of the last of them.
+        warmup_stairs: number of steps for which the warm-up keeps one value, that of the last of these steps.
 
     Returns:
         float32 array (total_steps,).
@@ -117,12 +122,12 @@ def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_
     return lr.astype(np.float32)
 
 
-def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 1) -> np.ndarray:
+def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 1) -> Rates:
     """The learning rate of every step of a recipe: float32 (steps,).
 
     A recipe counts in iterations (total_iter_num) or in epochs (epoch_size). Its warm-up has a value for every step,
-    or, with warmup 'epoch', one for every epoch, (epoch + 1) / warmup_epochs of lr_max, as CTL's. Of epochs those that
-    were trained elsewhere (pretrain_epoch_size) are left out: the others keep the rates of the whole schedule.
+    or, with warmup 'epoch', one for every epoch, (epoch + 1) / warmup_epochs of lr_max, as CTL's. Epochs that were trained
+    elsewhere (pretrain_epoch_size) are left out; the others keep the rates of the whole schedule.
 
     Raises:
         InputError: warmup is neither 'step' nor 'epoch'.
