@@ -14,6 +14,7 @@ from src.checkpoints.exported import READABLE as EXPORTED
 from src.checkpoints.exported import network_identity, open_exported
 from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.common.errors import InputError
+from src.common.records import as_table
 from src.common.values import height_width
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images, read_any_list
@@ -95,7 +96,9 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
     exported = open_exported(path)
     batch, *size = exported.image_shape
     # What the card says of the images goes before the defaults; flags go before both.
-    recipe = recipe_for(None, '', {**(exported.card.options if exported.card else {}), 'image_size': size})
+    card = as_table(exported.card) if exported.card else {}
+    told = {name: card[name] for name in EmbeddingOptions.__dataclass_fields__ if name in card}
+    recipe = recipe_for(None, '', {**told, 'image_size': size})
     if height_width(recipe.image_size) != tuple(size):
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)

@@ -80,12 +80,6 @@ class Card:
             if not re.fullmatch('[0-9a-f]{32}', value):
                 raise ValueError(f'{name} is "{value[:40]}", expected 32 hexadecimal digits')
 
-    @property
-    def options(self) -> Dict[str, Any]:
-        """The entries of a recipe that say how images become embeddings, where they are known."""
-        names = ('eval_transform', 'bgr', 'interpolation', 'mirror', 'turned')
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
 
 @dataclass(frozen=True)
 class Exported:

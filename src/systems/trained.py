@@ -59,13 +59,13 @@ class Trained:
         Raises:
             InputError: the threshold beside the checkpoint is of another network; images to be turned that are not square.
         """
-        recipe = self.recipe
-        if size:
-            recipe = Recipe({**recipe, 'image_size': list(size)})
-            EmbeddingOptions.of_recipe(recipe)  # which refuses what cannot be embedded
+        recipe = Recipe({**self.recipe, 'image_size': list(size)}) if size else self.recipe
+        known = dict(recipe)
+        if self.takes_images:
+            known = {**vars(EmbeddingOptions.of_recipe(recipe)), **known}
         path = threshold_path(self.path)
         threshold = as_table(read_threshold(path, network_identity(self.network))) if Path(path).is_file() else None
-        return Card(**{name: recipe[name] for name in Card.__dataclass_fields__ if name in recipe}, threshold=threshold)
+        return Card(**{name: known[name] for name in Card.__dataclass_fields__ if name in known}, threshold=threshold)
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given.

@@ -136,7 +136,7 @@ class TrainingStates:
             state = read_checkpoint(path)
         except InputError as error:
             before = [other for other in self.points() if other < point]
-            advice = (f'remove it to continue from {self.path(before[-1]).name}' if before else 'there is none before it')
+            advice = f'remove it to resume from {self.path(before[-1]).name}' if before else 'there is none before it'
             raise InputError(f'{path}: broken or cut short; {advice}') from error
         return state, read_recorded(state.pop('facts', '{}'), path)
 

@@ -112,7 +112,7 @@ def test_refusals(dem, here, tmp_path):
     (folder / last).write_bytes(before[last][:-1000])
     before[last] = before[last][:-1000]
     errors = refused('--resume')
-    assert f'{last}: broken' in errors and f'remove it to go on from {older}' in errors
+    assert f'{last}: broken' in errors and f'remove it to resume from {older}' in errors
     (folder / last).unlink()
     Training(flags, folder, '--resume').end()
     assert differences(whole, folder) == []
