@@ -54,7 +54,10 @@ def linear(plan: Plan) -> Rates:
 
 
 def cosine(plan: Plan) -> Rates:
-    """Fall from lr_max to lr_end by half a period of a cosine (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts)."""
+    """Fall from lr_max to lr_end by half a period of a cosine.
+
+    Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts.
+    """
     return plan.lr_end + (plan.lr_max - plan.lr_end) * (1 + np.cos(np.pi * plan.progress)) / 2
 
 
