@@ -2,29 +2,30 @@
 import json
 import re
 from dataclasses import field, fields
-from typing import Any, Callable, Dict, Tuple, Type, TypeVar, cast
+from typing import Any, Callable, Dict, NamedTuple, Type, TypeVar, cast
 
 from src.common.errors import InputError
 
 Record = TypeVar('Record')
 
 
-# What an entry must be: a test, and the words for it in an error.
-Rule = Tuple[Callable[[Any], bool], str]
+class Rule(NamedTuple):
+    """What an entry must be: a test, and its words for the error."""
+    holds: Callable[[Any], bool]
+    words: str
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
-TABLE: Rule = lambda value: isinstance(value, dict), 'a table'
-COUNT: Rule = _is_count, 'a whole number above 0'
-TEXT: Rule = lambda value: isinstance(value, str), 'a text'
-TRUTH: Rule = lambda value: isinstance(value, bool), 'true or false'
-SIZE: Rule = (lambda value: _is_count(value) or isinstance(value, list) and [*map(_is_count, value)] == [True, True],
-              'pixels, or [height, width]')
-DIGEST: Rule = (lambda value: isinstance(value, str) and re.fullmatch('[0-9a-f]{32}', value) is not None,
-                '32 hexadecimal digits')
+TABLE = Rule(lambda value: isinstance(value, dict), 'a table')
+COUNT = Rule(_is_count, 'a whole number above 0')
+TEXT = Rule(lambda value: isinstance(value, str), 'a text')
+TRUTH = Rule(lambda value: isinstance(value, bool), 'true or false')
+SIZE = Rule(lambda value: _is_count(value) or isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
+            'pixels, or [height, width]')
+DIGEST = Rule(lambda value: isinstance(value, str) and bool(re.fullmatch('[0-9a-f]{32}', value)), '32 hexadecimal digits')
 
 
 def entry(rule: Rule, **default: Any) -> Any:
@@ -57,9 +58,8 @@ def read_record(kind: Type[Record], source: Any, whose: str, advice: str) -> Rec
     for name, value in table.items():
         if name not in rules:
             raise InputError(f'{whose}: has an unknown entry {_shown(name)}; {advice}')
-        holds, words = rules[name]
-        if not holds(value):
-            raise InputError(f'{whose}: {name} is {_shown(value)}, expected {words}; {advice}')
+        if not rules[name].holds(value):
+            raise InputError(f'{whose}: {name} is {_shown(value)}, expected {rules[name].words}; {advice}')
     return kind(**table)
 
 

@@ -2,7 +2,7 @@
 
 A network of images is a backbone and a head (create_image_network).
 """
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional
 
 from src.common.errors import InputError
 from src.common.registry import create, loader
@@ -13,19 +13,28 @@ if TYPE_CHECKING:
     from src.networks.heads import ImageNetwork
 
 
-# Networks of class semantics, see src.networks.demnet.SemanticNetwork; with the options that belong to the name.
-NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
-    'cub_att': ('demnet.attribute_network', dict(attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012))),
-    'cub_word': ('demnet.word_network', dict(word_dim=1000, sigmas=(0.0005,))),
-    'cub_fusion': ('demnet.FusionNetwork', dict(attribute_dim=312, word_dim=1000, hidden_dim=900,
-                                                 sigmas=(0.0008, 0.0012, 0.0012))),
-    'awa_att': ('demnet.attribute_network', dict(attribute_dim=85, hidden_dim=700, sigmas=(0.0005, 0.0005))),
-    'awa_word': ('demnet.word_network', dict(word_dim=1000, sigmas=(0.0005,))),
-    'awa_fusion': ('demnet.FusionNetwork', dict(attribute_dim=85, word_dim=1000, hidden_dim=900,
-                                                 sigmas=(0.0008, 0.0012, 0.0012))),
-    'semantic': ('demnet.attribute_network', dict(attribute_dim=312, hidden_dim=700, sigmas=(0.01, 0.001))),
-    'class_normalised': ('class_normalised.ClassNormalisedNetwork', dict(attribute_dim=312)),
-    'ensemble': ('ensemble.EnsembleNetwork', dict(attribute_dim=312)),
+class NetworkRow(NamedTuple):
+    """A row of NETWORKS.
+
+    target: 'module.Name' of a type or function in this package. options: its arguments that belong to the name.
+    """
+    target: str
+    options: Dict[str, Any]
+
+
+# Networks of class semantics, see src.networks.demnet.SemanticNetwork.
+NETWORKS: Dict[str, NetworkRow] = {
+    'cub_att': NetworkRow('demnet.attribute_network', dict(attribute_dim=312, hidden_dim=700, sigmas=(0.0008, 0.0012))),
+    'cub_word': NetworkRow('demnet.word_network', dict(word_dim=1000, sigmas=(0.0005,))),
+    'cub_fusion': NetworkRow('demnet.FusionNetwork', dict(attribute_dim=312, word_dim=1000, hidden_dim=900,
+                                                          sigmas=(0.0008, 0.0012, 0.0012))),
+    'awa_att': NetworkRow('demnet.attribute_network', dict(attribute_dim=85, hidden_dim=700, sigmas=(0.0005, 0.0005))),
+    'awa_word': NetworkRow('demnet.word_network', dict(word_dim=1000, sigmas=(0.0005,))),
+    'awa_fusion': NetworkRow('demnet.FusionNetwork', dict(attribute_dim=85, word_dim=1000, hidden_dim=900,
+                                                          sigmas=(0.0008, 0.0012, 0.0012))),
+    'semantic': NetworkRow('demnet.attribute_network', dict(attribute_dim=312, hidden_dim=700, sigmas=(0.01, 0.001))),
+    'class_normalised': NetworkRow('class_normalised.ClassNormalisedNetwork', dict(attribute_dim=312)),
+    'ensemble': NetworkRow('ensemble.EnsembleNetwork', dict(attribute_dim=312)),
 }
 # Types derived from src.networks.backbone.Backbone.
 BACKBONES = {
@@ -46,7 +55,7 @@ HEADS = {
 # Name -> the type of a backbone or head, the type or function of a semantic network; InputError for an unknown name.
 backbone_class = loader('src.networks', BACKBONES, 'backbone')
 head_class = loader('src.networks', HEADS, 'head')
-network_class = loader('src.networks', {name: target for name, (target, _) in NETWORKS.items()}, 'network')
+network_class = loader('src.networks', {name: row.target for name, row in NETWORKS.items()}, 'network')
 
 
 def create_network(name: str, **options: Any) -> 'nn.Cell':
@@ -63,7 +72,7 @@ def create_network(name: str, **options: Any) -> 'nn.Cell':
         return create_image_network(name, backbone_options=options)
     if name not in NETWORKS:
         raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
-    return create(network_class(name), f'network {name}', **{**NETWORKS[name][1], **options})
+    return create(network_class(name), f'network {name}', **{**NETWORKS[name].options, **options})
 
 
 def create_image_network(backbone: str, head: str = 'none', *, backbone_options: Optional[Dict[str, Any]] = None,

@@ -469,7 +469,7 @@ def _options_of(name, entries):
     elif name == 'network_options':
         from src.networks import NETWORKS, network_class
         constructor = network_class(entries['network'])
-        named = NETWORKS[entries['network']][1]
+        named = NETWORKS[entries['network']].options
     elif name == 'backbone_options':
         from src.networks import backbone_class
         constructor = backbone_class(entries['backbone'])
