@@ -1,20 +1,21 @@
-"""Paddle's folder of weights, one file a parameter, as PaddleCV's models of 2018 to 2020 are saved."""
+"""Folders of weights with one file a parameter, as PaddleCV saved its models from 2018 to 2020."""
 import struct
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.common.errors import InputError
 
 DTYPES = {0: '?', 1: '<i2', 2: '<i4', 3: '<i8', 4: '<f2', 5: '<f4', 6: '<f8', 20: 'u1', 21: 'i1'}
 
 
-def read_folder(folder: Path) -> Dict[str, np.ndarray]:
-    """The parameters in a folder by the names of their files.
+def read_folder(folder: Path) -> Dict[str, NDArray[Any]]:
+    """Read the parameters in a folder, named as their files.
 
     Raises:
-        InputError: there is none, or a file that is no whole parameter.
+        InputError: the folder holds no parameter, or a file that is no whole parameter.
     """
     values = {}
     for path in sorted(folder.iterdir()):
@@ -29,9 +30,9 @@ def read_folder(folder: Path) -> Dict[str, np.ndarray]:
     return values
 
 
-def _parameter(raw: bytes) -> np.ndarray:
-    """A LoDTensor: version uint32, levels uint64 with (bytes uint64, data) each, version uint32, TensorDesc's length
-    int32, TensorDesc (protobuf), data."""
+def _parameter(raw: bytes) -> NDArray[Any]:
+    """Parse a LoDTensor: version uint32, number of levels uint64, (bytes uint64, data) for each level, version uint32,
+    length of the TensorDesc int32, TensorDesc (protobuf), data."""
     version, levels = struct.unpack_from('<IQ', raw)
     at = 12
     for _ in range(levels):
@@ -42,11 +43,11 @@ def _parameter(raw: bytes) -> np.ndarray:
     values = np.frombuffer(raw[at + length:], DTYPES[code])
     if version or of_tensor or length <= 0:
         raise ValueError('another version')
-    return values.reshape(shape)  # of another size: cut short
+    return values.reshape(shape)  # a ValueError if the file is cut short
 
 
 def _tensor_desc(raw: bytes) -> Tuple[int, List[int]]:
-    """data_type (field 1) and dims (field 2, one at a time or packed) of the message."""
+    """Parse data_type (field 1) and dims (field 2, one at a time or packed) of the message."""
     code, shape, at = -1, [], 0
     while at < len(raw):
         key, at = _varint(raw, at)
@@ -66,6 +67,7 @@ def _tensor_desc(raw: bytes) -> Tuple[int, List[int]]:
 
 
 def _varint(raw: bytes, at: int) -> Tuple[int, int]:
+    """The number at position `at`, and the position after it."""
     value = shift = 0
     while True:
         value |= (raw[at] & 127) << shift

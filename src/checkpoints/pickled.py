@@ -1,58 +1,61 @@
-"""Arrays out of the pickles of PyTorch (.pth) and Paddle (.pdparams), without either and without running anything.
+"""Arrays from the pickles of PyTorch (.pth) and Paddle (.pdparams), without either library and without running code.
 
-A pickle is a program that may call whatever it names. Here it may name what builds tensors, arrays, numbers and
-containers, and nothing else; it gets stand-ins, so that it cannot reach the real ones either.
+A pickle is a program that may call any function it names. Here it may name only what builds tensors, arrays, numbers and
+containers, and gets stand-ins for these, so that it cannot reach the real ones either.
 """
 import math
 import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.common.errors import InputError
 
-# By the name of PyTorch's storage class. bfloat16, which numpy lacks, is the upper half of a float32.
+Array = NDArray[Any]
+# (type code, key, number of elements) -> the array of a PyTorch storage.
+Storage = Callable[[str, str, int], Array]
+# PyTorch's storage types. bfloat16, which numpy lacks, is the upper half of a float32.
 STORAGES = {'DoubleStorage': 'f8', 'FloatStorage': 'f4', 'HalfStorage': 'f2', 'BFloat16Storage': 'bfloat16',
             'LongStorage': 'i8', 'IntStorage': 'i4', 'ShortStorage': 'i2', 'CharStorage': 'i1', 'ByteStorage': 'u1',
             'BoolStorage': '?'}
-# The legacy format: a magic number, the protocol, the machine's facts, the object, the keys, then the raw storages.
+# The legacy format: a magic number, the protocol, the machine's byte order, the object, the keys, the raw storages.
 LEGACY = (0x1950a86a20f9469cfc6c, 1001)
 
 
 class Refused(Exception):
-    """The pickle names something that is no tensor, number or container."""
+    """The pickle names something else than tensors, numbers and containers."""
 
 
 class _Dtype:
     """numpy.dtype in a pickle: a code, and a byte order that comes as state."""
 
-    def __init__(self, code, *_):
+    def __init__(self, code: str, *_: Any):
         self.dtype = np.dtype(code)
         if self.dtype.kind not in 'fiub':
             raise Refused(f'numpy.dtype({code!r})')
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
     """numpy.ndarray in a pickle; `value` is the array."""
 
-    def __init__(self, *_):
-        self.value = None
+    value: Array
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
-        raw = raw.encode('latin1') if isinstance(raw, str) else raw  # of Python 2
+        raw = raw.encode('latin1') if isinstance(raw, str) else raw  # a text if Python 2 wrote it
         array = np.frombuffer(raw, dtype.dtype).reshape(shape, order='F' if fortran else 'C')
-        # By the type: a dtype with the byte order of this machine spelt out is none that MindSpore 2.7 knows.
+        # By type, not by dtype: MindSpore 2.7 does not know a dtype that spells out this machine's byte order.
         self.value = array.astype(array.dtype.type, order='C')
 
 
-def _from_buffer(raw, dtype, shape, order):
+def _from_buffer(raw: bytes, dtype: _Dtype, shape: Tuple[int, ...], order: str) -> _Array:
     array = _Array()
     array.__setstate__((1, shape, dtype, order == 'F', raw))
     return array
@@ -61,11 +64,11 @@ def _from_buffer(raw, dtype, shape, order):
 class _Tensor:
     """A torch.Tensor in a pickle: a view of a storage, which may be filled later."""
 
-    def __init__(self, storage, offset, shape, stride, *_):
+    def __init__(self, storage: Array, offset: int, shape: Tuple[int, ...], stride: Tuple[int, ...], *_: Any):
         self.storage, self.offset, self.shape, self.stride = storage, offset, tuple(shape), tuple(stride)
 
     @property
-    def value(self):
+    def value(self) -> Array:
         raw = self.storage
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride))
         elements = math.prod(self.shape)
@@ -80,18 +83,18 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Names, in the pickle, only what is in the table; `storage` gives the array of a persistent id."""
+    """Refuses every name that is not in its table. storage: for PyTorch's persistent ids."""
 
-    def __init__(self, file: BinaryIO, storage=None):
-        # latin1: Python 2's arrays; every name here is ASCII.
+    def __init__(self, file: Any, storage: Optional[Storage] = None):
+        # latin1 for the arrays of Python 2; all names here are ASCII.
         super().__init__(file, encoding='latin1')
         self.storage = storage
 
-        def tensor(*args):
+        def tensor(*args: Any) -> _Tensor:
             return _Tensor(*args)
 
-        # Functions of this unpickler alone: a pickle may set attributes of what it is given.
-        self.table = {
+        # Functions made for this unpickler alone: a pickle may set attributes of the objects it gets.
+        self.table: Dict[Tuple[str, str], Any] = {
             ('collections', 'OrderedDict'): OrderedDict,
             ('torch._utils', '_rebuild_tensor'): tensor,
             ('torch._utils', '_rebuild_tensor_v2'): tensor,
@@ -125,7 +128,7 @@ class _Unpickler(pickle.Unpickler):
         return array
 
 
-def _dtype(code: str, order: str) -> np.dtype:
+def _dtype(code: str, order: str) -> 'np.dtype[Any]':
     if code not in STORAGES.values():
         raise Refused(f'a storage of {code}')
     if code == 'bfloat16':
@@ -133,14 +136,14 @@ def _dtype(code: str, order: str) -> np.dtype:
     return np.dtype(order + code)
 
 
-def read_pth(path: Path) -> Dict[str, np.ndarray]:
-    """The tensors of a state_dict that torch.save wrote, in the zip format or in the one before it.
+def read_pth(path: Path) -> Dict[str, Array]:
+    """Read the tensors of a state_dict that torch.save wrote, in the zip format or the older one.
 
     Raises:
         InputError: the file is damaged, or holds something else than named tensors.
     """
     with path.open('rb') as file:
-        # By its beginning: one that is cut short has lost its end, by which zipfile knows it.
+        # By the first bytes: zipfile knows a file by its end, which one that is cut short has lost.
         return _arrays(path, _load_zip if file.read(2) == b'PK' else _load_legacy)
 
 
@@ -150,9 +153,9 @@ def _load_zip(path: Path) -> Any:
         order = '<'
         if root + 'byteorder' in archive.namelist():
             order = {b'little': '<', b'big': '>'}[archive.read(root + 'byteorder')]
-        storages: Dict[str, np.ndarray] = {}
+        storages: Dict[str, Array] = {}
 
-        def storage(code, key, elements):
+        def storage(code: str, key: str, elements: int) -> Array:
             if key not in storages:
                 info = archive.getinfo(f'{root}data/{key}')
                 if info.compress_type != zipfile.ZIP_STORED:
@@ -160,7 +163,7 @@ def _load_zip(path: Path) -> Any:
                 storages[key] = np.frombuffer(archive.read(info), _dtype(code, order))
             return storages[key][:elements]
         with archive.open(root + 'data.pkl') as file:
-            return _Unpickler(file, storage).load()  # type: ignore[arg-type]
+            return _Unpickler(file, storage).load()
 
 
 def _load_legacy(path: Path) -> Any:
@@ -169,9 +172,9 @@ def _load_legacy(path: Path) -> Any:
         if tuple(_Unpickler(file).load() for _ in LEGACY) != LEGACY:
             raise ValueError('not the magic number')
         order = '<' if _Unpickler(file).load()['little_endian'] else '>'
-        storages: Dict[str, np.ndarray] = {}
+        storages: Dict[str, Array] = {}
 
-        def storage(code, key, elements):
+        def storage(code: str, key: str, elements: int) -> Array:
             if key not in storages:
                 dtype = _dtype(code, order)
                 if not 0 <= elements * dtype.itemsize <= size:
@@ -188,25 +191,28 @@ def _load_legacy(path: Path) -> Any:
         return found
 
 
-def read_pdparams(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """The arrays of a state_dict that Paddle saved, and the names its parameters have in a static program, if told.
+def read_pdparams(path: Path) -> Tuple[Dict[str, Array], Dict[str, str]]:
+    """Read a state_dict that Paddle saved.
+
+    Returns:
+        its arrays by name, and name -> name in a static program, for the parameters whose name there is stored.
 
     Raises:
         InputError: the file is damaged, or holds something else than named arrays.
     """
     names: Dict[str, str] = {}
 
-    def load(path):
+    def load(path: Path) -> Any:
         with path.open('rb') as file:
             found = dict(_Unpickler(file).load())
         names.update(found.pop('StructuredToParameterName@@', {}))
-        # Paddle 2.1 and later: (name, array).
+        # Paddle 2.1 and later store (name, array).
         return {key: value[1] if isinstance(value, tuple) and len(value) == 2 else value
                 for key, value in found.items()}
     return _arrays(path, load), names
 
 
-def _arrays(path, load) -> Dict[str, np.ndarray]:
+def _arrays(path: Path, load: Callable[[Path], Any]) -> Dict[str, Array]:
     try:
         found = load(path)
         if not isinstance(found, dict):

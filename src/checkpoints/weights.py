@@ -27,15 +27,13 @@ SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
                   'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
                   'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening'}
-# The same, with one learning rate a group of parameters.
-GROUP_STATE = re.compile(r'learning_rate_group_\d+')
 # metric_learn's classifier of the training classes has no layer's name.
 BARE_HEAD = ('weight', 'bias')
 # ImageNet classifiers of torchvision and of the MindSpore model zoo.
 CLASSIFIERS = {'fc', 'end_point'}
-# Paddle's classifiers, and what its optimizers add.
+# Paddle's classifiers, and what its optimizers add; learning rates of several groups of parameters are MindSpore's.
 PADDLE_HEAD = re.compile(r'(fc_\d+|weight_norm)\.(w|b)_0')
-PADDLE_STATE = re.compile(r'.*_(velocity|moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+|learning_rate_\d+|@.*@')
+PADDLE_STATE = re.compile(r'.*_(velocity|moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+|learning_rate_(?:group_)?\d+|@.*@')
 BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance',
               '_mean': 'moving_mean', '_variance': 'moving_variance'}
 
@@ -259,7 +257,7 @@ def _plain(name: str) -> str:
 
 def _is_dropped(name: str) -> bool:
     return (name.split('.')[0] in TRAINING_STATE | CLASSIFIERS or name in BARE_HEAD
-            or any(pattern.fullmatch(name) for pattern in (GROUP_STATE, PADDLE_HEAD, PADDLE_STATE)))
+            or any(pattern.fullmatch(name) for pattern in (PADDLE_HEAD, PADDLE_STATE)))
 
 
 def _groups(names: Sequence[str]) -> List[str]:
