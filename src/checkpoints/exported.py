@@ -18,17 +18,7 @@ from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src.checkpoints.checkpoint import quiet_mindspore
-from src.checkpoints.engine import (
-    CPU_TOLERANCE,
-    Array,
-    Run,
-    Shapes,
-    has_onnxruntime,
-    known_sizes,
-    open_onnx,
-    relative_difference,
-    write_onnx,
-)
+from src.checkpoints.engine import TOLERANCE, Run, Shapes, difference, has_onnxruntime, open_onnx, write_onnx
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import as_table, read_json, read_record
@@ -36,8 +26,6 @@ from src.networks.demnet import SemanticNetwork
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 READABLE = ('.mindir', '.onnx')
-# GPU and Ascend round the factors of their products, to 10 bits of mantissa.
-TOLERANCE = {'CPU': CPU_TOLERANCE, 'GPU': 1e-3, 'Ascend': 1e-2}
 ADVICE = 'remove it, or export the model again'
 # An identity or checksum that is filled in later.
 UNKNOWN = '0' * 32
@@ -161,7 +149,7 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
         apart = None
         if file_format == 'MINDIR' or file_format == 'ONNX' and has_onnxruntime():
             run = (_open_mindir if file_format == 'MINDIR' else open_onnx)(str(temporary))[0]
-            apart = relative_difference(run(*examples), expected)
+            apart = difference(run(*examples), expected)
             if not apart <= max(TOLERANCE[target], network.tolerance if isinstance(network, SemanticNetwork) else 0):
                 raise InputError(f'{path}: the exported model differs from the network by {apart:.3g}; not kept')
         _write_card(path, replace(card or Card(), model=network_identity(network), checksum=_checksum(temporary)))
@@ -213,14 +201,11 @@ def _open_mindir(path: str) -> Tuple[Run, Shapes]:
     try:
         with open(path, 'rb') as file:
             model.ParseFromString(file.read())
-        shapes = [list(put.tensor[0].dims) for put in model.graph.input]
+        shapes = [[max(size, 0) for size in put.tensor[0].dims] for put in model.graph.input]
         cell = nn.GraphCell(ms.load(path))
     except (DecodeError, IndexError, RuntimeError, ValueError) as error:
         raise InputError(f'{path}: damaged or no exported model; export it again') from error
-
-    def run(*arrays: Array) -> Array:
-        return cell(*map(Tensor, arrays)).asnumpy()
-    return run, known_sizes(shapes)
+    return lambda *arrays: cell(*map(Tensor, arrays)).asnumpy(), shapes
 
 
 def card_path(path: str) -> str:
