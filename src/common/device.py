@@ -77,8 +77,6 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
     except RuntimeError as error:
         raise InputError('--distribute=True: the other processes could not be joined: '
                          f'{one_line(error)}') from error
-    # Else a step of ResNet50 holds 159 AllReduce instead of one.
-    ms.set_auto_parallel_context(comm_fusion={'allreduce': {'mode': 'auto', 'config': None}})
     process = Process(target, device_id, get_rank(), get_group_size())
     if device_num not in (None, process.size):
         raise InputError(f'--device_num={device_num}: the launcher started {process.size} processes')

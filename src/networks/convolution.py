@@ -3,7 +3,6 @@ import mindspore as ms
 import mindspore.nn as nn
 import numpy as np
 from mindspore import Tensor, ops
-from mindspore.communication import GlobalComm
 
 # MindSpore's kernels fall from 70-100 to 18 GFLOP/s there; on maps of 4 x 4 they are as fast as a product
 # (benchmarks/resnet_step.py).
@@ -20,7 +19,7 @@ def _span(at, stride, before, size, kernel):
 class Convolution(nn.Conv2d):
     """nn.Conv2d without bias, dilation and groups, with symmetric or 'same' padding.
 
-    In a training on one CPU process output maps of up to 2 x 2 are computed as matrix products, equal but for rounding. A 1 x 1
+    In a training on a CPU output maps of up to 2 x 2 are computed as matrix products, equal but for rounding. A 1 x 1
     kernel is one product. A larger one is a product for each output position, of the inputs it sees with the taps it
     uses; these are picked by a product with a matrix of 0 and 1, whose gradient is a product again.
 
@@ -36,9 +35,7 @@ class Convolution(nn.Conv2d):
         where = {'pad_mode': 'same'} if padding == 'same' else {'pad_mode': 'pad', 'padding': kernel // 2}
         super().__init__(in_channels, out_channels, kernel, stride, has_bias=False, weight_init=weight_init, **where)
         self.side, self.step, self.same = kernel, stride, padding == 'same'
-        # Not on several devices: MindSpore's fused AllReduce takes a gradient that is another's output reshaped from a wrong
-        # place (tests/doors/test_distributed.py sees it).
-        self.by_products = ms.get_context('device_target') == 'CPU' and not GlobalComm.INITED
+        self.by_products = ms.get_context('device_target') == 'CPU'
         taps = kernel * kernel
         self.taps = Tensor(np.eye(taps, dtype=np.float32).reshape(kernel, kernel, taps))
         self.product = ops.MatMul(transpose_b=True)
