@@ -10,7 +10,7 @@ def main(argv=None):
     from src.systems.trained import load_system
     from src.training.loop import write_result
     options = command.options
-    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu, own_networks=True)
     result = load_system(command, process).evaluate(str(options.save_ckpt))
     if options.result_file:
         write_result(result, options.result_file)

@@ -23,6 +23,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 from src.checkpoints.weights import quiet_mindspore
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.networks.convolution import plain_convolutions
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 READABLE = ('.mindir', '.onnx')
@@ -184,6 +185,11 @@ def add_facts(folder: Union[str, Path], model: str, **facts: Any) -> List[str]:
 
 
 def _write(network, shapes, batch_size, path, file_format):
+    with plain_convolutions(network):
+        _write_plain(network, shapes, batch_size, path, file_format)
+
+
+def _write_plain(network, shapes, batch_size, path, file_format):
     traced = [Tensor(np.zeros((batch_size or 2, *shape), np.float32)) for shape in shapes]
     if file_format == 'ONNX':
         names = [f'input_{i}' for i in range(len(shapes))]
