@@ -23,7 +23,8 @@ def main(argv=None):
     if options.checkpoint:
         folder, resume = find_training(options.checkpoint, folder if 'save_ckpt' in command.given else None,
                                        options.distribute)
-    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu)
+    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu,
+                     own_networks=True)
     ms.set_seed(recipe.seed)
     return fit(create_system(recipe, process), folder, resume)
 

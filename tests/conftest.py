@@ -63,6 +63,15 @@ def _mode(request):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _instructions():
+    """A door that is run here asks oneDNN for other instructions where it must, too late in this process: they are forgotten."""
+    before = os.environ.get('ONEDNN_MAX_CPU_ISA')
+    yield
+    if before is None:
+        os.environ.pop('ONEDNN_MAX_CPU_ISA', None)
+
+
 @pytest.fixture(scope='session')
 def shared_data():
     """The folder of real data for tests; its absence skips the test, visibly."""

@@ -1,7 +1,9 @@
 """The device this process computes on, and the process among the others."""
 import os
+import sys
 from functools import lru_cache
 from glob import glob
+from pathlib import Path
 from typing import NamedTuple
 
 import mindspore as ms
@@ -20,6 +22,7 @@ class Process(NamedTuple):
     size: int
 
 
+CPU_INFO = Path('/proc/cpuinfo')
 DEVICE_FILES = {'Ascend': '/dev/davinci[0-9]*', 'GPU': '/dev/nvidia[0-9]*', 'CPU': '/'}
 
 
@@ -31,7 +34,33 @@ def default_target(use_gpu=None):
     return next((target for target in wanted if glob(DEVICE_FILES[target])), (simulated + ['CPU'])[0])
 
 
-def set_up(device_target=None, device_id=None, distribute=False, device_num=None, use_gpu=None):
+def reference_convolutions():
+    """Whether oneDNN computes MindSpore's convolutions by its reference kernel, about 60 times slower than a fast one.
+
+    So does oneDNN 3, which MindSpore has from 2.9 on, with AVX-512 for weights in MindSpore's format, except where the kernel is
+    1 x 1 with stride 1. ONEDNN_MAX_CPU_ISA=AVX2 in the environment prevents it, at half the rate of matrix products.
+    """
+    allowed = os.environ.get('ONEDNN_MAX_CPU_ISA', os.environ.get('DNNL_MAX_CPU_ISA', 'DEFAULT')).upper()
+    if not allowed.startswith(('AVX512', 'AVX10', 'DEFAULT', 'ALL')):
+        return False
+    if tuple(map(int, ms.__version__.split('.')[:2])) < (2, 9):
+        return False
+    try:
+        return 'avx512f' in CPU_INFO.read_text().split()
+    except OSError:
+        return False
+
+
+def _cap_instruction_set():
+    """Hold oneDNN to AVX2 if its convolutions are slow otherwise and the user has not chosen; before the first operator."""
+    if not {'ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'} & set(os.environ) and reference_convolutions():
+        os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'
+        print(f'device: ONEDNN_MAX_CPU_ISA=AVX2, because MindSpore {ms.__version__} convolves slowly with AVX-512',
+              file=sys.stderr)
+
+
+def set_up(device_target=None, device_id=None, distribute=False, device_num=None, use_gpu=None,
+           own_networks=False):
     """Choose the device, compile graphs, and join the other processes of a distributed run.
 
     A distributed run is started by a launcher of scripts/ or by msrun, which set RANK_ID, RANK_SIZE and DEVICE_ID for
@@ -43,6 +72,8 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
         distribute (bool): whether this is one process of several.
         device_num (int or None): the number of processes expected.
         use_gpu (bool or None): PaddleCV's flag: a GPU goes before the CPU where device_target is None.
+        own_networks (bool): whether all convolutions of this process are src.networks.convolution's, which are fast with all
+            instructions; with others, those of exported models too, the instruction set is capped on the CPU if needed.
 
     Returns:
         Process.
@@ -60,6 +91,8 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
         device_id = int(text)
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):
         raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
+    if target == 'CPU' and not own_networks:
+        _cap_instruction_set()
     ms.set_context(mode=ms.GRAPH_MODE)
     # CTL's optimizer goes over 163 parameters in one graph: more calls within calls than the 1000 allowed by default.
     ms.set_recursion_limit(10000)
@@ -77,8 +110,6 @@ def set_up(device_target=None, device_id=None, distribute=False, device_num=None
     except RuntimeError as error:
         raise InputError('--distribute=True: the other processes could not be joined: '
                          f'{one_line(error)}') from error
-    # Else a step of ResNet50 holds 159 AllReduce instead of one.
-    ms.set_auto_parallel_context(comm_fusion={'allreduce': {'mode': 'auto', 'config': None}})
     process = Process(target, device_id, get_rank(), get_group_size())
     if device_num not in (None, process.size):
         raise InputError(f'--device_num={device_num}: the launcher started {process.size} processes')

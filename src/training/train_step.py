@@ -53,6 +53,44 @@ def _sum(values):
     return ops.ReduceSum()(values)
 
 
+class Average(nn.Cell):
+    """Gradients averaged over the processes: one AllReduce of one flat vector for each dtype.
+
+    Args:
+        parameters (ParameterTuple): in the order of the gradients.
+        size (int): number of processes.
+
+    Inputs and outputs: gradients, a tuple in that order.
+    """
+
+    def __init__(self, parameters, size):
+        super().__init__(auto_prefix=False)
+        groups = {}
+        for number, parameter in enumerate(parameters):
+            groups.setdefault(parameter.dtype, []).append(number)
+        self.groups = tuple(tuple(numbers) for numbers in groups.values())
+        # Where the gradient of each parameter lies: (group, place within the group).
+        places = {number: (i, j) for i, numbers in enumerate(self.groups) for j, number in enumerate(numbers)}
+        self.places = tuple(places[number] for number in range(len(parameters)))
+        self.shapes = tuple(parameter.shape for parameter in parameters)
+        self.lengths = tuple([parameters[number].size for number in numbers] for numbers in self.groups)
+        self.share = 1 / size
+        self.all_reduce = ops.AllReduce()
+
+    def construct(self, gradients):
+        averages = ()
+        for i in range(len(self.groups)):
+            vectors = ()
+            for number in self.groups[i]:
+                vectors += (gradients[number].reshape(-1),)
+            averages += (ops.split(self.all_reduce(ops.concat(vectors)) * self.share, self.lengths[i]),)
+        found = ()
+        for i in range(len(self.places)):
+            group, place = self.places[i]
+            found += (averages[group][place].reshape(self.shapes[i]),)
+        return found
+
+
 class Update(nn.Cell):
     """What follows the gradients: average over the devices, check, clip, update.
 
@@ -91,7 +129,7 @@ class Update(nn.Cell):
         # Saturating devices know better than the numbers whether something has overflown.
         self.ask_device = process.target != 'CPU'
         if self.distributed:
-            self.reducer = nn.DistributedGradReducer(optimizer.parameters, True, process.size)
+            self.average = Average(optimizer.parameters, process.size)
             self.all_gather = ops.AllGather()
 
     def scale(self):
@@ -100,7 +138,7 @@ class Update(nn.Cell):
 
     def construct(self, stop, loss, gradients):
         if self.distributed:
-            gradients = self.reducer(gradients)
+            gradients = self.average(gradients)
         scale = self.scale()
         loss = ops.cast(loss, mstype.float32) / scale
         factor = 1.0 / scale
