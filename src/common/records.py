@@ -1,5 +1,6 @@
 """Records in files: one function reads JSON, one turns what it holds into a checked dataclass."""
 import json
+import math
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Dict, Type, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -94,22 +95,23 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
             except ValueError:
                 continue
         raise ValueError(f'{where} is {_shown(value)}, expected {" or ".join(map(_words, kinds))}')
-    if hint is float and type(value) is int:
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     if (origin or hint) in (list, tuple) and isinstance(value, (list, tuple)):
-        kinds = args if origin is tuple and args[-1] is not Ellipsis else [args[0]] * len(value) if args else [Any] * len(value)
-        if len(kinds) == len(value):
-            return (origin or hint)(_checked(one, item, where) for one, item in zip(kinds, value))
+        fixed = origin is tuple and args[-1] is not Ellipsis
+        parts = list(args) if fixed else [args[0] if args else Any] * len(value)
+        if len(parts) == len(value):
+            return (origin or hint)(_checked(one, item, where) for one, item in zip(parts, value))
     if (origin or hint) is dict and isinstance(value, dict):
         key, item = args or (Any, Any)
         return {_checked(key, name, where): _checked(item, one, where) for name, one in value.items()}
-    if type(value) is hint:
+    if type(value) is hint and hint is not float:
         return value
     raise ValueError(f'{where} is {_shown(value)}, expected {_words(hint)}')
 
 
 def _words(hint: Any) -> str:
-    names: Dict[Any, str] = {int: 'a whole number', float: 'a number', str: 'a text', bool: 'true or false'}
+    names: Dict[Any, str] = {int: 'a whole number', float: 'a finite number', str: 'a text', bool: 'true or false'}
     return names.get(hint, {list: 'a list', tuple: 'a list', dict: 'a table'}.get(get_origin(hint) or hint, 'another value'))
 
 
