@@ -115,13 +115,13 @@ def _rows(path: str, variable: str, things: str, count: int = 0) -> NDArray[np.f
     """Read a matrix with one row for each of `count` things, stored as columns or rows; count 0: as stored columns."""
     stored = read_mat(path, variable)
     # Version 7.3 is read with its axes reversed: a square matrix has its rows where version 5 has columns.
-    first = h5py.is_hdf5(path)
+    reversed_axes = h5py.is_hdf5(path)
     if stored.ndim == 2 and not count:
-        count = stored.shape[0 if first else 1]
+        count = stored.shape[0 if reversed_axes else 1]
     if stored.ndim != 2 or count not in stored.shape:
-        raise InputError(f'{path}: {variable} is {stored.shape}, expected a matrix; one of two sides must be '
-                         f'{count or "the number"}, the number of {things}')
-    turn = stored.shape[0] != count or (stored.shape[1] == count and not first)
+        raise InputError(f'{path}: {variable} is {stored.shape}, it must be a matrix'
+                         + (f'; one of two sides must be {count}, the number of {things}' if count else ''))
+    turn = stored.shape[0] != count or (stored.shape[1] == count and not reversed_axes)
     return as_float32(path, variable, stored.T if turn else stored)
 
 
