@@ -65,7 +65,7 @@ def _mode(request):
 
 @pytest.fixture(autouse=True)
 def _instructions():
-    """A door that is run here asks oneDNN for other instructions where it must, too late in this process: they are forgotten."""
+    """A door that is run here may cap oneDNN's instruction set, which comes too late in this process and is undone."""
     before = os.environ.get('ONEDNN_MAX_CPU_ISA')
     yield
     if before is None:

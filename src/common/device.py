@@ -1,6 +1,5 @@
 """The device this process computes on, and the process among the others."""
 import os
-import sys
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
@@ -37,8 +36,8 @@ def default_target(use_gpu=None):
 def reference_convolutions():
     """Whether oneDNN computes MindSpore's convolutions by its reference kernel, about 60 times slower than a fast one.
 
-    So does oneDNN 3, which MindSpore has from 2.9 on, with AVX-512 for weights in MindSpore's format, except where the kernel is
-    1 x 1 with stride 1. ONEDNN_MAX_CPU_ISA=AVX2 in the environment prevents it, at half the rate of matrix products.
+    oneDNN 3, which MindSpore has from 2.9 on, does so with AVX-512, because MindSpore's weights are not in its own format; only
+    1 x 1 kernels with stride 1 are fast. ONEDNN_MAX_CPU_ISA=AVX2 prevents it, at half the rate of matrix products.
     """
     allowed = os.environ.get('ONEDNN_MAX_CPU_ISA', os.environ.get('DNNL_MAX_CPU_ISA', 'DEFAULT')).upper()
     if not allowed.startswith(('AVX512', 'AVX10', 'DEFAULT', 'ALL')):
@@ -55,8 +54,7 @@ def _cap_instruction_set():
     """Hold oneDNN to AVX2 if its convolutions are slow otherwise and the user has not chosen; before the first operator."""
     if not {'ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'} & set(os.environ) and reference_convolutions():
         os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'
-        print(f'device: ONEDNN_MAX_CPU_ISA=AVX2, because MindSpore {ms.__version__} convolves slowly with AVX-512',
-              file=sys.stderr)
+        print(f'device: ONEDNN_MAX_CPU_ISA=AVX2, because MindSpore {ms.__version__} convolves slowly with AVX-512')
 
 
 def set_up(device_target=None, device_id=None, distribute=False, device_num=None, use_gpu=None,

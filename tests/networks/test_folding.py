@@ -12,7 +12,8 @@ from src.networks.resnet import BasicBlock, Bottleneck, ResNet
 
 @pytest.mark.graph
 @pytest.mark.parametrize('kind, options, columns', [
-    (Bottleneck, {}, False), (BasicBlock, {'padding': 'symmetric', 'stem_relu': False}, True), (Bottleneck, {'stages': 2}, True)])
+    (Bottleneck, {}, False), (BasicBlock, {'padding': 'symmetric', 'stem_relu': False}, True),
+    (Bottleneck, {'stages': 2}, True)])
 def test_embeddings_are_equal(kind, options, columns):
     class Small(ResNet):
         block, blocks = kind, (1, 2, 1, 1)

@@ -96,7 +96,8 @@ def remembering(rank, size):
 
 def averages(rank, size):
     """Gradients of several dtypes and shapes averaged over the processes."""
-    shapes = {'one': ((2, 3), ms.float32), 'two': ((4,), ms.float16), 'three': ((), ms.float32), 'four': ((1, 2, 1), ms.float16)}
+    shapes = {'one': ((2, 3), ms.float32), 'two': ((4,), ms.float16), 'three': ((), ms.float32),
+              'four': ((1, 2, 1), ms.float16)}
     parameters = ms.ParameterTuple([Parameter(Tensor(np.zeros(shape), dtype), name=name)
                                     for name, (shape, dtype) in shapes.items()])
     gradients = tuple(Tensor(np.full(shape, i + 1 + rank), dtype) for i, (shape, dtype) in enumerate(shapes.values()))
