@@ -14,7 +14,11 @@ for release do
     VIRTUAL_ENV='' VENV=$venv PIP_CONSTRAINT=$venv.txt bash scripts/run_tests.sh -m 'not slow' >"$venv.log" 2>&1
     code=$?
     [ $code = 0 ] || failed=1
-    runs=$("$venv/bin/python" -c 'import sys, numpy; print("Python {}.{}, numpy {}".format(*sys.version_info[:2], numpy.__version__))' 2>/dev/null)
+    runs=$("$venv/bin/python" 2>/dev/null <<'END'
+import sys, numpy
+print(f'Python {sys.version_info[0]}.{sys.version_info[1]}, numpy {numpy.__version__}')
+END
+    )
     echo "MindSpore $release, ${runs:-not installed}: $(tail -n 1 "$venv.log") (exit $code, $venv.log)"
 done
 exit $failed
