@@ -23,8 +23,10 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.values import natural
 
+Folder = Union[str, Path]
 Picture = Image.Image
 Colour = Tuple[int, int, int]
+Counts = Dict[str, int]
 Rng = np.random.Generator
 
 SPRITE = 160   # pixels of a product drawn once for its class, before the viewpoint is applied
@@ -63,8 +65,7 @@ REID_FOLDERS = {'market': 'market1501', 'duke': 'DukeMTMC-reID'}
 REID_PARTS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test', 'junk': 'bounding_box_test'}
 
 
-def make_products(folder: Union[str, Path], classes: int = 48, images_per_class: int = 16, size: int = 96,
-                  seed: int = 0) -> Dict[str, int]:
+def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16, size: int = 96, seed: int = 0) -> Counts:
     """Render a product set in the layout of Stanford Online Products.
 
     Args:
@@ -104,8 +105,7 @@ def make_products(folder: Union[str, Path], classes: int = 48, images_per_class:
             'test_images': (classes - train) * images_per_class, 'test_classes': classes - train}
 
 
-def make_reid(folder: Union[str, Path], style: str = 'market', identities: int = 48, cameras: Optional[int] = None,
-              seed: int = 0) -> Dict[str, int]:
+def make_reid(folder: Folder, style: str = 'market', identities: int = 48, cameras: int = 0, seed: int = 0) -> Counts:
     """Render a person re-identification set: figures of 128 x 64 pixels (height x width) seen by several cameras.
 
     An identity is a build and its clothes; a camera is a background, an illumination and a preferred viewpoint. 1 to
@@ -119,7 +119,7 @@ def make_reid(folder: Union[str, Path], style: str = 'market', identities: int =
         style: 'market' (`0002_c1s1_000451_03.jpg`, and junk of person -1 in the gallery) or
             'duke' (`0005_c2_f0046985.jpg`).
         identities: persons of training and test together.
-        cameras: by default 6 for market and 8 for duke.
+        cameras: 2 to 9, or 0 for 6 (market) or 8 (duke).
         seed: same seed, same bytes.
 
     Returns:
@@ -179,7 +179,7 @@ def _reid_name(style: str, person: str, camera: int, frame: int, box: int) -> st
     return f'{person}_c{camera + 1}_f{frame:07d}.jpg'
 
 
-def make_described(folder: Union[str, Path], images_per_class: int = 10, size: int = 64, seed: int = 0) -> Dict[str, int]:
+def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, seed: int = 0) -> Counts:
     """Render classes described by attributes: products in a colour; each product and each colour is in several classes.
 
     Args:
@@ -200,19 +200,18 @@ def make_described(folder: Union[str, Path], images_per_class: int = 10, size: i
     with _new_folder(folder) as root:
         for number in range(len(kinds) * len(colours)):
             k, c = divmod(number, len(colours))
-            kind, name = kinds[k], f'{colours[c]}_{kinds[k]}'
+            name = f'{colours[c]}_{kinds[k]}'
             # Each diagonal of the table has every product and every colour once.
             diagonal = (c - k) % len(colours)
             if diagonal == 2 and k:
                 continue
             if diagonal == 1:
                 lists['unseen.txt'].append(name)
-            group = 'added' if diagonal == 2 else 'images'
-            lists['added.csv' if diagonal == 2 else 'classes.csv'].append(
-                f'{name},' + ','.join(str(int(word in (kind, colours[c]))) for word in words))
+            file, group = ('added.csv', 'added') if diagonal == 2 else ('classes.csv', 'images')
+            lists[file].append(f'{name},' + ','.join(str(int(word in (kinds[k], colours[c]))) for word in words))
             (root / group / name).mkdir(parents=True)
-            sprite = _product_sprite(kind, number, np.random.default_rng([seed, 5, number]),
-                                     [_colour(PALETTE[i]) for i in (c, c, 7)])
+            shades = [_colour(PALETTE[i]) for i in (c, c, 7)]
+            sprite = _product_sprite(kinds[k], number, np.random.default_rng([seed, 5, number]), shades)
             for view in range(images_per_class):
                 rng = np.random.default_rng([seed, 6, number, view])
                 _save(_photograph(sprite, size, rng), root / group / name / f'{view}.JPG')
@@ -223,7 +222,7 @@ def make_described(folder: Union[str, Path], images_per_class: int = 10, size: i
 
 
 @contextmanager
-def _new_folder(folder: Union[str, Path]) -> Iterator[Path]:
+def _new_folder(folder: Folder) -> Iterator[Path]:
     """Give a temporary folder that is renamed to `folder` when the block ends, and removed if the block fails.
 
     Raises:
@@ -254,8 +253,7 @@ def _picture(pixels: Array) -> Picture:
 
 
 def _colour(values: Array) -> Colour:
-    red, green, blue = (int(value) for value in values)
-    return red, green, blue
+    return int(values[0]), int(values[1]), int(values[2])
 
 
 def _product_sprite(kind: str, number: int, rng: Rng, colours: Optional[List[Colour]] = None) -> Picture:
@@ -265,8 +263,7 @@ def _product_sprite(kind: str, number: int, rng: Rng, colours: Optional[List[Col
         shared = np.random.default_rng([7, number % PALETTES]).permutation(len(PALETTE))[:3]
         colours = [_colour(PALETTE[i]) for i in rng.permutation(shared)]
     scale = SPRITE * 3
-    width, height, taper, shear = (rng.uniform(0.72, 1), rng.uniform(0.72, 1), rng.uniform(-0.35, 0.35),
-                                   rng.uniform(-0.15, 0.15))
+    width, height, taper, shear = rng.uniform((0.72, 0.72, -0.35, -0.15), (1, 1, 0.35, 0.15))
 
     def place(percent: Sequence[str]) -> List[Tuple[float, float]]:
         x, y = (np.array(percent, float) / 100).reshape(-1, 2).T - 0.5
@@ -280,15 +277,12 @@ def _product_sprite(kind: str, number: int, rng: Rng, colours: Optional[List[Col
         form, role, *points = part.split()
         mask = Image.new('L', (scale, scale))
         draw = ImageDraw.Draw(mask)
-        if form == 'box':
-            left, top, right, bottom = points
-            points = [left, top, right, top, right, bottom, left, bottom]
         if form in ('box', 'polygon'):
+            points = points if form == 'polygon' else [points[i] for i in (0, 1, 2, 1, 2, 3, 0, 3)]
             draw.polygon(place(points), fill=255)
         else:
             (x, y), (x2, y2) = place(points)
-            draw.ellipse((min(x, x2), y, max(x, x2), y2), fill=255 if form == 'ellipse' else None, outline=255,
-                         width=scale // 16)
+            draw.ellipse((min(x, x2), y, max(x, x2), y2), 255 if form == 'ellipse' else None, 255, width=scale // 16)
         if role == '0':
             body = mask
         picture.paste(texture if role == '0' else Image.new('RGBA', (scale, scale), (*colours[int(role)], 255)), mask=mask)
@@ -325,8 +319,7 @@ def _label(picture: Picture, body: Picture, colours: List[Colour], rng: Rng) -> 
     stripes, upright = int(rng.integers(1, 5)), rng.random() < 0.5
     for stripe in range(stripes):
         a, b = (stripe + 0.25) / stripes, (stripe + 0.25 + rng.uniform(0.25, 0.6)) / stripes
-        box = ((x + a * wide, y, x + b * wide, y + tall) if upright else (x, y + a * tall, x + wide, y + b * tall))
-        draw.rectangle(box, fill=ink)
+        draw.rectangle((x + a * wide, y, x + b * wide, y + tall) if upright else (x, y + a * tall, x + wide, y + b * tall), ink)
     picture.paste(label, mask=body)
 
 
@@ -440,17 +433,19 @@ def _draw_figure(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, centre: 
     stride, swing = rng.uniform(0, 9) * unit * (1.3 if side == 'side' else 0.6), rng.uniform(-6, 6) * unit
     neck, waist, knee, foot = (top + at * unit for at in (16, 50, 72, 97))
 
+    def box(half: float, above: float, below: float, middle: float = centre) -> Tuple[float, float, float, float]:
+        return middle - half, above, middle + half, below
+
     def limb(points: List[Tuple[float, float]], colour: Colour, width: float) -> None:
         draw.line(points, fill=colour, width=int(width * unit), joint='curve')
 
     def bag() -> None:
         if figure.bag == 'backpack' and side != 'front':
-            shift = -wide * 0.9 if side == 'side' else 0
-            draw.rounded_rectangle((centre + shift - wide * 0.7, neck + 3 * unit, centre + shift + wide * 0.7,
-                                    neck + 27 * unit), 4 * unit, fill=figure.bag_colour)
+            middle = centre - wide * 0.9 if side == 'side' else centre
+            draw.rounded_rectangle(box(wide * 0.7, neck + 3 * unit, neck + 27 * unit, middle), 4 * unit, figure.bag_colour)
         elif figure.bag == 'handbag':
-            draw.rectangle((centre + wide * 0.9, waist, centre + wide * 0.9 + 11 * unit, waist + 12 * unit),
-                           fill=figure.bag_colour)
+            left = centre + wide * 0.9
+            draw.rectangle((left, waist, left + 11 * unit, waist + 12 * unit), figure.bag_colour)
 
     if side == 'side':
         bag()
@@ -460,12 +455,12 @@ def _draw_figure(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, centre: 
         hip, at = centre + sign * wide * 0.45, centre + sign * (wide * 0.45 + stride)
         limb([(hip, waist), ((hip + at) / 2, knee)], upper, 9 * figure.width)
         limb([((hip + at) / 2, knee), (at, foot)], lower, 7.5 * figure.width)
-        draw.ellipse((at - 6 * unit, foot - 3 * unit, at + 6 * unit, foot + 3 * unit), fill=figure.shoes)
+        draw.ellipse(box(6 * unit, foot - 3 * unit, foot + 3 * unit, at), figure.shoes)
     if figure.lower == 'skirt':
         draw.polygon([(centre - wide * 0.9, waist - unit), (centre + wide * 0.9, waist - unit),
                       (centre + wide * 1.3, knee), (centre - wide * 1.3, knee)], fill=figure.legs)
 
-    draw.rounded_rectangle((centre - wide, neck, centre + wide, waist + 3 * unit), 3 * unit, fill=figure.top)
+    draw.rounded_rectangle(box(wide, neck, waist + 3 * unit), 3 * unit, figure.top)
     _draw_pattern(draw, figure, side, (centre - wide + unit, neck, centre + wide - unit, waist + 2 * unit), centre, unit)
 
     for sign in (-1, 1):
@@ -477,11 +472,10 @@ def _draw_figure(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, centre: 
         bag()
 
     if figure.long_hair:
-        draw.ellipse((centre - 8 * unit, top, centre + 8 * unit, neck + 5 * unit), fill=figure.hair)
-    draw.ellipse((centre - 6.5 * unit, top + unit, centre + 6.5 * unit, neck + unit), fill=figure.skin)
+        draw.ellipse(box(8 * unit, top, neck + 5 * unit), figure.hair)
+    draw.ellipse(box(6.5 * unit, top + unit, neck + unit), figure.skin)
     crown = {'front': top + 6 * unit, 'side': top + 8 * unit, 'back': neck}[side]
-    draw.chord((centre - 7 * unit, top, centre + 7 * unit, max(crown, top + 7 * unit) + 4 * unit),
-               *((180, 360) if side != 'back' else (0, 360)), fill=figure.hair)
+    draw.chord(box(7 * unit, top, max(crown, top + 7 * unit) + 4 * unit), 180 if side != 'back' else 0, 360, figure.hair)
 
 
 def _draw_pattern(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, box: Tuple[float, float, float, float],
@@ -515,7 +509,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
             counts = (make_products if args.kind == 'products' else make_described)(args.folder, seed=args.seed)
     except InputError as error:
         parser.exit(2, f'{error}\n')
-    where = os.path.join(args.folder, REID_FOLDERS.get(args.kind, ''))
+    where = Path(args.folder, REID_FOLDERS.get(args.kind, ''))
     print(f'{where}: ' + ', '.join(f'{count} {name.replace("_", " ")}' for name, count in counts.items()))
 
 
