@@ -2,7 +2,7 @@
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from src.checkpoints.engine import Engine
 from src.common.arrays import unit_rows
 from src.common.errors import InputError
+from src.common.imagenet import DEVIATION, MEAN
 from src.common.values import height_width
-from src.datasets.image_batches import eval_dataset, reading
+from src.datasets.image_batches import ImageOptions, eval_dataset, reading
 from src.datasets.image_list import ImageList
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -82,8 +83,8 @@ def network_of(identity: str) -> str:
     return identity.partition('+')[0]
 
 
-def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, show_progress: bool = False
-                  ) -> Iterator[NDArray[np.float32]]:
+def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, show_progress: bool = False,
+                  mean: Sequence[float] = MEAN, deviation: Sequence[float] = DEVIATION) -> Iterator[NDArray[np.float32]]:
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
@@ -91,6 +92,7 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         network: images (batch_size, 3, H, W) float32 array -> array (batch_size, D), as Engine.
         options: how; the last batch is filled up and cut again.
         show_progress: whether to write images done, rate and time left to standard error.
+        mean, deviation: of the network's backbone, by which its images are normalised.
 
     Yields:
         float32 arrays (n, D), or (n, 4 D) where turned, n <= batch_size.
@@ -100,9 +102,9 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
     """
     began = shown = time.perf_counter()
     done = 0
-    dataset = eval_dataset(images, batch_size=options.batch_size, image_size=options.image_size,
-                           transform=options.eval_transform, interpolation=options.interpolation, bgr=options.bgr,
-                           num_workers=options.num_workers)
+    given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, mean=mean,
+                         deviation=deviation, num_workers=options.num_workers)
+    dataset = eval_dataset(images, given, options.batch_size)
     iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     while done < len(images):
         with reading(images):
@@ -151,7 +153,9 @@ def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, sho
     try:
         run = Engine(network, engine=engine, target=target, count=options.runs * len(images))
         embeddings, start = np.empty((0, 0), np.float32), 0
-        for rows in embed_batches(images, run, options, show_progress):
+        backbone = getattr(network, 'backbone', None)
+        statistics = (backbone.mean, backbone.deviation) if backbone is not None else (MEAN, DEVIATION)
+        for rows in embed_batches(images, run, options, show_progress, *statistics):
             if not start:
                 embeddings = np.empty((len(images), rows.shape[1]), np.float32)
             embeddings[start:start + len(rows)] = rows
