@@ -87,8 +87,8 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
 def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
     seeds = []
 
-    def train_dataset(*args, seed, **options):
-        seeds.append(seed)
+    def train_dataset(*args):
+        seeds.append(args[-1].seed)
         raise InputError('enough')
     monkeypatch.setattr('src.systems.images.train_dataset', train_dataset)
     for seed in (1, 2):
