@@ -15,6 +15,7 @@ from src.common.imagenet import DEVIATION, MEAN
 from src.common.values import height_width
 from src.datasets.image_batches import ImageOptions, eval_dataset, reading
 from src.datasets.image_list import ImageList
+from src.networks import backbone_class
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 # Seconds from one line of progress to the next.
@@ -34,6 +35,7 @@ class EmbeddingOptions:
             length, stand side by side: cosines of what results are the mean over the turns.
         batch_size: the network sees batches of this size alone. num_workers: threads that read images. These two do not
             change an embedding.
+        mean, deviation: statistics by which images are normalised, those of the backbone's type.
 
     Raises:
         InputError: images to be turned that are not square.
@@ -46,6 +48,8 @@ class EmbeddingOptions:
     turned: bool = False
     batch_size: int = 50
     num_workers: int = 8
+    mean: Sequence[float] = MEAN
+    deviation: Sequence[float] = DEVIATION
 
     def __post_init__(self) -> None:
         height, width = self.image_size
@@ -58,7 +62,9 @@ class EmbeddingOptions:
         """As a recipe of images says; an entry that it does not have has its default."""
         names = {'batch_size': 'test_batch_size'}
         values = {name: recipe[names.get(name, name)] for name in cls.__dataclass_fields__ if names.get(name, name) in recipe}
-        return cls(**{**values, 'image_size': height_width(recipe['image_size'])})
+        backbone = backbone_class(recipe['backbone'])
+        return cls(**{**values, 'image_size': height_width(recipe['image_size']), 'mean': backbone.mean,
+                      'deviation': backbone.deviation})
 
     @property
     def identity(self) -> str:
@@ -83,8 +89,8 @@ def network_of(identity: str) -> str:
     return identity.partition('+')[0]
 
 
-def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, show_progress: bool = False,
-                  mean: Sequence[float] = MEAN, deviation: Sequence[float] = DEVIATION) -> Iterator[NDArray[np.float32]]:
+def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, show_progress: bool = False
+                  ) -> Iterator[NDArray[np.float32]]:
     """The embeddings of all images, batch by batch, each image once and in order.
 
     Args:
@@ -92,7 +98,6 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         network: images (batch_size, 3, H, W) float32 array -> array (batch_size, D), as Engine.
         options: how; the last batch is filled up and cut again.
         show_progress: whether to write images done, rate and time left to standard error.
-        mean, deviation: of the network's backbone, by which its images are normalised.
 
     Yields:
         float32 arrays (n, D), or (n, 4 D) where turned, n <= batch_size.
@@ -102,8 +107,8 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
     """
     began = shown = time.perf_counter()
     done = 0
-    given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, mean=mean,
-                         deviation=deviation, num_workers=options.num_workers)
+    given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
+                         options.deviation, options.num_workers)
     dataset = eval_dataset(images, given, options.batch_size)
     iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     while done < len(images):
@@ -153,9 +158,7 @@ def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, sho
     try:
         run = Engine(network, engine=engine, target=target, count=options.runs * len(images))
         embeddings, start = np.empty((0, 0), np.float32), 0
-        backbone = getattr(network, 'backbone', None)
-        statistics = (backbone.mean, backbone.deviation) if backbone is not None else (MEAN, DEVIATION)
-        for rows in embed_batches(images, run, options, show_progress, *statistics):
+        for rows in embed_batches(images, run, options, show_progress):
             if not start:
                 embeddings = np.empty((len(images), rows.shape[1]), np.float32)
             embeddings[start:start + len(rows)] = rows
