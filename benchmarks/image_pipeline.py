@@ -5,16 +5,14 @@ first two with affine and colour too.
 
 Reads the first images of a list, or of generated 480 x 400 JPEG pictures, with all ways in turn, three rounds, and
 prints the median rate of each, what an image takes of the processor in this process and those it started (the limit: cores
-/ that), and its ratio to ours. Then affine and colour alone, in one thread and in one and --workers processes.
+/ that), and its ratio to ours. Then affine and colour alone, in one thread.
 """
 import argparse
-import gc
 import os
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mindspore.dataset as ds
@@ -23,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.datasets.augmentation import AFFINE_FROM, MEAN, augmenting  # noqa: E402
-from src.datasets.augmentation_processes import AugmentationProcesses  # noqa: E402
-from src.datasets.image_batches import STD, clamp_workers, random_box, train_dataset  # noqa: E402
+from src.common.imagenet import DEVIATION, MEAN  # noqa: E402
+from src.datasets.augmentation import AFFINE_FROM, augmenting  # noqa: E402
+from src.datasets.image_batches import EpochOptions, ImageOptions, clamp_workers, random_box, train_dataset  # noqa: E402
 from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
 from src.recipes.recipe import RECIPES  # noqa: E402
 
@@ -40,11 +38,11 @@ BATCH = 20
 AUGMENTATION = RECIPES['SOP', 'supcon', 'many_classes']['augmentation']
 
 
-def ours(augmentation=None):
+def ours(**augmentation):
     def build(images, size, workers):
         batches = np.arange(len(images)).reshape(-1, BATCH)
-        return train_dataset(images, images.labels, batches, transform='random_resized_crop', image_size=size,
-                             num_workers=workers, augmentation=augmentation)
+        options = ImageOptions((size, size), 'random_resized_crop', num_workers=workers)
+        return train_dataset(images, images.labels, batches, None, options, EpochOptions(augmentation=augmentation))
     return build
 
 
@@ -53,7 +51,7 @@ def fused(*augmentation):
         def rows():
             for path in images.paths:
                 yield (np.fromfile(path, np.uint8),)
-        scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
+        scaled = [[255 * value for value in statistic] for statistic in (MEAN, DEVIATION)]
         operators = [vision.RandomCropDecodeResize(size, (0.08, 1.0), (3 / 4, 4 / 3)), vision.RandomHorizontalFlip(),
                      *augmentation, vision.Normalize(*scaled), vision.HWC2CHW()]
         dataset = ds.GeneratorDataset(rows, ['image'], shuffle=False)
@@ -71,7 +69,7 @@ def fused_augmented():
 
 def in_python(read, resize):
     def build(images, size, workers):
-        mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+        mean, std = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
 
         def rows():
             rng = np.random.default_rng(0)
@@ -94,7 +92,7 @@ if cv2 is not None:
     WAYS['cv2 in a Python generator'] = (in_python(lambda path: cv2.imread(path)[:, :, ::-1],
                                                    lambda image, size: cv2.resize(image, (size, size))), 'ours')
 AUGMENTED = 'ours with affine and colour'
-WAYS[AUGMENTED] = (ours(AUGMENTATION), AUGMENTED)
+WAYS[AUGMENTED] = (ours(**AUGMENTATION), AUGMENTED)
 WAYS['MindSpore fused with RandomAffine and RandomColorAdjust'] = (fused_augmented(), AUGMENTED)
 
 
@@ -113,8 +111,6 @@ def measure(work, count):
     start, processor = time.perf_counter(), sum(os.times()[:4])
     work()
     seconds = time.perf_counter() - start
-    # processes that have ended count, and only these
-    gc.collect()
     return count / seconds, (sum(os.times()[:4]) - processor) / count
 
 
@@ -125,18 +121,12 @@ def rate(build, images, size, workers):
     return measure(work, len(images))
 
 
-def augmentation_rate(count, size, processes):
-    """Of random pictures; 0 processes: in this one."""
-    given = [round(AFFINE_FROM * size)] * 2
-    picture = np.random.default_rng(0).integers(0, 256, (*given, 3), np.uint8)
-    augment = (AugmentationProcesses(processes, AUGMENTATION, given, (size, size), 0) if processes
-               else augmenting(AUGMENTATION, (size, size), 0))
-    with ThreadPoolExecutor(max(processes, 1)) as pool:
-        def work(count):
-            return list(pool.map(lambda position: augment(picture, position), range(count)))
-        # all of them have started
-        work(10 * processes)
-        return measure(lambda: work(count), count)
+def augmentation_rate(count, size):
+    """Of one random picture."""
+    given = round(AFFINE_FROM * size)
+    picture = np.random.default_rng(0).integers(0, 256, (given, given, 3), np.uint8)
+    augment = augmenting(AUGMENTATION, (size, size), 0)
+    return measure(lambda: [augment(picture, position) for position in range(count)], count)
 
 
 def main():
@@ -154,15 +144,12 @@ def main():
         for _ in range(3):
             for name, (build, _) in WAYS.items():
                 measured[name].append(rate(build, images, args.image_size, args.workers))
-            for processes in sorted({0, 1, clamp_workers(args.workers)}):
-                measured[processes].append(augmentation_rate(count, args.image_size, processes))
+            measured['alone'].append(augmentation_rate(count, args.image_size))
     median = {name: np.median(values, axis=0) for name, values in measured.items()}
     for name, (_, own) in WAYS.items():
         print(f'{name}: {median[name][0]:.0f} images/s, {1000 * median[name][1]:.2f} ms of the processor an image, '
               f'{own} is {median[own][0] / median[name][0]:.2f} times as fast')
-    for processes in sorted(set(median) - set(WAYS)):
-        print(f'affine and colour alone, {f"{processes} process(es)" if processes else "one thread"}: '
-              f'{median[processes][0]:.0f} images/s, {median[processes][0] / median[0][0]:.2f} times one thread')
+    print(f'affine and colour alone, one thread: {median["alone"][0]:.0f} images/s')
 
 
 if __name__ == '__main__':

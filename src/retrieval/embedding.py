@@ -2,7 +2,7 @@
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from src.checkpoints.engine import Engine
 from src.common.arrays import unit_rows
 from src.common.errors import InputError
+from src.common.imagenet import DEVIATION, MEAN
 from src.common.values import height_width
-from src.datasets.image_batches import eval_dataset, reading
+from src.datasets.image_batches import ImageOptions, eval_dataset, reading
 from src.datasets.image_list import ImageList
+from src.networks import backbone_class
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 # Seconds from one line of progress to the next.
@@ -33,6 +35,7 @@ class EmbeddingOptions:
             length, stand side by side: cosines of what results are the mean over the turns.
         batch_size: the network sees batches of this size alone. num_workers: threads that read images. These two do not
             change an embedding.
+        mean, deviation: statistics by which images are normalised, those of the backbone's type.
 
     Raises:
         InputError: images to be turned that are not square.
@@ -45,6 +48,8 @@ class EmbeddingOptions:
     turned: bool = False
     batch_size: int = 50
     num_workers: int = 8
+    mean: Sequence[float] = MEAN
+    deviation: Sequence[float] = DEVIATION
 
     def __post_init__(self) -> None:
         height, width = self.image_size
@@ -57,7 +62,9 @@ class EmbeddingOptions:
         """As a recipe of images says; an entry that it does not have has its default."""
         names = {'batch_size': 'test_batch_size'}
         values = {name: recipe[names.get(name, name)] for name in cls.__dataclass_fields__ if names.get(name, name) in recipe}
-        return cls(**{**values, 'image_size': height_width(recipe['image_size'])})
+        backbone = backbone_class(recipe['backbone'])
+        return cls(**{**values, 'image_size': height_width(recipe['image_size']), 'mean': backbone.mean,
+                      'deviation': backbone.deviation})
 
     @property
     def identity(self) -> str:
@@ -100,9 +107,9 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
     """
     began = shown = time.perf_counter()
     done = 0
-    dataset = eval_dataset(images, batch_size=options.batch_size, image_size=options.image_size,
-                           transform=options.eval_transform, interpolation=options.interpolation, bgr=options.bgr,
-                           num_workers=options.num_workers)
+    given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
+                         options.deviation, options.num_workers)
+    dataset = eval_dataset(images, given, options.batch_size)
     iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     while done < len(images):
         with reading(images):
