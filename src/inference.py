@@ -97,12 +97,13 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
     batch, *size = exported.image_shape
     # What the card says of the images goes before the defaults; flags go before both.
     card = as_table(exported.card) if exported.card else {}
-    told = {name: card[name] for name in EmbeddingOptions.__dataclass_fields__ if name in card}
+    statistics = {name: card[name] for name in ('mean', 'deviation') if name in card}
+    told = {name: card[name] for name in EmbeddingOptions.__dataclass_fields__ if name in card and name not in statistics}
     recipe = recipe_for(None, '', {**told, 'image_size': size})
     if height_width(recipe.image_size) != tuple(size):
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
-    options = replace(options, batch_size=batch or options.batch_size)
+    options = replace(options, batch_size=batch or options.batch_size, **statistics)
     model = exported.model and embedding_identity(exported.model, options)
     return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 

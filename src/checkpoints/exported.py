@@ -39,9 +39,9 @@ class Card:
     Attributes:
         recipe, system, dataset: names of those that trained the network.
         image_size: pixels, or [height, width].
-        eval_transform, bgr, interpolation, mirror, turned: how images are given to the network, see
-            src.retrieval.embedding.embed_batches.
-        threshold: see src.retrieval.search.write_threshold.
+        eval_transform, bgr, interpolation, mirror, turned, mean, deviation: how images are given to the network, see
+            src.retrieval.embedding.EmbeddingOptions; no mean and deviation where they are ImageNet's.
+        threshold: see src.retrieval.thresholds.
         model: identity of the network, see network_identity.
         checksum: of the file of the model.
 
@@ -57,6 +57,8 @@ class Card:
     interpolation: Optional[str] = None
     mirror: Optional[bool] = None
     turned: Optional[bool] = None
+    mean: Optional[List[float]] = None
+    deviation: Optional[List[float]] = None
     threshold: Optional[Dict[str, Any]] = None
     model: str = UNKNOWN
     checksum: str = UNKNOWN

@@ -70,8 +70,11 @@ class EmbeddingOptions:
     def identity(self) -> str:
         """What changes an embedding, in words: a part of embedding_identity."""
         height, width = self.image_size
-        return '+'.join([f'{height}x{width}', self.eval_transform, self.interpolation,
-                         *(name for name in ('bgr', 'mirror', 'turned') if getattr(self, name))])
+        words = [f'{height}x{width}', self.eval_transform, self.interpolation,
+                 *(name for name in ('bgr', 'mirror', 'turned') if getattr(self, name))]
+        if (tuple(self.mean), tuple(self.deviation)) != (tuple(MEAN), tuple(DEVIATION)):
+            words += [f'mean {self.mean}', f'deviation {self.deviation}']
+        return '+'.join(words)
 
     @property
     def runs(self) -> int:

@@ -11,6 +11,7 @@ from src.checkpoints.exported import Card, network_identity
 from src.checkpoints.weights import load_weights, read_weights
 from src.common.device import Process
 from src.common.errors import InputError
+from src.common.imagenet import DEVIATION, MEAN
 from src.common.records import as_table, read_record
 from src.common.values import height_width
 from src.recipes.recipe import Changes, Recipe, read_recipe, use_recipe
@@ -62,7 +63,10 @@ class Trained:
         recipe = Recipe({**self.recipe, 'image_size': list(size)}) if size else self.recipe
         known = dict(recipe)
         if self.takes_images:
-            known = {**vars(EmbeddingOptions.of_recipe(recipe)), **known}
+            options = EmbeddingOptions.of_recipe(recipe)
+            known = {**vars(options), **known, 'mean': None, 'deviation': None}
+            if (options.mean, options.deviation) != (MEAN, DEVIATION):
+                known.update(mean=list(options.mean), deviation=list(options.deviation))
         path = threshold_path(self.path)
         threshold = as_table(read_threshold(path, network_identity(self.network))) if Path(path).is_file() else None
         return Card(**{name: known[name] for name in Card.__dataclass_fields__ if name in known}, threshold=threshold)

@@ -423,7 +423,8 @@ def test_picture_of_metric_learning_needs_a_threshold(work):
 
 @pytest.mark.parametrize('flags, words', [
     ('--false_match_rate=0', '--false_match_rate'), ('--false_match_rate=1.5', '--false_match_rate'),
-    ('--dataset=CUB --rerank', '--rerank: has no effect on recipe'), ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
+    ('--dataset=CUB --rerank', '--rerank: has no effect on recipe'),
+    ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
 def test_flags_of_eval(flags, words):
     with pytest.raises(InputError, match=words):
         parse_args('eval', flags.split()).make_recipe()
