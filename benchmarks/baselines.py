@@ -1,4 +1,4 @@
-"""What needs no training, the figures that every recipe is held against: pixels, colour histograms, ridge regression.
+"""Accuracy without training, which every recipe is held against: pixels, colour histograms, ridge regression.
 
     python benchmarks/baselines.py images Ebay_test.txt                        # Recall@1, each image against all others
     python benchmarks/baselines.py images reid_query.txt reid_gallery.txt      # queries against a gallery
@@ -10,14 +10,9 @@ Measured: drawings of 240 classes of 4 or 5: pixels 0.136, histograms 0.020. Gro
 0.186, histograms 0.534. CUB att, VGG fc7: 0.525 by cosine, 0.529 by Euclidean distance. GBU's split of CUB, VGG fc7,
 cosine: T1 0.506. The penalty is chosen on held-out training classes.
 """
-import argparse
-import sys
-from pathlib import Path
-
 import numpy as np
+import tools
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy, recall_at_k
 from src.datasets.dem import load_dem
@@ -104,7 +99,7 @@ def gbu(folder, metric):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Accuracy without a network.')
+    parser = tools.parser(__doc__)
     kinds = parser.add_subparsers(dest='kind', required=True)
     chosen = kinds.add_parser('images')
     chosen.add_argument('queries')

@@ -19,6 +19,7 @@ from src.recipes.command_line import parse_args
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ['one: --loss_name=softmax --recipe=small', 'two: --loss_name=triplet --recipe=small --pretrained={one}/train.ckpt']
 COMMON = '--dataset_path=D --validation=seen_classes'
+MEASURES = {'Recall@1': 0.3, 'MAP@R': 0.2}
 FIGURES = {'one': [0.50, 0.52, 0.51], 'two': [0.53, 0.55, 0.555]}
 
 
@@ -27,7 +28,7 @@ def trained(monkeypatch):
     """Trainings that write what a real one does; [(flags, folder)] of those that were started."""
     started = []
 
-    def fake(flags, folder):
+    def fake(flags, folder, program):
         started.append((flags, folder))
         seed, recipe = int(folder.name), parse_args('train', flags).make_recipe()
         last = FIGURES[folder.parent.name][seed - 1]
@@ -90,8 +91,8 @@ def test_nothing_measured_is_named_and_the_tests_figure_comes_first(tmp_path):
     (tmp_path / 'result.json').write_text(json.dumps(result))
     # The first result.json is written before the evaluation.
     assert compare.read_result(tmp_path, flags) is None
-    (tmp_path / 'result.json').write_text(json.dumps({**result, 'accuracy': 0.3}))
-    assert compare.read_result(tmp_path, flags) == (0.3, pytest.approx(0.1))
+    (tmp_path / 'result.json').write_text(json.dumps({**result, 'accuracy': 0.3, 'measures': MEASURES}))
+    assert compare.read_result(tmp_path, flags) == ({'accuracy': 0.3, **MEASURES}, pytest.approx(0.1))
 
 
 def test_figures_of_different_seeds_are_compared_in_pairs():
