@@ -19,7 +19,7 @@ from PIL import Image
 
 from src.common.imagenet import DEVIATION, MEAN
 from src.datasets.augmentation import AFFINE_FROM, augmenting
-from src.datasets.image_batches import EpochOptions, ImageOptions, random_box, train_dataset
+from src.datasets.image_batches import EpochOptions, ImageOptions, clamp_workers, random_box, train_dataset
 from src.datasets.image_list import ImageList, read_image_list
 from src.recipes.recipe import make_recipe
 
