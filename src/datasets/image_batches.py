@@ -33,6 +33,7 @@ except ImportError:
     simplejpeg = None
 
 Pixels = NDArray[np.uint8]
+Resizing = Callable[[Any], Any]
 INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BICUBIC}
 PAD = 10
 # Batches made ahead of the network. MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224.
@@ -63,7 +64,7 @@ class ImageOptions:
     deviation: Sequence[float] = DEVIATION
     num_workers: int = 2
 
-    def resizing(self) -> 'Resizing':
+    def resizing(self) -> Resizing:
         """size -> MindSpore's operator that resizes to it. Raises InputError for an unknown interpolation."""
         chosen = lookup(INTERPOLATIONS, self.interpolation, 'interpolation')
         return lambda size: vision.Resize(size, chosen)
@@ -129,13 +130,14 @@ def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask
         image = cut(image, np.random.default_rng((epoch.seed, int(position))))
         return image if after else augment(image, position)
 
-    columns = ['image', 'label'] + ([] if mask is None else ['mask'])
+    columns = {'label': np.asarray(labels, np.int32)[np.asarray(indices)]}
+    if mask is not None:
+        columns['mask'] = np.asarray(mask, np.float32)
     positions = np.arange(steps * epoch.size * batch_size).reshape(steps, epoch.size, batch_size)[:, epoch.rank]
-    rows = [np.asarray(column).reshape(-1)[epoch.skip * batch_size:] for column in (
-        indices, np.asarray(labels, np.int32)[np.asarray(indices)],
-        *([] if mask is None else [np.asarray(mask, np.float32)]), positions)]
-    # Where nothing comes before the cut, the decoding threads make it.
-    dataset = _generate(_Source(images, workers, *rows, prepare=None if before else cut_one), [*columns, 'position'])
+    rows = [np.reshape(column, -1)[epoch.skip * batch_size:] for column in (indices, *columns.values(), positions)]
+    # If no operator comes before the cut, the decoding threads make it.
+    source = _Source(images, workers, *rows, prepare=None if before else cut_one)
+    dataset = _generate(source, ['image', *columns, 'position'])
     if before:
         dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one)
     if after:
@@ -143,7 +145,7 @@ def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask
         if epoch.augmentation:
             dataset = _map_in_python(dataset, augment)
     dataset = dataset.map(options.to_network(), 'image', num_parallel_workers=workers)
-    return _batch(dataset.project(columns), batch_size)
+    return _batch(dataset.project(['image', *columns]), batch_size)
 
 
 def eval_dataset(images: ImageList, options: ImageOptions, batch_size: int) -> ds.Dataset:
@@ -270,14 +272,10 @@ def decode(content: Pixels) -> Pixels:
     return vision.Decode()(content)
 
 
-Resizing = Callable[[Any], Any]
-Cut = Callable[[Pixels, np.random.Generator], Pixels]
-
-
 class Transform(NamedTuple):
     """Operators of MindSpore before and after the function (image uint8 (h, w, 3), rng) -> image that crops and flips."""
     before: List[Any]
-    cut: Cut
+    cut: Callable[[Pixels, np.random.Generator], Pixels]
     after: List[Any]
 
 
@@ -312,18 +310,12 @@ def _reid(size: Size, flip: float, resize: Resizing) -> Transform:
     return Transform([resize(size)], cut, [])
 
 
-def _resize(size: Size, resize: Resizing) -> List[Any]:
-    return [resize(size)]
-
-
-def _center_crop(size: Size, resize: Resizing) -> List[Any]:
-    """The short side resized to the longer of H and W, then the H x W centre."""
-    return [resize(max(size)), vision.CenterCrop(size)]
-
-
 TRAIN_TRANSFORMS: Dict[str, Callable[[Size, float, Resizing], Transform]] = {
     'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
-EVAL_TRANSFORMS: Dict[str, Callable[[Size, Resizing], List[Any]]] = {'resize': _resize, 'center_crop': _center_crop}
+EVAL_TRANSFORMS: Dict[str, Callable[[Size, Resizing], List[Any]]] = {
+    'resize': lambda size, resize: [resize(size)],
+    # The short side resized to the longer of H and W, then the H x W centre.
+    'center_crop': lambda size, resize: [resize(max(size)), vision.CenterCrop(size)]}
 
 
 def random_box(height: int, width: int, rng: np.random.Generator, scale: Tuple[float, float] = (0.08, 1.0),

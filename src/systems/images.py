@@ -146,7 +146,7 @@ class ImageSystem(System):
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process
         indices, mask = self.sampler.epoch(epoch)
-        # The network normalises by its backbone's statistics.
+        # As uint8: the network normalises on the device, by its backbone's statistics.
         options = ImageOptions(height_width(recipe.image_size), recipe.train_transform, recipe.interpolation,
                                recipe.get('bgr', False), as_uint8=True, num_workers=recipe.num_workers)
         dataset = train_dataset(self.images, self.labels, indices, mask, options, EpochOptions(
