@@ -97,8 +97,8 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed:
     if unknown and unknown[0] in unseen_names:
         raise InputError(f'{unseen}: class {unknown[0]} is not in {classes}')
     if unknown:
-        raise InputError(f'{classes}: no class {unknown[0]}, which has an image in {features}; name classes like the folders of '
-                         'the images, or by their ids in the list')
+        raise InputError(f'{classes}: no class {unknown[0]}, which has an image in {features}; name classes like the folders '
+                         'of the images, or by their ids in the list')
     of_image = np.array([number[name] for name in image_names])
     is_unseen = np.isin(of_image, [number[name] for name in unseen_names])
     counts = [len(np.unique(of_image[mask])) for mask in (~is_unseen, is_unseen)]
