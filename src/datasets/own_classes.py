@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.run import run
 from src.common.values import natural
 from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
 from src.datasets.image_list import ImageList
@@ -55,9 +56,10 @@ def read_classes(path: str) -> Tuple[List[str], NDArray[np.float32]]:
                              f'numbers after the name, it has {len(values)}')
         names.append(row[0].strip())
         numbers.append(values)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        raise InputError(f'{path}: ' + (f'class {twice[0]} comes twice' if twice else 'no class in it'))
+        if names.count(names[-1]) > 1:
+            raise InputError(f'{path}: class {names[-1]} comes twice')
+    if not names:
+        raise InputError(f'{path}: no class in it')
     return names, np.array(numbers, np.float32)
 
 
@@ -91,13 +93,12 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed:
     number = {name: i for i, name in enumerate(names)}
     image_names = _class_names(file.images, names)
     unseen_names = [line.strip() for line in _read_text(unseen).splitlines() if line.strip()]
-    for name in image_names:
-        if name not in number:
-            raise InputError(f'{classes}: no class {name}, which has an image in {features}; name classes like the folders '
-                             'of the images, or by their ids in the list')
-    for name in unseen_names:
-        if name not in number:
-            raise InputError(f'{unseen}: class {name} is not in {classes}')
+    unknown = sorted({*image_names, *unseen_names} - set(names))
+    if unknown and unknown[0] in unseen_names:
+        raise InputError(f'{unseen}: class {unknown[0]} is not in {classes}')
+    if unknown:
+        raise InputError(f'{classes}: no class {unknown[0]}, which has an image in {features}; name classes like the folders '
+                         'of the images, or by their ids in the list')
     of_image = np.array([number[name] for name in image_names])
     is_unseen = np.isin(of_image, [number[name] for name in unseen_names])
     counts = [len(np.unique(of_image[mask])) for mask in (~is_unseen, is_unseen)]
@@ -130,11 +131,8 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     for name in ('features', 'classes', 'unseen', 'folder'):
         parser.add_argument(name)
     parser.add_argument('--seed', type=natural, default=1)
-    try:
-        print(write_benchmark(**vars(parser.parse_args(args))))
-    except InputError as error:
-        parser.exit(2, f'{error}\n')
+    print(write_benchmark(**vars(parser.parse_args(args))))
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

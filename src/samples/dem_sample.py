@@ -11,8 +11,8 @@ import numpy as np
 import scipy.io
 
 from src.common.arrays import Array
-from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.run import run
 
 # Width of the hidden description of a class, from which its attributes, words and images are computed.
 HIDDEN = 6
@@ -109,11 +109,8 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
 def main(args: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description='Write synthetic AwA and CUB data in the published .mat layout.')
     parser.add_argument('folder', help='folder to write AwA_data and CUB_data into')
-    try:
-        print(make_dem_sample(parser.parse_args(args).folder))
-    except InputError as error:
-        parser.exit(2, f'{error}\n')
+    print(make_dem_sample(parser.parse_args(args).folder))
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.run import run
 from src.common.values import natural
 
 Folder = Union[str, Path]
@@ -69,8 +70,8 @@ def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16,
     """Render a product set in the layout of Stanford Online Products.
 
     Args:
-        folder: new or empty folder for `Ebay_train.txt`, `Ebay_test.txt` (header, then
-            `image_id class_id super_class_id path`) and `<super class>_final/*.JPG`.
+        folder: new or empty folder for `Ebay_train.txt`, `Ebay_test.txt` (header, then `image_id class_id super_class_id path`)
+            and `<super class>_final/*.JPG`.
         classes: product classes of both lists together; the first half is for training, the others for the test.
         images_per_class: pictures of each class.
         size: width and height in pixels.
@@ -92,14 +93,12 @@ def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16,
             kinds = sorted(number % len(names) for number in numbers)
             rows = ['image_id class_id super_class_id path']
             for number, kind in zip(numbers, kinds):
-                sub = root / f'{names[kind]}_final'
-                sub.mkdir(exist_ok=True)
                 sprite = _product_sprite(names[kind], number, np.random.default_rng([seed, 1, number]))
                 for view in range(images_per_class):
                     image_id += 1
-                    name = f'{111000000000 + number}_{view}.JPG'
-                    _save(_photograph(sprite, size, np.random.default_rng([seed, 2, number, view])), sub / name)
-                    rows.append(f'{image_id} {number + 1} {kind + 1} {sub.name}/{name}')
+                    name = f'{names[kind]}_final/{111000000000 + number}_{view}.JPG'
+                    _save(_photograph(sprite, size, np.random.default_rng([seed, 2, number, view])), root / name)
+                    rows.append(f'{image_id} {number + 1} {kind + 1} {name}')
             (root / f'Ebay_{split}.txt').write_text('\n'.join(rows) + '\n')
     return {'train_images': train * images_per_class, 'train_classes': train,
             'test_images': (classes - train) * images_per_class, 'test_classes': classes - train}
@@ -114,10 +113,8 @@ def make_reid(folder: Folder, style: str = 'market', identities: int = 48, camer
     every query has a match from another camera, and identities of one camera are distractors.
 
     Args:
-        folder: where `market1501` or `DukeMTMC-reID` is made, with `bounding_box_train`, `query` and
-            `bounding_box_test`.
-        style: 'market' (`0002_c1s1_000451_03.jpg`, and junk of person -1 in the gallery) or
-            'duke' (`0005_c2_f0046985.jpg`).
+        folder: where `market1501` or `DukeMTMC-reID` is made, with `bounding_box_train`, `query` and `bounding_box_test`.
+        style: 'market' (`0002_c1s1_000451_03.jpg`, and junk of person -1 in the gallery) or 'duke' (`0005_c2_f0046985.jpg`).
         identities: persons of training and test together.
         cameras: 2 to 9, or 0 for 6 (market) or 8 (duke).
         seed: same seed, same bytes.
@@ -145,8 +142,6 @@ def make_reid(folder: Folder, style: str = 'market', identities: int = 48, camer
     counts = {'train_images': 0, 'train_identities': len(train), 'query_images': 0, 'gallery_images': 0, 'junk_images': 0,
               'test_identities': identities - len(train), 'cameras': cameras}
     with _new_folder(Path(folder) / REID_FOLDERS[style]) as root:
-        for sub in REID_PARTS.values():
-            (root / sub).mkdir(exist_ok=True)
         for index, person in enumerate(persons):
             rng = np.random.default_rng([seed, 5, index])
             for part, camera, frame, box, picture in _sightings(views, index in train, 2 if index in sure else 1, rng):
@@ -162,7 +157,7 @@ def make_reid(folder: Folder, style: str = 'market', identities: int = 48, camer
 
 
 def _sightings(views: List['_Camera'], trains: bool, least: int, rng: Rng) -> Iterator[Tuple[str, int, int, int, Picture]]:
-    """(part, camera, frame, number of the box, picture) of each picture of a new person; `least` cameras see it at least."""
+    """(part, camera, frame, number of the box, picture) for a new person, seen `least` times by `least` cameras at least."""
     figure = _Figure(rng)
     seen = rng.integers(least, len(views) + 1)
     for camera in np.sort(rng.permutation(len(views))[:seen]):
@@ -209,7 +204,6 @@ def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, s
                 lists['unseen.txt'].append(name)
             file, group = ('added.csv', 'added') if diagonal == 2 else ('classes.csv', 'images')
             lists[file].append(f'{name},' + ','.join(str(int(word in (kinds[k], colours[c]))) for word in words))
-            (root / group / name).mkdir(parents=True)
             shades = [_colour(PALETTE[i]) for i in (c, c, 7)]
             sprite = _product_sprite(kinds[k], number, np.random.default_rng([seed, 5, number]), shades)
             for view in range(images_per_class):
@@ -244,6 +238,7 @@ def _new_folder(folder: Folder) -> Iterator[Path]:
 
 
 def _save(picture: Picture, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, 'JPEG', quality=88)
 
 
@@ -309,9 +304,8 @@ def _texture(scale: int, first: Colour, second: Colour, rng: Rng) -> Picture:
 def _label(picture: Picture, body: Picture, colours: List[Colour], rng: Rng) -> None:
     """Draw the class's label with its stripes on the body, clipped to it. body: the mask of the body."""
     left, top, right, bottom = body.getbbox() or (0, 0, 0, 0)
-    width, height = right - left, bottom - top
-    tall, wide = height * rng.uniform(0.2, 0.4), width * rng.uniform(0.3, 0.6)
-    x, y = left + rng.uniform(0.1, 0.9) * (width - wide), top + rng.uniform(0.1, 0.9) * (height - tall)
+    tall, wide = (bottom - top) * rng.uniform(0.2, 0.4), (right - left) * rng.uniform(0.3, 0.6)
+    x, y = left + rng.uniform(0.1, 0.9) * (right - left - wide), top + rng.uniform(0.1, 0.9) * (bottom - top - tall)
     label = picture.copy()
     draw = ImageDraw.Draw(label)
     paper, ink = (colours[1], colours[2]) if rng.random() < 0.5 else (colours[2], colours[1])
@@ -365,9 +359,8 @@ def _viewpoint(size: int, rng: Rng) -> Tuple[float, ...]:
     turn = np.array([(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))])
     target = size / 2 + near @ turn * half + rng.uniform(-0.1, 0.1, 2) * size
     source = (corners + 1) / 2 * SPRITE
-    rows = []
-    for (x, y), (u, v) in zip(target, source):
-        rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
+    rows = [row for (x, y), (u, v) in zip(target, source)
+            for row in ((x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y))]
     return tuple(np.linalg.solve(np.array(rows), source.reshape(-1)))
 
 
@@ -502,16 +495,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('folder')
     parser.add_argument('--seed', type=natural, default=0)
     args = parser.parse_args(arguments)
-    try:
-        if args.kind in REID_FOLDERS:
-            counts = make_reid(args.folder, args.kind, seed=args.seed)
-        else:
-            counts = (make_products if args.kind == 'products' else make_described)(args.folder, seed=args.seed)
-    except InputError as error:
-        parser.exit(2, f'{error}\n')
+    if args.kind in REID_FOLDERS:
+        counts = make_reid(args.folder, args.kind, seed=args.seed)
+    else:
+        counts = (make_products if args.kind == 'products' else make_described)(args.folder, seed=args.seed)
     where = Path(args.folder, REID_FOLDERS.get(args.kind, ''))
     print(f'{where}: ' + ', '.join(f'{count} {name.replace("_", " ")}' for name, count in counts.items()))
 
 
 if __name__ == '__main__':
-    main()
+    run(main)
