@@ -1,14 +1,17 @@
-"""Optimizers by the name a recipe gives, and which parameter takes what learning rate and decay."""
+"""Optimizers by name, and the learning rate and weight decay of each parameter."""
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
+from numpy.typing import NDArray
 
 from src.common.errors import InputError
 
-# Beginning of the names of a loss's parameters in a training, by which a checkpoint tells them from the network's.
+# The names of a loss's parameters begin with it, which tells them from the network's in a checkpoint.
 LOSS = 'loss.'
 
 
@@ -16,20 +19,21 @@ class Adam(nn.Optimizer):
     """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) for dense gradients, with weight decay.
 
     nn.Adam gives the same numbers, but creates an operator for sparse gradients that MindSpore 2.8 deprecates and
-    warns of at every start. The parameters of its state have nn.Adam's names.
+    warns of at every start. The parameters of the state have nn.Adam's names.
 
     Args:
-        params (list of Parameter or of groups, see nn.Optimizer): what it updates.
-        learning_rate (float or float32 array of one value a step).
-        beta1, beta2, eps (float): as in the paper.
-        weight_decay (float): L2, added to the gradient.
-        decoupled (bool): the decay shrinks the weights by learning rate times weight_decay instead, apart from the
-            gradient: AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
+        params: parameters, or groups of them (see nn.Optimizer).
+        learning_rate: a number, or a list of one a step.
+        beta1, beta2, eps: as in the paper.
+        weight_decay: L2, added to the gradient.
+        decoupled: shrink the weights by learning rate times weight_decay instead of adding to the gradient: AdamW
+            (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
 
     Inputs: gradients, a tuple in the order of params.
     """
 
-    def __init__(self, params, learning_rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+    def __init__(self, params: list[Any], learning_rate: float | list[float], beta1: float = 0.9, beta2: float = 0.999,
+                 eps: float = 1e-8, weight_decay: float = 0.0, decoupled: bool = False) -> None:
         super().__init__(learning_rate, params, weight_decay)
         self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, beta2, eps))
         self.beta1_power = Parameter(Tensor(1, mstype.float32), name='beta1_power')
@@ -39,7 +43,7 @@ class Adam(nn.Optimizer):
         self.decoupled = decoupled
         self.adam = ops.Adam()
 
-    def construct(self, gradients):
+    def construct(self, gradients: tuple[Tensor, ...]) -> bool:
         decay = self.get_weight_decay()
         if not self.decoupled:
             gradients = self.decay_weight(gradients)
@@ -59,18 +63,16 @@ class Adam(nn.Optimizer):
 
 
 class WithOwnUpdates(nn.Cell):
-    """An optimizer, and plain SGD for parameters of the loss that ask for it (Loss.own_updates).
-
-    Those take no momentum, weight decay or schedule.
+    """An optimizer, with plain SGD for the parameters that Loss.own_updates names: no momentum, weight decay or schedule.
 
     Args:
-        optimizer (nn.Optimizer): of all other parameters.
-        updates (list of (Parameter, float)): with the size of their steps.
+        optimizer: updates all other parameters.
+        updates: parameters and the sizes of their steps.
 
     Inputs: gradients, a tuple in the order of `parameters`.
     """
 
-    def __init__(self, optimizer, updates):
+    def __init__(self, optimizer: nn.Optimizer, updates: list[tuple[Parameter, float]]) -> None:
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.own = ParameterTuple([parameter for parameter, _ in updates])
@@ -78,14 +80,14 @@ class WithOwnUpdates(nn.Cell):
         self.parameters = ParameterTuple([*optimizer.parameters, *self.own])
         self.others = len(optimizer.parameters)
 
-    def construct(self, gradients):
+    def construct(self, gradients: tuple[Tensor, ...]) -> bool:
         for i in range(len(self.own)):
             ops.assign_sub(self.own[i], self.step_sizes[i] * gradients[self.others + i])
         return self.optimizer(gradients[:self.others])
 
 
-# Name -> function of (params, lr, decay, recipe) that makes it; params are parameters or groups of them.
-OPTIMIZERS: dict[str, Callable] = {
+# Name -> function of (params, lr, decay, recipe); params are parameters or groups of them.
+OPTIMIZERS: dict[str, Callable[..., nn.Optimizer]] = {
     'adam': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay),
     'adamw': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay, decoupled=True),
     'momentum': lambda params, lr, decay, recipe: nn.Momentum(params, lr, recipe['momentum'], decay),
@@ -101,7 +103,7 @@ def _decay_of(parameter: Parameter, recipe: Mapping[str, Any]) -> float:
             raise InputError(f'weight_decay: names {", ".join(decay)} but not {layer}, which {parameter.name} belongs '
                              'to; give every layer a value, 0 for none')
         return float(decay[layer])
-    # MindSpore's own rule for what is not grouped.
+    # MindSpore's own rule for parameters without groups.
     spared = recipe['decay'] == 'weights' and ('beta' in parameter.name or 'gamma' in parameter.name)
     return 0.0 if spared else float(decay)
 
@@ -117,26 +119,26 @@ def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
     return max(epochs - done, 0) * (total_steps // (recipe['epoch_size'] - done))
 
 
-def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: np.ndarray) -> nn.Cell:
+def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: NDArray[Any]) -> nn.Cell:
     """The optimizer of a recipe.
 
-    Every parameter that is trained has a learning rate, lr times loss_lr_factor and Loss.lr_factors where it is the
-    loss's; and a weight decay. In the first head_first_epochs the rate is 0 for all but the loss's parameters and the
-    network's new_layers, so that no other weight moves (the running statistics of BatchNorm do; moments gather).
+    Every trained parameter has a weight decay and a learning rate: lr, for the loss's parameters times loss_lr_factor and
+    Loss.lr_factors. In the first head_first_epochs the rate is 0 except for the loss's parameters and the network's new_layers:
+    no other weight moves, but BatchNorm's running statistics and the moments do.
 
     Args:
         recipe: optimizer, a key of OPTIMIZERS, with beta1 or momentum; weight_decay, a float, or a dict of layer name
-            -> float; decay, which parameters a float is for: 'weights', all but gamma and beta of the normalisations,
+            -> float; decay, the parameters that a float applies to: 'weights', all but gamma and beta of the normalisations,
             or 'all'; loss_lr_factor; head_first_epochs, with epoch_size, pretrain_epoch_size and total_iter_num.
-        network: to train; its attribute new_layers is asked for where head_first_epochs is not 0.
-        loss: of src.losses; its parameters' names begin with 'loss.' by now.
-        lr: float array, the learning rate of every step.
+        network: to train; needs the attribute new_layers if head_first_epochs is not 0.
+        loss: of src.losses; the names of its parameters begin with 'loss.' already.
+        lr: (steps,) float array, the learning rate of every step.
 
     Returns:
         Cell with `parameters`, called with their gradients: nn.Optimizer, or WithOwnUpdates.
 
     Raises:
-        InputError: no such optimizer or decay, or a parameter that no group of decays names.
+        InputError: no such optimizer or decay, or weight_decay is a dict without the layer of some parameter.
         ValueError: the loss names a parameter that it does not have.
     """
     if recipe['optimizer'] not in OPTIMIZERS:
@@ -156,7 +158,7 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
     late = lr.copy()
     late[:waiting] = 0
     new_layers = tuple(network.new_layers) if waiting else ()
-    groups: dict[tuple[float, bool, float], list] = {}
+    groups: dict[tuple[float, bool, float], list[Parameter]] = {}
     for parameter in params:
         head = parameter.name in of_loss or parameter.name.startswith(new_layers)
         factor = recipe['loss_lr_factor'] * factors.get(parameter.name, 1.0) if parameter.name in of_loss else 1.0
@@ -164,7 +166,7 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
         groups.setdefault(key, []).append(parameter)
     rates = {(factor, waits) for factor, waits, _ in groups}
 
-    def group(factor, waits, decay, members):
+    def group(factor: float, waits: bool, decay: float, members: list[Parameter]) -> dict[str, Any]:
         rate = {} if rates == {(1.0, False)} else {'lr': (factor * (late if waits else lr)).astype(np.float32).tolist()}
         return {'params': members, 'weight_decay': decay, **rate}
 
