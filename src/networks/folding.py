@@ -1,9 +1,11 @@
 """BatchNorm folded into the convolutions before it, for a network that only embeds."""
 import copy
+from typing import Any
 
 import mindspore.nn as nn
 import numpy as np
 from mindspore import Parameter, Tensor, ops
+from numpy.typing import NDArray
 
 
 class Shift(nn.Cell):
@@ -15,7 +17,7 @@ class Shift(nn.Cell):
     Inputs and outputs: (N, C, H, W).
     """
 
-    def __init__(self, shift: np.ndarray) -> None:
+    def __init__(self, shift: NDArray[Any]) -> None:
         super().__init__()
         self.shift = Parameter(Tensor(shift), name='shift', requires_grad=False)
         self.add = ops.BiasAdd()
