@@ -92,7 +92,7 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
     with pytest.raises(InputError, match='is among the classes already'):
         (tmp_path / 'again.csv').write_text(f'{names()[0]},' + ','.join('1' * 10) + '\n')
         infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "again.csv"}'])
-    with pytest.raises(InputError, match='3 numbers a class, the network takes 10'):
+    with pytest.raises(InputError, match='3 numbers per class, the network takes 10'):
         (tmp_path / 'short.csv').write_text('x,1,2,3\n')
         infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "short.csv"}'])
     write_embeddings(str(tmp_path / 'wide.npz'), [np.ones((2, 17), np.float32)], ImageList(['a.jpg', 'b.jpg'], None))
@@ -100,7 +100,7 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
         infer_door.main(['--device_target=CPU', f'--query={tmp_path / "wide.npz"}', f'--classes={exported}'])
     shutil.copy(f'{exported}.classes.npz', tmp_path / 'other.classes.npz')
     (tmp_path / 'net.mindir.classes.npz').write_bytes(b'no archive')
-    with pytest.raises(InputError, match='damaged or no file of classes'):
+    with pytest.raises(InputError, match='damaged, or not a file of classes'):
         infer_door.main([*query, f'--classes={exported}'])
 
 
