@@ -103,8 +103,8 @@ def check_inputs(folder: Path, recipe: Recipe) -> None:
     """Raise InputError if the inputs in a folder were written with other settings."""
     written = read_json(folder / SETTINGS, 'write the inputs again')
     if written != settings(recipe):
-        raise InputError(f'{folder}: its inputs were written with {written}; these flags mean {settings(recipe)}; give the flags '
-                         'that wrote them')
+        raise InputError(f'{folder}: its inputs were written with {written}; these flags give {settings(recipe)}; use '
+                         'the flags that wrote them')
 
 
 def main(argv: Optional[List[str]] = None) -> Any:

@@ -314,7 +314,7 @@ def test_damaged_threshold_is_refused(folder, refused, text):
 
 
 def test_absent_threshold_and_embeddings_of_nobody_knows_what(work, folder, refused):
-    assert 'absent.json: No such file or directory; find the threshold with eval.py' in refused(*SEARCH, '--threshold=absent.json')
+    assert 'absent.json: No such file or directory; find the threshold' in refused(*SEARCH, '--threshold=absent.json')
     Path('gallery.npy.json').unlink()
     assert 'say which network wrote them' in refused(*SEARCH, '--threshold=train.threshold.json')
 
@@ -422,7 +422,7 @@ def test_picture_of_metric_learning_needs_a_threshold(work):
 
 
 @pytest.mark.parametrize('flags, words', [
-    ('--dataset=Market1501 --false_match_rate=0', '--false_match_rate'), ('--false_match_rate=1.5', '--false_match_rate'),
+    ('--false_match_rate=-0.1', '--false_match_rate'), ('--false_match_rate=1.5', '--false_match_rate'),
     ('--dataset=CUB --rerank', '--rerank: is not for CUB'), ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
 def test_flags_of_eval(flags, words):
     with pytest.raises(InputError, match=words):
