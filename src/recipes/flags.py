@@ -168,7 +168,7 @@ FLAGS = [
     Flag(('--train_list',), (TRAIN,), REID, 'train_list', suggests='lists'),
     Flag(('--resample',), (TRAIN,), REID, 'resample', help='let the repeated images of identities with too few count'),
 
-    Flag(('--false_match_rate',), (EVAL,), MEASURING, 'false_match_rate'),
+    Flag(('--false_match_rate',), (EVAL,), MEASURING, 'false_match_rate', type=FRACTION),
     Flag(('--rerank',), (EVAL,), MEASURING, 'rerank', switch=True),
     Flag(('--mirror',), (EVAL, INFER), MEASURING, 'mirror', switch=True),
     Flag(('--turned',), (EVAL, INFER), MEASURING, 'turned', switch=True),
