@@ -44,7 +44,7 @@ def images(queries, gallery):
 
 
 def ridge(inputs, outputs, penalty):
-    """W that minimises |inputs W - outputs|^2 + penalty * mean of the diagonal of inputs.T @ inputs * |W|^2."""
+    """The matrix W that minimises |inputs W - outputs|^2 + penalty * mean of the diagonal of inputs.T @ inputs * |W|^2."""
     products = inputs.T @ inputs
     return np.linalg.solve(products + penalty * products.diagonal().mean() * np.eye(len(products)), inputs.T @ outputs)
 
@@ -75,9 +75,10 @@ def zero_shot(folder, dataset, mode, metric):
     data = load_dem(folder, dataset, mode)
     semantics = np.concatenate(data.train_semantics, axis=1)
     penalty = chosen_penalty(semantics, data.train_features, data.train_labels, metric, accuracy)
-    found = predict(semantics, data.train_features, np.concatenate(data.test_semantics, axis=1), data.test_features,
-                    data.test_class_ids, metric, penalty)
-    print(f'{dataset} {mode} {metric}: ridge {penalty:g}, accuracy {accuracy(found, data.test_labels):.4f}')
+    test = data.test
+    found = predict(semantics, data.train_features, np.concatenate(test.semantics, axis=1), test.features, test.class_ids,
+                    metric, penalty)
+    print(f'{dataset} {mode} {metric}: ridge {penalty:g}, accuracy {accuracy(found, test.labels):.4f}')
 
 
 def gbu(folder, metric):

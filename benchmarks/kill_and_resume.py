@@ -134,8 +134,8 @@ def main():
         for words in (['dem_sample', home / 'dem'], ['image_sample', 'products', home / 'products']):
             subprocess.run([sys.executable, '-m', f'src.samples.{words[0]}', *words[1:]], cwd=tools.ROOT, check=True)
         for name, flags in (('DEM CUB att', dem_flags(home / 'dem', 20 * args.kills)),
-                            ('ResNet50 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
-                            ('ResNet50 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):
+                            ('ResNet18 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
+                            ('ResNet18 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):
             whole, killed = home / 'whole', home / 'killed'
             began = time.perf_counter()
             seconds = train_whole(flags, whole)
