@@ -17,9 +17,10 @@ from tests.processes import free_port
 
 ENGLISH, CHINESE = (ROOT / name for name in ('README.md', 'README_CN.md'))
 PAGES = [ENGLISH, CHINESE, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
-# Programs of others that the pages name, the configuration of the published metric_learn, the files and the flag that the walks of
+# Programs of others that the pages name, published files that have no namesake here, what the walks of
 # CONTRIBUTING.md add (tests/doors/test_walks.py), and the flag that every parser has.
-OTHERS = {'hccl_tools.py', 'set_env.sh', 'mindspore/run_check/_check_version.py', 'config.py', '--mine', '--help',
+OTHERS = {'hccl_tools.py', 'set_env.sh', 'mindspore/run_check/_check_version.py', 'config.py', 'set_parser.py', '--mine',
+          '--help',
           'src/networks/my_head.py', 'src/systems/projection.py', 'src/recipes/projection.py',
           *(f'src/{room}/mine.py' for room in ('losses', 'networks', 'accuracy', 'datasets'))}
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```', re.M | re.S)

@@ -48,7 +48,8 @@ class Trained:
     def options(self) -> EmbeddingOptions:
         """How images become embeddings. Raises InputError where the network takes none."""
         if not self.takes_images:
-            raise InputError(f'{self.path}: a network of {SYSTEMS[self.recipe.system].title}, which takes no images; use eval.py')
+            raise InputError(f'{self.path}: a network of {SYSTEMS[self.recipe.system].title}, which takes no images; use '
+                             'eval.py')
         return EmbeddingOptions.of_recipe(self.recipe)
 
     def card(self, size: Optional[Tuple[int, int]] = None) -> Card:
