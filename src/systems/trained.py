@@ -37,18 +37,20 @@ class Trained:
     @property
     def name(self) -> str:
         """A name for files of this network."""
-        return str(self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}')
+        system = self.recipe.system
+        return str(self.recipe.get('network') or self.recipe.get('backbone', system) + '_reid' * (system == 'reid'))
 
     @property
     def takes_images(self) -> bool:
-        """Whether the network takes images, rather than class semantics."""
+        """Whether the network takes images, rather than arrays."""
         return SYSTEMS[self.recipe.system].images
 
     @property
     def options(self) -> EmbeddingOptions:
         """How images become embeddings. Raises InputError where the network takes none."""
         if not self.takes_images:
-            raise InputError(f'{self.path}: a network of class semantics (DEM), which has no images; use eval.py')
+            raise InputError(f'{self.path}: a network of {SYSTEMS[self.recipe.system].title}, which takes no images; use '
+                             'eval.py')
         return EmbeddingOptions.of_recipe(self.recipe)
 
     def card(self, size: Optional[Tuple[int, int]] = None) -> Card:
@@ -82,8 +84,8 @@ class Trained:
             own = height_width(self.recipe.image_size)
             size = height or own[0], width or own[1]
         elif height or width:
-            raise InputError(f'--height, --width: {self.path} is a network of class semantics, which has no images; leave '
-                             'them out')
+            raise InputError(f'--height, --width: {self.path} is a network of {SYSTEMS[self.recipe.system].title}, which takes '
+                             'no images; leave them out')
         return system_class(self.recipe.system).input_shapes(self.network, size)
 
 

@@ -47,6 +47,7 @@ def fit(system: System, folder: str | Path, resume: bool | str = False) -> dict[
         InputError: a state that cannot be read or is another training's, a loss that is no number, a full disk.
         SystemExit: 128 + the number of the signal that ended the training, after a state was saved.
     """
+    ms.set_seed(system.recipe.seed)
     training = Training(system, Path(folder), resume)
     began = time.perf_counter()
     training.train()
