@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from src.common.errors import InputError
 from src.training.optimizer import LOSS, create_optimizer
+from src.training.precision import level_for
 
 if TYPE_CHECKING:
     from src.common.device import Process
@@ -336,8 +337,8 @@ def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: M
     Args:
         network, loss: to train; the names of the loss's parameters are made to begin with 'loss.'.
         network_columns: number of columns of a batch that the network takes; the others are the loss's.
-        recipe: loss_scale, a float or 'dynamic' (always dynamic on Ascend, which computes in float16); clip_norm;
-            chunk_size, 0 for the whole batch at once; the entries that create_optimizer reads.
+        recipe: amp_level, 'auto' if there is none; loss_scale, a float or 'dynamic' (always dynamic if amp_level stands for
+            another level than O0); clip_norm; chunk_size, 0 for the whole batch at once; the entries that create_optimizer reads.
         lr: (steps,) float array, the learning rate of every step.
         process: device target and number of processes.
 
@@ -353,7 +354,8 @@ def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: M
         raise InputError(f'chunk_size={chunk}: rows of a batch that run at once, 0 for all')
     together = WithLoss(network, loss, network_columns)
     optimizer = create_optimizer(recipe, network, loss, lr)
-    loss_scale = 'dynamic' if process.target == 'Ascend' else recipe['loss_scale']
+    level = level_for(recipe.get('amp_level', 'auto'), process.target)
+    loss_scale = recipe['loss_scale'] if level == 'O0' else 'dynamic'
     update = Update(optimizer, loss_scale, recipe['clip_norm'], process)
     step = ReplayStep(together, update, chunk) if chunk else TrainStep(together, update)
     names = [parameter.name for parameter in step.get_parameters()]
