@@ -23,7 +23,7 @@ def main(argv=None):
                                        options.distribute)
     process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu,
                      own_networks=True)
-    return fit(create_system(recipe, process), folder, resume)
+    return fit(create_system(recipe, process), folder, resume, options.profile)
 
 
 if __name__ == '__main__':

@@ -31,8 +31,8 @@ from src.retrieval.embedding_file import (
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
 from src.retrieval.search import build_index, check_model, find_neighbours, open_index, unknown
 from src.retrieval.thresholds import read_threshold
-from src.systems.images import for_device
 from src.systems.trained import RecipeFor, Trained, load_trained
+from src.training.precision import level_for, mixed_precision
 
 UNKNOWN = 'unknown'
 PICTURE_ROWS = 20  # queries in a picture; with more it would be too tall
@@ -86,7 +86,7 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     if path.endswith(EXPORTED):
         return _open_model(path, recipe_for, engine)
     trained = load_trained(path, recipe_for=recipe_for)
-    run = Engine(for_device(trained.network, target).set_train(False), engine=engine, target=target)
+    run = Engine(mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False), engine=engine, target=target)
     identity = embedding_identity(network_identity(trained.network), trained.options)
     return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), identity)
 

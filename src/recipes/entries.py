@@ -55,6 +55,8 @@ ENTRIES: Dict[str, Entry] = {
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or one for each layer by name'),
     'decay': Entry(text, 'weights', "what is decayed: 'weights' spares gamma and beta of normalisations, 'all' does not"),
     'loss_scale': Entry(real(positive=True), 1.0, 'factor on the loss before differentiation; dynamic on Ascend'),
+    'amp_level': Entry(one_of(('auto', 'O0', 'O2', 'bfloat16')), 'auto', 'O0 for float32, O2 for float16 with BatchNorm in '
+                       'float32, bfloat16 for the same with bfloat16; auto: O2 on Ascend, else O0', IMAGES),
     'clip_norm': Entry(RATE, 0.0, 'bound on the global norm of the gradients, 0 for none'),
     'chunk_size': Entry(NATURAL, 0, 'rows of a batch that are embedded at once, 0 for all'),
     'loss_lr_factor': Entry(RATE, 1.0, "factor on the learning rate of the loss's parameters"),

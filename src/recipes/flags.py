@@ -80,6 +80,7 @@ FLAGS = [
          help='one process of several, started by a launcher'),
     Flag(('--device_num',), (TRAIN,), DEVICE, type=whole(1), idle=(EVAL, EXPORT),
          help='number of processes of a distributed training'),
+    Flag(('--amp_level',), (TRAIN, INFER), DEVICE, 'amp_level'),
     Flag(('--use_gpu',), DOORS, DEVICE, type=boolean, help='of PaddleCV: a GPU where the machine has one and no Ascend'),
 
     Flag(('--dataset', 'DATASETS.NAMES'), DOORS, WORK, type=one_of(DATASETS), spelling=DATASET,
@@ -111,6 +112,8 @@ FLAGS = [
     Flag(('--resume',), (TRAIN,), FILES, switch=True, help='continue from the last training state in the folder'),
     Flag(('--checkpoint',), (TRAIN,), FILES, type=text,
          help='continue from this training state, or from the last one in this folder'),
+    Flag(('--profile',), (TRAIN,), FILES, type=text,
+         help="write MindSpore's profile of a few steps to this folder"),
     Flag(('--result_file',), (EVAL,), FILES, type=OUTPUT, help='write the figures to this file as JSON too'),
 
     Flag(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'batch_size'),

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
-from mindspore import Tensor, amp, nn
+from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from src.checkpoints.weights import Weights, conventions, load_classifier, load_weights, read_weights
@@ -18,12 +18,8 @@ from src.networks import create_image_network
 from src.pictures import check_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
+from src.training.precision import level_for, mixed_precision
 from src.training.system import System
-
-
-def for_device(network: nn.Cell, target: str) -> nn.Cell:
-    """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
-    return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class ImageSystem(System):
         self.loss = self._create_loss(network.out_channels)
         if start:
             self._start_from(start, network)
-        self.network = for_device(network, process.target)
+        self.network = mixed_precision(network, level_for(recipe.amp_level, process.target))
         self.sampler = create_sampler(
             recipe.sampler or kind.batch, self.labels, batch_size=recipe.batch_size,
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,

@@ -3,8 +3,9 @@ import mindspore as ms
 from mindspore import amp, nn
 
 from src.common.errors import InputError
+from src.recipes.entries import ENTRIES
 
-LEVELS = ('auto', 'O0', 'O2', 'bfloat16')
+LEVELS = ENTRIES['amp_level'].type.choices or ()
 
 
 def level_for(amp_level: str, target: str) -> str:
