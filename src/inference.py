@@ -86,7 +86,8 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     if path.endswith(EXPORTED):
         return _open_model(path, recipe_for, engine)
     trained = load_trained(path, recipe_for=recipe_for)
-    run = Engine(mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False), engine=engine, target=target)
+    network = mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False)
+    run = Engine(network, engine=engine, target=target)
     identity = embedding_identity(network_identity(trained.network), trained.options)
     return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), identity)
 

@@ -23,7 +23,7 @@ def profiled(folder: Union[str, Path, None], target: str) -> Iterator[Callable[[
         yield lambda: None
         return
     activities = [profiler.ProfilerActivity.CPU] + ([profiler.ProfilerActivity.NPU] if target == 'Ascend' else [])
-    schedule = profiler.schedule(wait=0, warmup=0, active=PROFILED, repeat=1, skip_first=SKIPPED)
+    schedule = profiler.schedule(wait=0, warmup=1, active=PROFILED, repeat=1, skip_first=SKIPPED - 1)
     with profiler.profile(activities=activities, schedule=schedule,
                           on_trace_ready=profiler.tensorboard_trace_handler(str(folder))) as running:
         yield running.step
