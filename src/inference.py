@@ -84,8 +84,7 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
         return _open_model(path, recipe_for, engine)
     trained = load_trained(path, recipe_for=recipe_for)
     run = Engine(for_device(trained.network, target).set_train(False), engine=engine, target=target)
-    identity = embedding_identity(network_identity(trained.network), trained.options)
-    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), identity)
+    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), trained.identity)
 
 
 def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:
