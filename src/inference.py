@@ -88,8 +88,7 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     trained = load_trained(path, recipe_for=recipe_for)
     network = mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False)
     run = Engine(network, engine=engine, target=target)
-    identity = embedding_identity(network_identity(trained.network), trained.options)
-    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), identity)
+    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), trained.identity)
 
 
 def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:

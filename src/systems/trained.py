@@ -16,7 +16,7 @@ from src.common.records import as_table, read_record
 from src.common.values import height_width
 from src.recipes.recipe import Changes, Recipe, read_recipe, use_recipe
 from src.recipes.systems import SYSTEMS
-from src.retrieval.embedding import EmbeddingOptions
+from src.retrieval.embedding import EmbeddingOptions, embedding_identity
 from src.retrieval.thresholds import read_threshold, threshold_path
 from src.systems import create_system, system_class
 from src.training.system import System
@@ -52,6 +52,11 @@ class Trained:
             raise InputError(f'{self.path}: a network of {SYSTEMS[self.recipe.system].title}, which takes no images; use '
                              'eval.py')
         return EmbeddingOptions.of_recipe(self.recipe)
+
+    @property
+    def identity(self) -> str:
+        """The identity of its embeddings, for galleries."""
+        return embedding_identity(network_identity(self.network), self.options)
 
     def card(self, size: Optional[Tuple[int, int]] = None) -> Card:
         """What somebody who has the exported network alone must know to use it.
