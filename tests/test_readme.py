@@ -65,7 +65,7 @@ def test_what_a_page_names_exists(page):
     programs = ''.join(path.read_text() for folder in ('benchmarks', 'scripts', 'src', 'src/samples')
                        for path in (ROOT / folder).iterdir() if path.is_file())
     for flag in set(re.findall(r'(?<![\w-])--[a-z]\w*(?![\w-])', text, re.ASCII)) - OTHERS:
-        # pytest's and git's are not ours; launchers read some of their own; benchmarks give theirs to tools.parser as arguments.
+        # pytest's and git's are not ours; launchers read some of their own; benchmarks give theirs to tools.parser.
         assert flag in flags or flag in programs or f' {flag[2:]}=' in programs, flag
     for name in set(re.findall(r'(?<![\w/.-])(?:\.\./|\./)?\w[\w/-]*\.(?:py|sh)\b', text, re.ASCII)) - OTHERS:
         plain = name.replace('../', '').replace('./', '')
