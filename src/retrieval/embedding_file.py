@@ -45,7 +45,6 @@ PIECES, PIECE_BYTES = 16, 4096
 ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 Names = Mapping[int, str]
-Opened = Tuple[IO[bytes], Tuple[int, int], 'np.dtype[Any]']   # a file at its first row, shape and dtype of its array
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,6 @@ class Note:
             raise ValueError('rows, width or removed are out of range')
         if not all(label.lstrip('-').isdigit() for label in self.classes or ()):
             raise ValueError('classes: a label is not a whole number')
-
-
-def _as_text(classes: Optional[Names]) -> Optional[Dict[str, str]]:
-    return None if classes is None else {str(label): name for label, name in classes.items()}
 
 
 def check_output(path: str, flag: str = '--output') -> None:
@@ -101,21 +96,22 @@ def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, 
         InputError: the file cannot be written, or an embedding holds NaN or Inf.
     """
     check_output(path)
-    batches = _finite(path, batches)
+    digest = hashlib.blake2b(digest_size=16)
+    batches = _checked(path, batches, digest)
     if path.endswith('.npz'):
         with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
             return _write_archive(archive, batches, images)
-    digest = hashlib.blake2b(digest_size=16)
     # `replacing` blocks end from the inside out: the note is opened first and so renamed last.
     # Plain writes, not a memory map: pages of a map count as memory.
-    with replacing(_note(path)) as note_part, replacing(path) as part, replacing(path + '.txt') as list_part:
+    with replacing(path + '.json') as note_part, replacing(path) as part, replacing(path + '.txt') as list_part:
         with open(part, 'wb') as file:
-            width = _write_array(file, _hashed(batches, digest), len(images))[1]
+            width = _write_array(file, batches, len(images))[1]
         _write_list(list_part, [images])
         identity = digest.hexdigest()
+        named = {str(label): name for label, name in classes.items()} if classes else None
         with open(part, 'rb') as file:
             _write_note(note_part, Note(len(images), width, identity, [(identity, len(images))],
-                                        _pieces(file, os.path.getsize(part)), model=model, classes=_as_text(classes)))
+                                        _pieces(file, os.path.getsize(part)), model=model, classes=named))
     return width
 
 
@@ -143,14 +139,14 @@ def append_embeddings(path: str, batches: Iterable[Array], images: ImageList, *,
             images, named = _same_names(path, images, classes, note.classes)
             note = replace(note, classes=named)
         digest = hashlib.blake2b(note.identity.encode(), digest_size=16)
-        batches = _finite(path, (np.asarray(batch, old.dtype) for batch in batches))
-        _append_rows(file, old, _hashed(batches, digest), len(images))
+        batches = (np.asarray(batch, old.dtype) for batch in batches)
+        _append_rows(file, old, _checked(path, batches, digest), len(images))
         with replacing(path + '.txt') as part:
             _write_list(part, [old.everything, images])
         rows, identity = note.rows + len(images), digest.hexdigest()
         note = replace(note, rows=rows, identity=identity, history=[*note.history, (identity, rows)],
                        pieces=_pieces(file, old.offset + rows * old.row_bytes), model=note.model or model)
-        with replacing(_note(path)) as part:
+        with replacing(path + '.json') as part:
             _write_note(part, note)
         # Only other programs need it: numpy reads as many rows as the header says.
         file.seek(0)
@@ -181,7 +177,7 @@ def remove_embeddings(path: str, paths: Collection[str]) -> int:
             raise InputError(f'{path}: no image would be left; delete the file instead')
         gone = {row for row, one in enumerate(old.everything.paths) if one in wanted}
         note = replace(note, removed=sorted(gone.union(note.removed)))
-        with replacing(_note(path)) as part:
+        with replacing(path + '.json') as part:
             _write_note(part, note)
     return note.rows - len(note.removed)
 
@@ -207,7 +203,7 @@ def _changing(path: str, what: str) -> Iterator[Tuple[IO[bytes], 'EmbeddingFile'
         if note is None:
             note = Note(old.count, old.width, old.identity, [(old.identity, old.count)],
                         _pieces(file, old.offset + old.count * old.row_bytes))
-            with replacing(_note(path)) as part:
+            with replacing(path + '.json') as part:
                 _write_note(part, note)
         try:
             yield file, old, note
@@ -271,10 +267,6 @@ def _same_names(path: str, images: ImageList, classes: Optional[Names], known: O
     return replace(images, labels=labels), {str(label): name for name, label in label_of.items()}
 
 
-def _note(path: str) -> str:
-    return path + '.json'
-
-
 def _write_note(path: Path, note: Note) -> None:
     path.write_text(json.dumps(asdict(note)) + '\n', encoding='utf-8')
 
@@ -286,16 +278,11 @@ def _write_list(path: Path, lists: Iterable[ImageList]) -> None:
             file.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *columns))
 
 
-def _finite(path: str, batches: Iterable[Array]) -> Iterator[Array]:
-    for batch in batches:
+def _checked(path: str, batches: Iterable[Array], digest: hashlib.blake2b) -> Iterator[Array]:
+    """The batches, contiguous, checked for NaN and Inf and added to the digest."""
+    for batch in map(np.ascontiguousarray, batches):
         if not np.isfinite(batch).all():
             raise InputError(f'{path}: a new embedding holds NaN or Inf; check the network that wrote it')
-        yield batch
-
-
-def _hashed(batches: Iterable[Array], digest: hashlib.blake2b) -> Iterator[Array]:
-    for batch in batches:
-        batch = np.ascontiguousarray(batch)
         digest.update(batch.data)
         yield batch
 
@@ -382,7 +369,7 @@ class EmbeddingFile:
 
     def _read_note(self, file: IO[bytes]) -> Optional[Note]:
         """The note, checked against the file; None if there is none."""
-        path = _note(self.path)
+        path = self.path + '.json'
         if not os.path.isfile(path):
             return None
         advice = f'write {self.path} anew with infer.py'
@@ -411,10 +398,11 @@ class EmbeddingFile:
         return dict(history).get(identity, 0)
 
     @contextmanager
-    def _open(self) -> Iterator[Opened]:
+    def _open(self) -> Iterator[Tuple[IO[bytes], Tuple[int, int], 'np.dtype[Any]']]:
         """The file at its first row, the array's shape and its dtype; raises InputError if the file cannot be read."""
         try:
-            with self._stream() as file:
+            with (open(self.path, 'rb') if self.path.endswith('.npy')
+                  else zipfile.ZipFile(self.path).open('embeddings.npy')) as file:
                 shape, fortran_order, dtype = HEADERS[npy.read_magic(file)](file)
                 if len(shape) != 2 or 0 in shape or dtype.kind != 'f' or fortran_order:
                     raise InputError(f'{self.path}: expected floats in rows (N, D), found {dtype} of shape {shape}'
@@ -427,15 +415,6 @@ class EmbeddingFile:
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f'{self.path}: no embedding file, cut short or damaged; '
                              'write it anew with infer.py') from error
-
-    @contextmanager
-    def _stream(self) -> Iterator[IO[bytes]]:
-        if self.path.endswith('.npy'):
-            with open(self.path, 'rb') as file:
-                yield file
-        else:
-            with zipfile.ZipFile(self.path) as archive, archive.open('embeddings.npy') as member:
-                yield member
 
     def _read_images(self) -> ImageList:
         if self.path.endswith('.npy'):

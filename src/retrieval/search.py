@@ -121,11 +121,6 @@ class Index:
         self.lists, self.rows, self.recall = lists, rows, recall
         lists.nprobe = probes
 
-    @property
-    def probes(self) -> int:
-        """Lists read per query."""
-        return int(self.lists.nprobe)
-
     def search(self, queries: Array, gallery: EmbeddingFile, k: int) -> Tuple[Array, Array]:
         """As find_neighbours, among the rows that the index holds."""
         wanted = min(self.rows, max(LEAST_SHORTLIST, SHORTLIST * k))
@@ -148,11 +143,6 @@ class Index:
         return numbers, best
 
 
-def index_path(gallery: EmbeddingFile) -> str:
-    """The path of a gallery's index."""
-    return gallery.path + SUFFIX
-
-
 def build_index(gallery: EmbeddingFile) -> Index:
     """Build the index of a .npy, write it beside the gallery, and print its recall against the exact search to standard error.
 
@@ -169,21 +159,21 @@ def build_index(gallery: EmbeddingFile) -> Index:
     if gallery.count < LEAST_ROWS:
         raise InputError(f'--index=ivf: {gallery.path} holds {gallery.count} images, among which the exact search takes '
                          'no time; leave the flag out')
-    began = time.perf_counter()
+    path, began = gallery.path + SUFFIX, time.perf_counter()
     lists = _train(faiss, gallery)
     for start, block in gallery.blocks():
         lists.add_with_ids(_unit(block), gallery.kept[start:start + len(block)])
     built = time.perf_counter() - began
     index = Index(lists, gallery.rows, 1, 0.0)
     milliseconds = _choose_probes(index, gallery)
-    card = IndexCard(gallery.identity, gallery.rows, gallery.width, index.probes, index.recall)
-    with replacing(index_path(gallery)) as part, open(part, 'wb') as file:
+    card = IndexCard(gallery.identity, gallery.rows, gallery.width, lists.nprobe, index.recall)
+    with replacing(path) as part, open(part, 'wb') as file:
         file.write(json.dumps(asdict(card)).encode() + b'\n')
         file.write(faiss.serialize_index(lists).data)
     # Standard output holds the neighbours alone, as programs may read it.
-    print(f'index {index_path(gallery)}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
+    print(f'index {path}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
           f'recall@{MEASURED_K} {index.recall:.3f} against the exact search, {milliseconds:.1f} ms a query that reads '
-          f'{index.probes} lists' + ('' if index.recall >= WANTED_RECALL else
+          f'{lists.nprobe} lists' + ('' if index.recall >= WANTED_RECALL else
                                       f'; less than {WANTED_RECALL}: rather search this gallery exactly'), file=sys.stderr)
     return index
 
@@ -195,7 +185,7 @@ def open_index(gallery: EmbeddingFile) -> Optional[Index]:
         InputError: faiss is not installed, the index is damaged, or it was built for other rows. Removing and appending
             images keeps an index valid.
     """
-    path = index_path(gallery)
+    path = gallery.path + SUFFIX
     if not os.path.isfile(path):
         return None
     faiss = _faiss()
@@ -248,9 +238,9 @@ def _choose_probes(index: Index, gallery: EmbeddingFile) -> float:
         found = _without(asked, index.search(queries, gallery, k + 1)[0])
         milliseconds = (time.perf_counter() - began) / len(asked) * 1000
         index.recall = float(np.mean([len(np.intersect1d(*rows)) / k for rows in zip(found, true)]))
-        if index.recall >= WANTED_RECALL or index.probes >= index.lists.nlist:
+        if index.recall >= WANTED_RECALL or index.lists.nprobe >= index.lists.nlist:
             return milliseconds
-        index.lists.nprobe = min(2 * index.probes, index.lists.nlist)
+        index.lists.nprobe = min(2 * index.lists.nprobe, index.lists.nlist)
 
 
 def _without(asked: Array, numbers: Array) -> List[Array]:
@@ -269,8 +259,3 @@ def check_model(gallery: EmbeddingFile, model: Optional[str]) -> None:
     if gallery.model and model and gallery.model != model:
         raise InputError(f'{gallery.path}: was written with another network or other preprocessing than the queries '
                          f'({ways(gallery.model, model)}); write both with the same network and flags')
-
-
-def unknown(similarities: Array, threshold: float) -> Array:
-    """Whether no neighbour of a query reaches the threshold: similarities (N, k) -> bool (N,)."""
-    return similarities.max(axis=1) < threshold

@@ -11,7 +11,6 @@ from typing import Any, Dict, Optional
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import as_table, read_json, read_record
-from src.retrieval.embedding import network_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def read_threshold(path: str, model: str) -> KeptThreshold:
     if isinstance(values, dict) and 'checksum' in values:  # a card
         values = values.get('threshold') or {}
     threshold = read_record(KeptThreshold, values, path, advice)
-    if model not in (threshold.model, network_of(threshold.model)):
+    if model not in (threshold.model, threshold.model.partition('+')[0]):
         raise InputError(f'{path}: is the threshold of another network or other preprocessing '
                          f'({ways(threshold.model, model)}); find one for this network with eval.py and the same flags')
     return threshold
