@@ -81,7 +81,8 @@ FLAGS = [
     Flag(('--device_num',), (TRAIN,), DEVICE, type=whole(1), idle=(EVAL, EXPORT),
          help='number of processes of a distributed training'),
     Flag(('--amp_level',), (TRAIN, INFER), DEVICE, 'amp_level'),
-    Flag(('--use_gpu',), DOORS, DEVICE, type=boolean, help="PaddleCV's flag: use a GPU where the machine has one and no Ascend"),
+    Flag(('--use_gpu',), DOORS, DEVICE, type=boolean,
+         help="PaddleCV's flag: use a GPU where the machine has one and no Ascend"),
 
     Flag(('--dataset', 'DATASETS.NAMES'), DOORS, WORK, type=one_of(DATASETS), spelling=DATASET,
          help='chooses the system; lists are those of --train_list'),
@@ -201,10 +202,12 @@ FLAGS = [
          'embedding file: the folder of a training of GBU, or its exported network'),
     Flag(('--add_classes',), (INFER,), INFERENCE, type=text, help='CSV of further unseen classes for --classes: name, numbers'),
 
-    Flag(('--batch_size',), (EXPORT,), EXPORTING, type=whole(), default=1, help='batch size of the exported model, 0 for any; default: 1'),
+    Flag(('--batch_size',), (EXPORT,), EXPORTING, type=whole(), default=1,
+         help='batch size of the exported model, 0 for any; default: 1'),
     Flag(('--file_format',), (EXPORT,), EXPORTING, type=one_of(('MINDIR', 'ONNX', 'AIR')), default='MINDIR',
          idle=(TRAIN, EVAL), help='format of the exported model; default: MINDIR'),
-    Flag(('--file_name',), (EXPORT,), EXPORTING, type=text, help='name of the exported model; default: named after the network, in the current folder'),
+    Flag(('--file_name',), (EXPORT,), EXPORTING, type=text,
+         help='name of the exported model; default: named after the network, in the current folder'),
     Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
     Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
 ]
