@@ -12,7 +12,6 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from src.common.errors import InputError
-from src.networks.convolution import plain_convolutions
 from src.networks.folding import fold_batch_norm
 
 Array = NDArray[Any]
@@ -36,9 +35,8 @@ def write_onnx(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: in
     names = [f'input_{i}' for i in range(len(shapes))]
     axes = {} if batch_size else {name: {0: 'batch'} for name in [*names, 'embedding']}
     traced = [Tensor(np.zeros((batch_size or 2, *shape), np.float32)) for shape in shapes]
-    with plain_convolutions(network):
-        ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
-                       dynamic_axes=axes)
+    ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
+                   dynamic_axes=axes)
 
 
 class _Once(nn.Cell):
