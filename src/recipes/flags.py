@@ -74,6 +74,7 @@ CHECKPOINT = ('--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model')
 FLAGS = [
     Flag(('--device_target',), DOORS, DEVICE, type=one_of(('Ascend', 'GPU', 'CPU')),
          help='device; default: Ascend where this machine has one, else CPU'),
+    Flag(('--version',), DOORS, DEVICE, switch=True, help='print the version of this project and end'),
     Flag(('--device_id', 'GPU_IDS'), DOORS, DEVICE, type=whole(), spelling=_first_id,
          help='number of the device; default: DEVICE_ID of the environment, else 0'),
     Flag(('--distribute', '--run_distribute'), (TRAIN,), DEVICE, type=boolean, default=False, idle=(EVAL, EXPORT),
