@@ -263,6 +263,18 @@ def test_several_machines_through_msrun(project):
         assert '--device_num=4' in note['args'] and note['env']['MS_TOPO_TIMEOUT'] == '77'
 
 
+def test_what_train_py_refuses_ends_with_its_line_and_leaves_no_folder(project):
+    project.python.write_text('#!/bin/sh\necho "train.py: error: --loss_name=tripplet: choose one of triplet" >&2\n'
+                              'echo "[ERROR] destroyed collective group" >&2\nexit 2\n')
+    code, _, err = project.run('sh', 'run_standalone_train.sh', project.data, '-', '0', 'tripplet')
+    assert code == 2 and '--loss_name=tripplet' in err and not (project.root / 'train_tripplet').exists()
+    code, _, err = project.run('sh', 'run_distribute_train.sh', project.rank_table(2), project.data, '-', 'tripplet',
+                               DEVICE_NUM='2', LOG_DIR='logs')
+    [line] = err.splitlines()
+    assert code == 2 and line.startswith('run_distribute_train.sh: rank ') and '--loss_name=tripplet: choose one of' in line
+    assert 'destroyed' in (project.root / 'scripts' / 'logs' / '1' / 'train.log').read_text()
+
+
 def test_msrun_that_refuses_its_options_is_shown(project):
     code, _, err = project.run('sh', 'run_distributed_train_ascend.sh', '-', 'CUB', 'att', project.data,
                                MSRUN_ARGS='--no_such_option=1')
@@ -337,9 +349,34 @@ def test_refusals(project, script, args, environment, word):
              'LIST': other}
     code, out, err = project.run('sh', script, *[files.get(arg, arg) for arg in args], **environment)
     assert code == 2 and not out and not project.notes()
-    first, second = err.splitlines()[:2]
-    assert first.startswith(f'{script}: ') and word in first and second.startswith('usage: ')
+    [line] = err.splitlines()
+    assert line.startswith(f'{script}: ') and word in line and line.endswith(f'({script} --help shows the usage)')
     assert not (project.root / 'train_parallel').exists()
+
+
+@pytest.mark.parametrize('script', ['run_eval.sh', 'run_distribute_train.sh', 'train_full_8p.sh'])
+def test_help_is_the_usage(project, script):
+    code, out, err = project.run('sh', script, '--help')
+    assert code == 0 and not err and out.startswith('usage: bash ') and ('LOG_DIR' in out) == (script != 'run_eval.sh')
+
+
+@pytest.mark.parametrize('script, args, called', [
+    ('run_standalone_train_gpu.sh', 'AWA att data out', 'run_standalone_train_ascend.sh GPU: AWA att data out'),
+    ('run_standalone_train_gpu.sh', 'data 2 softmax', 'run_standalone_train.sh GPU: data - 2 softmax'),
+    ('run_standalone_train_gpu.sh', 'data 2 softmax a.ckpt', 'run_standalone_train.sh GPU: data a.ckpt 2 softmax'),
+    ('run_standalone_eval_gpu.sh', 'CUB att data a.ckpt', 'run_standalone_eval_ascend.sh GPU: CUB att data a.ckpt'),
+    ('run_eval_gpu.sh', 'data a.ckpt 1 triplet', 'run_eval.sh GPU: data a.ckpt 1'),
+    ('run_distribute_train_gpu.sh', 'data triplet', 'run_distribute_train.sh GPU: - data - triplet'),
+    ('run_distributed_train_gpu.sh', 'CUB att data out 2', 'run_distributed_train_ascend.sh GPU 2 out: - CUB att data')])
+def test_gpus_by_the_published_names(project, script, args, called):
+    for path in (project.root / 'scripts').glob('run_*[!u].sh'):
+        path.write_text('echo "${0##*/} $DEVICE_TARGET${DEVICE_NUM:+ $DEVICE_NUM $LOG_DIR}: $*"\n')
+    assert project.run('sh', script, *args.split()) == (0, f'{called}\n', '')
+
+
+def test_awa_is_spelled_as_train_py_spells_it(project):
+    assert project.run('sh', 'run_standalone_train_ascend.sh', 'AWA', 'att', project.data, 'out')[0] == 0
+    assert '--dataset=AwA' in project.notes()[0]['args']
 
 
 class TestDownload:
