@@ -255,7 +255,7 @@ def test_a_signal_reaches_every_rank(project, shell, number):
 def test_several_machines_through_msrun(project):
     code, _, err = project.run('sh', 'run_distributed_train_ascend.sh', '-', 'CUB', 'att', project.data, DEVICE_NUM='2',
                                WORKER_NUM='4', NODE_RANK='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='8753',
-                               MSRUN_ARGS='--cluster_time_out=77')
+                               MSRUN_ARGS='--cluster_time_out=77 --bind_core=True')
     assert code == 0, err
     ranks = {note['env']['RANK_ID']: note for note in project.notes() if note['env']['MS_ROLE'] == 'MS_WORKER'}
     assert sorted(ranks) == ['2', '3']
@@ -334,6 +334,8 @@ def test_ctl_by_the_published_names(project, shell):
     ('run_distributed_train_ascend.sh', ['-', 'CUB', 'att', 'DATA'], {'DEVICE_NUM': 'many'}, "'many'"),
     ('run_distributed_train_ascend.sh', ['-', 'CUB', 'att', 'DATA'], {'WORKER_NUM': '16'}, 'NODE_RANK'),
     ('run_distributed_train_ascend.sh', ['-', 'CUB', 'att', 'DATA'], {'MSRUN_ARGS': '--join=True'}, 'MSRUN_ARGS'),
+    ('run_infer_310.sh', ['/no.mindir', 'DATA'], {}, '/no.mindir'),
+    ('run_infer_310.sh', ['CKPT', 'DATA', 'x'], {}, 'DEVICE_ID'),
     ('train_performance_1p.sh', [], {}, '--data_path'),
     ('train_full_8p.sh', ['--data_path=/no/such'], {}, '/no/such'),
 ])
@@ -352,6 +354,17 @@ def test_refusals(project, script, args, environment, word):
     [line] = err.splitlines()
     assert line.startswith(f'{script}: ') and word in line and line.endswith(f'({script} --help shows the usage)')
     assert not (project.root / 'train_parallel').exists()
+
+
+@pytest.mark.parametrize('given, device', [((), '0'), (('3',), '3'), (('--save_ckpt=a.ckpt',), '0')])
+def test_inference_on_a_310(project, given, device):
+    folder = project.root / 'infer_310'
+    code, out, _ = project.run('sh', 'run_infer_310.sh', project.checkpoint, project.data, *given)
+    [note] = project.notes()
+    flags = [word for word in given if word.startswith('--')]
+    assert code == 0 and (folder / 'infer.log').read_text() == out and note['env']['PYTHONPATH'].startswith(str(project.root))
+    assert note['args'][:3] == ['-m', 'src.ascend310', 'infer']
+    assert note['args'][3:] == [*map(str, (folder, project.checkpoint, project.data)), device, *flags]
 
 
 @pytest.mark.parametrize('script', ['run_eval.sh', 'run_distribute_train.sh', 'train_full_8p.sh'])
