@@ -191,10 +191,10 @@ def several_devices(node: Node) -> str:
     if launcher.returncode:
         raise Wrong(f'exit code {launcher.returncode}: {_last(said)}')
     apart = max(_apart(folder / '0' / LAST, folder / str(rank) / LAST) for rank in range(1, node.devices))
-    result = _result(folder)
-    text = (f'{node.devices} x {result["steps"]} steps, {"weights equal" if apart == 0 else f"weights apart by {apart:.1e}"}, '
-            f'{1000 * result["training_seconds"] / result["steps"]:.0f} ms a step with its compilation')
-    if apart or result['device_num'] != node.devices:
+    count, times = _result(folder)['device_num'], re.findall(r'([\d.]+) ms/step', said)
+    text = (f'{count} x {STEPS} steps, {"weights equal" if apart == 0 else f"weights apart by {apart:.1e}"}, '
+            f'{times[-1] if times else "?"} ms a step')
+    if apart or count != node.devices:
         raise Wrong(text)
     return text
 

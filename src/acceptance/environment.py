@@ -15,11 +15,6 @@ MODULES = {'pyyaml': 'yaml'}
 DEVICES = '/dev/davinci[0-9]*'
 
 
-def _on_ascend(node: Node) -> None:
-    if node.target != 'Ascend':
-        raise Skipped(f'this is a {node.target}')
-
-
 def packages(node: Node) -> str:
     names = re.findall(r'^[a-z0-9]+', REQUIREMENTS.read_text(), re.M)
     missing = []
@@ -34,7 +29,8 @@ def packages(node: Node) -> str:
 
 
 def driver(node: Node) -> str:
-    _on_ascend(node)
+    if node.target != 'Ascend':
+        raise Skipped(f'this is a {node.target}')
     found = glob(DEVICES)
     text = Path(DRIVER).read_text().split('\n')[0] if Path(DRIVER).is_file() else f'no {DRIVER}'
     if len(found) < node.devices:
@@ -47,15 +43,18 @@ def cann_home() -> str:
     return os.environ.get('ASCEND_HOME_PATH') or os.environ.get('ASCEND_TOOLKIT_HOME') or ''
 
 
-def cann(node: Node) -> str:
-    _on_ascend(node)
+def _needs_cann(node: Node) -> None:
+    """Without a card CANN is looked at too where it is: it compiles for one that is not there."""
     if not cann_home():
-        raise Wrong("source CANN's set_env.sh first")
-    # Where the releases lie differs; MindSpore itself reads the first.
-    files = [f'{cann_home()}/compiler/version.info', *sorted(glob(f'{cann_home()}/*/ascend_toolkit_install.info')),
-             f'{cann_home()}/version.cfg']
-    said = [found[1] for path in files if os.path.isfile(path)
-            for found in [re.search(r'(\d+\.\d+)\.', Path(path).read_text(errors='replace'))] if found]
+        raise Wrong("source CANN's set_env.sh first") if node.target == 'Ascend' else Skipped(f'this is a {node.target}')
+
+
+def cann(node: Node) -> str:
+    _needs_cann(node)
+    # Releases differ in where they say it: MindSpore reads the first, the folder itself is called cann-9.0.0.
+    files = [f'{cann_home()}/compiler/version.info', *sorted(glob(f'{cann_home()}/*/ascend_toolkit_install.info'))]
+    texts = [*(Path(path).read_text(errors='replace') for path in files if os.path.isfile(path)), os.path.realpath(cann_home())]
+    said = [found[1] for text in texts for found in [re.search(r'(\d+\.\d+)\.', text)] if found]
     if not said:
         raise Wrong(f'no release in {", ".join(files)}')
     from mindspore.run_check._check_version import AscendEnvChecker
@@ -67,7 +66,7 @@ def cann(node: Node) -> str:
 
 
 def packages_of_cann(node: Node) -> str:
-    _on_ascend(node)
+    _needs_cann(node)
     missing = [name for name in OF_CANN if not find_spec(name)]
     if missing:
         raise Wrong(f'{" and ".join(missing)} missing: pip install $ASCEND_HOME_PATH/lib64/{{te,hccl}}-*.whl')
