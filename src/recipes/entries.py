@@ -52,6 +52,8 @@ ENTRIES: Dict[str, Entry] = {
     'optimizer': Entry(text, 'momentum', 'momentum, adam or adamw'),
     'momentum': Entry(real(0, 1), 0.9, 'momentum of the optimizer of that name'),
     'beta1': Entry(real(0, 1), 0.9, 'beta1 of adam and adamw'),
+    'epsilon_hat': Entry(boolean, True, 'whether adam and adamw add epsilon to the uncorrected root, as MindSpore and '
+                         'TensorFlow do; False: as PyTorch'),
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or a weight decay for each layer by name'),
     'decay': Entry(text, 'weights', "what is decayed: 'weights' spares gamma and beta of normalisations, 'all' does not"),
     'loss_scale': Entry(real(positive=True), 1.0, 'factor on the loss before differentiation; dynamic on Ascend'),
@@ -72,6 +74,9 @@ ENTRIES: Dict[str, Entry] = {
     'warmup': Entry(text, 'step', "whether the warm-up rises every 'step' or every 'epoch'"),
     'distributed_lr_factor': Entry(RATE, 1.0, 'factor on the learning rate of several devices'),
     'loss_options': Entry(OPTIONS, {}, 'options of the loss'),
+    'gather': Entry(boolean, False, 'pair losses compare the images of all devices, instead of those of each', IMAGES),
+    'memory': Entry(NATURAL, 0, 'rows of past steps that a pair loss compares each batch with; implies gather', IMAGES),
+    'memory_warm_up': Entry(NATURAL, 1000, 'first steps whose rows are not remembered', IMAGES),
 
     # The course of a training.
     'interval_step': Entry(NATURAL, 0, 'steps from one loss line to the next, 0 for one an epoch', run=True),

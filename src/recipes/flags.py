@@ -151,6 +151,7 @@ FLAGS = [
     Flag(('--run_eval',), (TRAIN,), TRAINING, 'run_eval'),
     Flag(('--seed',), (TRAIN,), TRAINING, 'seed'),
     Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP', help='with --recipe chooses the recipe'),
+    Flag(('--gather',), (TRAIN,), TRAINING, 'gather'),
 
     Flag(('--train_mode',), DOORS, ZERO_SHOT, type=one_of(('att', 'word', 'fusion')),
          help='the class semantics; default: att'),
