@@ -121,6 +121,14 @@ def test_an_item_that_ends_its_process_or_hangs_does_not_end_the_run(tmp_path, m
     assert [line.split('|')[0].strip() for line in capsys.readouterr().out.splitlines()] == ['packages', 'driver'][:len(found)]
 
 
+def test_a_stage_ends_when_every_process_does(monkeypatch, tmp_path, capsys):
+    items = ITEMS[:4]
+    monkeypatch.setattr(acceptance, '_follow', lambda node, items, path: [Finding(items[0].name, '', 'died', FAILED, 1)])
+    found = acceptance.follow_stage(NODE, items)
+    assert [one.item for one in found] == [one.name for one in items]
+    assert [one.found[:9] for one in found] == ['died', 'died', 'not tried', 'not tried']
+
+
 def test_the_archive_has_no_paths_of_the_user(tmp_path, monkeypatch):
     home = tmp_path / 'home' / 'alice'
     monkeypatch.setenv('HOME', str(home))
