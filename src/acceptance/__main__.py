@@ -70,17 +70,20 @@ def _follow(node: Node, items: List[Item], findings: Path) -> List[Finding]:
         process = subprocess.Popen([*command, str(findings), *(item.name for item in items)], stdout=output,
                                    stderr=subprocess.STDOUT, start_new_session=True)
     began = time.perf_counter()
-    while len(found) < len(items) and time.perf_counter() - began < LIMIT:
-        ended = process.poll() is not None
-        lines = findings.read_text().split('\n')[len(found):-1] if findings.exists() else []
-        for line in lines:
-            found.append(_shown(Finding(**json.loads(line))))
-            began = time.perf_counter()
-        if ended and not lines:
-            break
-        time.sleep(0.1)
-    ended_with = process.poll()
-    _kill(process)
+    try:
+        while len(found) < len(items) and time.perf_counter() - began < LIMIT:
+            ended = process.poll() is not None
+            lines = findings.read_text().split('\n')[len(found):-1] if findings.exists() else []
+            for line in lines:
+                found.append(_shown(Finding(**json.loads(line))))
+                began = time.perf_counter()
+            if ended and not lines:
+                break
+            time.sleep(0.1)
+    finally:
+        ended_with = process.poll()
+        # Ranks have groups of their own, which their launcher ends at the second signal.
+        _end(process, [signal.SIGTERM] * 2 * (len(found) < len(items)) + [signal.SIGKILL])
     if len(found) < len(items):
         item, last = items[len(found)], (log.read_text(errors='replace').splitlines() or ['no word'])[-1]
         why = f'no end after {LIMIT} s' if ended_with is None else f'its process ended with {ended_with}'
@@ -94,12 +97,14 @@ def _shown(finding: Finding) -> Finding:
     return finding
 
 
-def _kill(process: 'subprocess.Popen[bytes]') -> None:
-    """With what it has started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def _end(process: 'subprocess.Popen[bytes]', signals: Sequence[int]) -> None:
+    """Send signals to a process and to what it has started, two seconds apart."""
+    for number in signals:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        time.sleep(2 * (number != signal.SIGKILL))
     process.wait()
 
 
