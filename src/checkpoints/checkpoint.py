@@ -15,6 +15,7 @@ from src.common.files import replacing
 from src.common.records import as_table, parse_json, read_record
 
 LAST, BEST = 'train.ckpt', 'best.ckpt'
+RECORD = b'\x05facts'  # how a checkpoint's file names the record of its training
 # How the variances of BatchNorms are called by MindSpore, PyTorch and Paddle.
 VARIANCES = ('moving_variance', 'running_var', '_variance', '.w_2')
 

@@ -11,8 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
 
-from src.checkpoints.checkpoint import Recorded, read_checkpoint, read_recorded, save_cell
+from src.checkpoints.checkpoint import RECORD, Recorded, read_checkpoint, read_recorded, save_cell
 from src.common.errors import InputError
+from src.common.files import check_replaceable
 from src.common.records import as_table
 from src.recipes.recipe import differences
 
@@ -141,9 +142,30 @@ class TrainingStates:
         return state, read_recorded(state.pop('facts', '{}'), path)
 
 
+def left_by_training(folder: Path) -> list[Path]:
+    """The files of an earlier training in a folder, which set_aside moves; others stay where they are.
+
+    Raises:
+        InputError: a file has the name of such a file, and no training of this project wrote it.
+    """
+    found = []
+    for path in sorted(folder.glob('*')):
+        if re.fullmatch(r'(train|best|(train|auto_parallel)-\d+_\d+)\.ckpt', path.name):
+            mark = RECORD
+        elif path.name == RESULT:
+            mark = b'"recipe"'
+        elif path.name == CURVES:
+            mark = b'atplotlib'
+        else:
+            continue
+        check_replaceable(path, [mark], '--save_ckpt')
+        found.append(path)
+    return found
+
+
 def set_aside(folder: Path) -> Path | None:
     """Move what another training left in a folder to its first free sub-folder earlier-N; returns that or None."""
-    old = [path for path in folder.glob('*') if path.suffix == '.ckpt' or path.name in (RESULT, CURVES)]
+    old = left_by_training(folder)
     if not old:
         return None
     number = 1
