@@ -111,7 +111,7 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
 
 
 @pytest.mark.parametrize('now, name', [
-    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2'),
+    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2: the 0 steps'),
     (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'loss_options.margin 0.1, now it is 0.3'),
     (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=2), 'seed 1, now it is 2'),
     (facts(lr_max=0.1, loss_options={'margin': 0.1}, turned=True), 'turned False, now it is True'),
@@ -119,7 +119,7 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
 def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     was = facts(lr_max=0.1, loss_options={'margin': 0.1}, data_path='/old')
     states(tmp_path).save(nn.Dense(3, 4), 5, was)
-    with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name};'):
+    with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name}'):
         states(tmp_path).load(nn.Dense(3, 4), (1, 5), now)
     states(tmp_path).load(nn.Dense(3, 4), (1, 5), replace(was, recipe={**was.recipe, 'data_path': '/new'}))
 
