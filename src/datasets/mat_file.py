@@ -1,4 +1,5 @@
 """Read one variable of a MATLAB file (version 5 and older, or 7.3): numbers, or strings in a cell array."""
+import math
 import os
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple, Union
@@ -12,6 +13,8 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 
 File = Union[str, 'os.PathLike[str]']
+# A file may declare this many bytes of values, and so many times its own size: compression of real data gains less.
+ALWAYS, EXPANSION = 2 ** 26, 200
 
 
 class NoVariable(InputError):
@@ -31,12 +34,25 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
+def _check_size(path: str, count: int, itemsize: int = 8) -> None:
+    """Raise a ValueError if a file declares far more values than it can hold; before they are reserved."""
+    if count * itemsize > ALWAYS + EXPANSION * os.path.getsize(path):
+        raise ValueError(f'it declares {count} values, and the file has {os.path.getsize(path)} bytes')
+
+
+def _stored(path: str, node: Any) -> Array:
+    """The values of a dataset of version 7.3."""
+    _check_size(path, node.size or 0, node.dtype.itemsize)
+    return np.asarray(node[()])
+
+
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
-    contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
-    if variable in contents:
-        return contents[variable], []
-    return None, [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
+    shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path, appendmat=False)}
+    if variable not in shapes:
+        return None, list(shapes)
+    _check_size(path, math.prod(shapes[variable]))
+    return scipy.io.loadmat(path, appendmat=False, variable_names=[variable])[variable], []
 
 
 def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
@@ -48,7 +64,7 @@ def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
         # MATLAB stores text as numbers, and an empty array as its shape.
         if not isinstance(node, h5py.Dataset) or node.attrs.get('MATLAB_class') in (b'char', b'cell'):
             return np.array(None), []
-        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else node[()], []
+        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else _stored(path, node), []
 
 
 def read_mat(path: File, variable: str) -> Array:
@@ -121,4 +137,5 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
         with h5py.File(path, 'r') as contents:
             if variable not in contents or contents[variable].dtype.kind != 'O':
                 return None
-            return [''.join(map(chr, np.asarray(contents[cell]).reshape(-1))) for cell in contents[variable][()].reshape(-1)]
+            cells = _stored(str(path), contents[variable]).reshape(-1)
+            return [''.join(map(chr, _stored(str(path), contents[cell]).reshape(-1))) for cell in cells]
