@@ -1,6 +1,7 @@
 """Read one variable of a MATLAB file (version 5 and older, or 7.3): numbers, or strings in a cell array."""
-import math
 import os
+import struct
+import zlib
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple, Union
 
@@ -15,6 +16,7 @@ from src.common.errors import InputError
 File = Union[str, 'os.PathLike[str]']
 # A file may declare this many bytes of values, and so many times its own size: compression of real data gains less.
 ALWAYS, EXPANSION = 2 ** 26, 200
+COMPRESSED = 15  # the type of a version 5 element
 
 
 class NoVariable(InputError):
@@ -34,25 +36,41 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
-def _check_size(path: str, count: int, itemsize: int = 8) -> None:
-    """Raise a ValueError if a file declares far more values than it can hold; before they are reserved."""
-    if count * itemsize > ALWAYS + EXPANSION * os.path.getsize(path):
-        raise ValueError(f'it declares {count} values, and the file has {os.path.getsize(path)} bytes')
+def _check_size(path: str, size: int) -> None:
+    """Raise a ValueError if so many bytes of values are far more than a file can hold; before they are reserved."""
+    if size > ALWAYS + EXPANSION * os.path.getsize(path):
+        raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
+
+
+def _check_compressed(path: str) -> None:
+    """Raise a ValueError if the variables of a version 5 file expand to far more than it can hold: scipy expands them whole."""
+    with open(path, 'rb') as file:
+        order = {b'IM': '<', b'MI': '>'}.get(file.read(128)[126:])
+        while order and len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack(f'{order}II', tag)
+            if kind != COMPRESSED:
+                file.seek(size, os.SEEK_CUR)
+                continue
+            rest, expanded, stream = file.read(size), 0, zlib.decompressobj()
+            while rest:
+                expanded += len(stream.decompress(rest, 2 ** 20))
+                _check_size(path, expanded)
+                rest = stream.unconsumed_tail
 
 
 def _stored(path: str, node: Any) -> Array:
     """The values of a dataset of version 7.3."""
-    _check_size(path, node.size or 0, node.dtype.itemsize)
+    _check_size(path, (node.size or 0) * node.dtype.itemsize)
     return np.asarray(node[()])
 
 
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
-    shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path, appendmat=False)}
-    if variable not in shapes:
-        return None, list(shapes)
-    _check_size(path, math.prod(shapes[variable]))
-    return scipy.io.loadmat(path, appendmat=False, variable_names=[variable])[variable], []
+    _check_compressed(path)
+    contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
+    if variable in contents:
+        return contents[variable], []
+    return None, [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
 
 
 def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
@@ -130,6 +148,7 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
     """
     with _reading(path, variable):
         if not h5py.is_hdf5(path):
+            _check_compressed(str(path))
             cells = scipy.io.loadmat(str(path), appendmat=False, variable_names=[variable]).get(variable)
             if cells is None or cells.dtype.kind not in 'OU':
                 return None

@@ -134,6 +134,23 @@ def test_files_of_others_are_not_written_over(network, tmp_path):
         export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
 
 
+def test_an_onnx_of_any_batch_declares_its_shapes(network, tmp_path, capfd):
+    """As onnx itself infers them from the graph; onnxruntime warns of other sizes of an output at every batch."""
+    onnx = pytest.importorskip('onnx')
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), file_format='ONNX', batch_size=0)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    (declared,) = model.graph.output
+    kind = onnx.TypeProto.FromString(declared.type.SerializeToString())
+    assert [size.dim_param or size.dim_value for size in kind.tensor_type.shape.dim] == ['batch', 4]
+    declared.type.tensor_type.ClearField('shape')
+    (inferred,) = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.output
+    assert inferred.type == kind
+    pytest.importorskip('onnxruntime')
+    open_exported(path).run(images(5))
+    assert 'Expected shape' not in capfd.readouterr().err
+
+
 def test_the_card_of_another_model_is_refused_by_name(exported_file, tmp_path):
     other = export_network(Small(1).set_train(False), [(3, SIDE, SIDE)], file_name=str(tmp_path / 'other'))
     Path(card_path(exported_file)).write_bytes(Path(card_path(other)).read_bytes())
