@@ -46,12 +46,20 @@ def main(model, folder, device_id=0):
         sys.exit(f'{folder / "inputs"}: no .bin; write them by python -m src.ascend310 inputs')
     if not Path(model).is_file():
         sys.exit(f'{model}: no such model')
-    run, shapes = (open_onnx if model.endswith('.onnx') else open_lite)(model, int(device_id))
+    try:
+        run, shapes = (open_onnx if model.endswith('.onnx') else open_lite)(model, int(device_id))
+    except ImportError as error:
+        sys.exit(f'{model}: needs {error.name}, which is not installed here')
+    except Exception as error:  # theirs have no type in common
+        sys.exit(f'{model}: no model that can be run here: {str(error).splitlines()[0]}')
     (folder / 'results').mkdir(exist_ok=True)
     began = time.perf_counter()
     for name in names:
         parts = [folder / (f'inputs_{number}' if number else 'inputs') / name for number in range(len(shapes))]
-        arrays = [np.fromfile(path, np.float32).reshape(shape) for path, shape in zip(parts, shapes)]
+        try:
+            arrays = [np.fromfile(path, np.float32).reshape(shape) for path, shape in zip(parts, shapes)]
+        except (OSError, ValueError, TypeError) as error:
+            sys.exit(f'{folder / "inputs" / name}: {model} takes inputs of {" and ".join(map(str, shapes))}: {error}')
         run(arrays).astype(np.float32).tofile(folder / 'results' / name)
     print(f'{len(names)} runs of {model} in {time.perf_counter() - began:.1f} s: {folder / "results"}')
     return len(names)

@@ -11,6 +11,7 @@ the lines of eval.py. Both commands run on any machine and take the same flags. 
 accelerator; it takes the checkpoint in the model's folder, unless flags name another.
 """
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,9 @@ class Replayed(Stand):
 
 def write_inputs(system: System, folder: Path) -> Recorder:
     """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last one padded."""
+    for old in sorted(folder.glob('inputs*/*.bin')):
+        if not (folder / SETTINGS).is_file() or not re.fullmatch(r'\d{5,}\.bin', old.name):
+            raise InputError(f'{old}: was not written by this command; name another folder')
     for old in (*folder.glob('inputs*/*.bin'), *folder.glob(SETTINGS)):
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)

@@ -213,6 +213,6 @@ FLAGS = [
          idle=(TRAIN, EVAL), help='format of the exported model; default: MINDIR'),
     Flag(('--file_name',), (EXPORT,), EXPORTING, type=text,
          help='name of the exported model; default: named after the network, in the current folder'),
-    Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
-    Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
+    Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1, 2 ** 15), help='size of the images; default: as trained'),
+    Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1, 2 ** 15), help='size of the images; default: as trained'),
 ]
