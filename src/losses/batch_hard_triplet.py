@@ -79,6 +79,6 @@ class BatchHardTripletLoss(PairLoss):
 
     def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
         real = anchors_of(labels, anchors) >= 0
-        _, negative = pair_masks(labels, anchors)
+        negative = pair_masks(labels, anchors)[1]  # MindSpore warns of an element that is named and not used
         losses, valid = batch_hard(rows, same_class(labels, anchors), negative, self.margin)
         return masked_mean(losses, ops.logical_and(real, valid))

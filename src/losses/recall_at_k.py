@@ -48,7 +48,9 @@ class RecallAtKLoss(PairLoss):
         self.counts_query = counts_query
 
     def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
-        ranks, _, is_positive = soft_ranks(rows, labels, anchors, self.temperature, self.num_instances - 1, self.counts_query)
+        # MindSpore warns of an element that is named and not used.
+        found = soft_ranks(rows, labels, anchors, self.temperature, self.num_instances - 1, self.counts_query)
+        ranks, is_positive = found[0], found[2]
         count = ops.cast(is_positive, ms.float32).sum(axis=1)
         recall = ops.zeros_like(count)
         for k in self.k:

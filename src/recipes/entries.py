@@ -3,6 +3,7 @@
 What checks them, --help, --set, --config_path and the resuming of a training need to know of an entry is in its line of
 ENTRIES. The options of a component (`loss_options.margin`) are declared by the component's constructor instead.
 """
+import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping
 
@@ -31,6 +32,7 @@ class Entry:
     implies: Mapping[str, Any] = field(default_factory=dict)
 
 
+SHARE = Type('a number from 0 to 1', lambda value: real(0, math.nextafter(1, 2)).convert(value))
 NATURAL, POSITIVE, RATE, OPTIONS = whole(), whole(1), real(), table(anything)
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
 METRIC, REID, GBU, SEMANTICS, IMAGES = 'metric_learning', 'reid', 'generalised', 'zero_shot generalised', 'images'
@@ -138,7 +140,7 @@ ENTRIES: Dict[str, Entry] = {
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'how training images are cropped', IMAGES),
     'eval_transform': Entry(text, 'resize', 'how the other images are cropped', METRIC),
-    'flip': Entry(real(0, 1.0000001), 0.0, 'probability of a horizontal flip', IMAGES),
+    'flip': Entry(SHARE, 0.0, 'probability of a horizontal flip', IMAGES),
     'augmentation': Entry(OPTIONS, {}, 'augmentations by name, each with its options', METRIC),
     'turned_classes': Entry(boolean, False, 'whether images turned by 90, 180 and 270 degrees are classes of their own',
                             METRIC),

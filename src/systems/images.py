@@ -99,6 +99,10 @@ class ImageSystem(System):
         self.found = replace(self.found_in_weights(recipe, start) if start else ImageFound(),
                              class_num=int(self.labels.max()) + 1)
         network = self.build_network(recipe, self.found)
+        norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
+        if recipe.chunk_size and any(norm.use_batch_statistics is not False for norm in norms):
+            raise InputError(f'chunk_size={recipe.chunk_size}: BatchNorm would see chunks instead of batches; give --set '
+                             'backbone_options.frozen_batch_norm=True too, or leave it at 0')
         kind = loss_class(recipe.loss_name)
         self.head = network.head
         if self.head.gives_feature is not None:
