@@ -1,7 +1,7 @@
 """Lists of images on disk: the class that each file shows and the camera that took it."""
 import os
-from dataclasses import dataclass, replace
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, field, replace
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,9 @@ from src.common.errors import InputError
 
 Ids = NDArray[np.int64]
 EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
+# Columns of an ImageList, one value an image.
+COLUMNS = ('labels', 'cameras', 'super_labels', 'turns', 'is_query', 'is_gallery')
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class ImageList:
         super_labels: int64 (N,), super-class ids of an Ebay list.
         class_names: names of the class folders.
         turns: int64 (N,), quarter turns to the left by which each picture is turned after decoding.
+        is_query, is_gallery: bool (N,), which parts of a test an image belongs to; it may belong to both.
+        source: the list or folder, '' for none.
+        left_out: {why: number of images} that the list or folder has and this does not.
     """
     paths: List[str]
     labels: Optional[Ids]
@@ -31,6 +36,10 @@ class ImageList:
     super_labels: Optional[Ids] = None
     class_names: Optional[Tuple[str, ...]] = None
     turns: Optional[Ids] = None
+    is_query: Optional[NDArray[np.bool_]] = None
+    is_gallery: Optional[NDArray[np.bool_]] = None
+    source: str = ''
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,10 +63,13 @@ class ImageList:
     def select(self, rows: Union[slice, NDArray[Any], Sequence[int]]) -> 'ImageList':
         """The images of a bool mask (N,), of row numbers or of a slice; class_names stay complete."""
         rows = np.arange(len(self))[rows]
-        labels, cameras, super_labels, turns = (
-            None if column is None else column[rows]
-            for column in (self.labels, self.cameras, self.super_labels, self.turns))
-        return ImageList([self.paths[row] for row in rows], labels, cameras, super_labels, self.class_names, turns)
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS if getattr(self, name) is not None}
+        return replace(self, paths=[self.paths[row] for row in rows], **columns)
+
+    def leaving_out(self, why: str, count: int) -> 'ImageList':
+        """This list, with so many more images in left_out."""
+        more = {why: self.left_out.get(why, 0) + count} if count else {}
+        return replace(self, left_out={**self.left_out, **more})
 
 
 def read_image_list(file: str, root: Optional[str] = None) -> ImageList:
