@@ -282,6 +282,11 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
+def holds_images(folder: str) -> bool:
+    """Whether a folder holds an image, at any depth."""
+    return any(map(is_image, _files_below(folder)))
+
+
 def _files_below(folder: str, above: Tuple[str, ...] = ()) -> List[str]:
     """Files at any depth, those of a folder before those of its sub-folders, each sorted by name."""
     here = os.path.realpath(folder)

@@ -6,6 +6,7 @@ from src.common.errors import InputError
 from src.datasets.image_list import (
     ImageList,
     check_images,
+    holds_images,
     is_image,
     list_images,
     read_image_folder,
@@ -72,7 +73,7 @@ def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
     parts = [name for name in PARTS if os.path.isdir(os.path.join(path, name))]
     if not parts:
         return path
-    others = [name for name in sub_folders(path) if name not in PARTS]
+    others = [name for name in sub_folders(path) if name not in PARTS and holds_images(os.path.join(path, name))]
     if not any(sub_folders(os.path.join(path, name)) for name in parts) and (others or need_labels):
         return path
     if others:

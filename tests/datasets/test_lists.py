@@ -372,7 +372,8 @@ def test_classes_called_train_or_test(tmp_path):
 
 
 WORDS = st.sampled_from(['a.jpg', 'b c.PNG', 'x', '1', '-1', '2.5', '1_0', 'nan', ',', '"', ' ', '\n', '\n', '\r', '\t', ';',
-                         'path,label', 'path', 'camera', 'split', 'train', 'is_query', 'true', '\u82f9\u679c', '\x00', '\x85', '\ufeff'])
+                         'path,label', 'path', 'camera', 'split', 'train', 'is_query', 'true',
+                         '\u82f9\u679c', '\x00', '\x85', '\ufeff'])
 TEXTS = st.one_of(st.lists(WORDS, max_size=30).map(' '.join), st.lists(WORDS, max_size=30).map(','.join), st.text(max_size=60))
 BYTES = st.one_of(TEXTS.map(lambda text: text.encode()), st.binary(max_size=60))
 
