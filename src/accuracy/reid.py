@@ -107,6 +107,11 @@ def make_centroids(gallery: ArrayLike, gallery_ids: ArrayLike, gallery_cams: Arr
     return made.embeddings, made.ids, [tuple(np.unique(images.cams[rows]).tolist()) for rows in made.members]
 
 
+def count_centroids(queries: 'Images', images: 'Images') -> int:
+    """Number of the centroids that reid_figures ranks queries against."""
+    return len(_centroids(images, queries).ids)
+
+
 class _Candidates(NamedTuple):
     """What queries are ranked against: embeddings (M, D) float32, ids (M,), and the gallery rows that each is made of."""
     embeddings: Array
@@ -195,8 +200,8 @@ def _blocks(queries: Images, candidates: _Candidates, images: Images, rerank: Op
             made_of.setdefault(row, []).append(number)
     for part in slices(len(x), block_rows(len(candidates.ids))):
         scores, right = search.scores(part), []
-        rows = zip(scores, queries.ids[part].tolist(), queries.cams[part].tolist())
-        for i, (row, person, cam) in enumerate(rows, part.start):
+        columns = zip(scores, queries.ids[part].tolist(), queries.cams[part].tolist())
+        for i, (row, person, cam) in enumerate(columns, part.start):
             own = of_person.get(person, np.empty(0, np.int64))
             removed = {j for j in own.tolist() if cam in cams[j]}
             removed.update(number for picture in excluded.get(i, ()) for number in made_of.get(picture, ()))

@@ -1,7 +1,7 @@
 """Embeddings and labels as a record, from which every measure of retrieval takes what it needs."""
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,6 +48,23 @@ def own_rows(pictures: Optional[ArrayLike], gallery_pictures: Optional[ArrayLike
     return found
 
 
+def count_answers(labels: ArrayLike, gallery_labels: Optional[ArrayLike], own: Mapping[int, Array]) -> Array:
+    """(N,) int: how many right answers each query has.
+
+    Args:
+        labels, gallery_labels: (N,) and (M,); None for leave-one-out.
+        own: of own_rows, which are no answers.
+    """
+    labels = np.asarray(labels)
+    others = labels if gallery_labels is None else np.asarray(gallery_labels)
+    classes, sizes = np.unique(others, return_counts=True)
+    place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    count: Array = np.where(classes[place] == labels, sizes[place], 0) - (gallery_labels is None)
+    for row, rows in own.items():
+        count[row] -= np.count_nonzero(others[rows] == labels[row])
+    return count
+
+
 @dataclass(frozen=True, eq=False)
 class Retrieval:
     """Queries that are searched among the other queries (leave-one-out) or in a gallery, by cosine similarity.
@@ -82,14 +99,7 @@ class Retrieval:
     @cached_property
     def answers(self) -> Array:
         """(N,) int: the right answers of each query."""
-        labels = np.asarray(self.labels)
-        others = labels if self.gallery_labels is None else np.asarray(self.gallery_labels)
-        classes, sizes = np.unique(others, return_counts=True)
-        place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-        count: Array = np.where(classes[place] == labels, sizes[place], 0) - (self.gallery_labels is None)
-        for row, own in self.own.items():
-            count[row] -= np.count_nonzero(others[own] == labels[row])
-        return count
+        return count_answers(self.labels, self.gallery_labels, self.own)
 
     def first_r(self) -> Iterator[Tuple[Array, Array]]:
         """Yield the first R neighbours of all queries with R > 0, in blocks; R: number of other images of a query's class.

@@ -77,9 +77,7 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
 
 def kept_beside(images: ImageList) -> Optional[str]:
     """The file that keeps the result for a list or folder; None for images that come from neither."""
-    if not images.source:
-        return None
-    return os.path.join(images.source, 'checked.json') if os.path.isdir(images.source) else f'{images.source}.checked.json'
+    return f'{images.source}.checked.json' if images.source else None
 
 
 def _hash(images: ImageList) -> str:

@@ -338,10 +338,17 @@ def with_turned_classes(images: ImageList) -> ImageList:
 
     The same pictures give four times the classes (Santoro et al., arXiv 1605.06065, for Omniglot).
     """
-    count, labels = len(images), remap_labels(images.known_labels)
+    count, labels, names = len(images), remap_labels(images.known_labels), class_list(images)
     whole = images.select(np.tile(np.arange(count), 4))
+    turned = [f'{name} turned by {90 * turn} degrees' for turn in range(1, 4) for name in names]
     return replace(whole, labels=np.concatenate([labels + turn * (labels.max() + 1) for turn in range(4)]),
-                   class_names=None, turns=np.repeat(np.arange(4), count))
+                   class_names=(*names, *turned), turns=np.repeat(np.arange(4), count))
+
+
+def class_list(images: ImageList) -> List[str]:
+    """The names, or numbers, of the classes of a labelled list in the order of remap_labels."""
+    labels = np.unique(images.known_labels).tolist()
+    return [images.class_names[label] for label in labels] if images.class_names else list(map(str, labels))
 
 
 def in_one_numbering(query: ImageList, gallery: ImageList) -> Tuple[ImageList, ImageList]:

@@ -73,10 +73,12 @@ def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
     parts = [name for name in PARTS if os.path.isdir(os.path.join(path, name))]
     if not parts:
         return path
+    divided = [name for name in parts if sub_folders(os.path.join(path, name))]
     others = [name for name in sub_folders(path) if name not in PARTS and holds_images(os.path.join(path, name))]
-    if not any(sub_folders(os.path.join(path, name)) for name in parts) and (others or need_labels):
+    if not divided and (others or need_labels):
         return path
-    if others:
+    # Beside both, another folder is no class, e.g. the output of a training.
+    if others and not {'train', 'test'} <= set(divided):
         raise InputError(f'{flag}={path}: holds {others[0]} beside {parts[0]}; is {parts[0]} a class or a part of the data? '
                          'Move one of them, or give a list')
     if split not in parts:
