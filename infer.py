@@ -71,7 +71,8 @@ def search(options, embedder):
     gallery = EmbeddingFile(options.gallery)
     how = Search(options.top_k, options.threshold, options.index == 'ivf', options.rerank)
     how.check(gallery)
-    neighbours, warnings = answer_queries(open_rows(options.query, embedder, encoding=options.encoding), gallery, how, options.picture)
+    rows = open_rows(options.query, embedder, encoding=options.encoding)
+    neighbours, warnings = answer_queries(rows, gallery, how, options.picture)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
     return neighbours

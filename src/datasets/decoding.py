@@ -49,7 +49,7 @@ def _open(file: IO[bytes]) -> Image.Image:
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ValueError(f'no picture of {", ".join(FORMATS)}') from None
+        raise ValueError('no picture of a known format') from None
     except Exception as error:  # see decode
         raise ValueError(_why(error)) from error
 

@@ -21,6 +21,8 @@ def read_text(path: str, encoding: str = UTF_8) -> str:
         text = content.decode('utf-8-sig' if encoding.lower().replace('_', '-') in ('utf-8', 'utf8') else encoding)
     except OSError as error:
         raise InputError(f'{path}: cannot be read: {error.strerror}') from error
+    except LookupError as error:
+        raise InputError(f'--encoding={encoding}: no such encoding') from error
     except ValueError as error:
         raise InputError(f'{path}: is no text in {encoding}; give its encoding, e.g. --encoding=gbk, latin-1 or '
                          'utf-16') from error

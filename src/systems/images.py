@@ -139,6 +139,9 @@ class ImageSystem(System):
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
             instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
+        if self.sampler.never_drawn and process.rank == 0:
+            print(f'{self.sampler.never_drawn} of {len(classes)} classes have fewer than {self.sampler.instances} images and '
+                  'are never drawn (--samples_each_class)')
         self._check_batches(kind)
 
     def _start_from(self, start: Weights, network: nn.Cell) -> None:
@@ -157,6 +160,12 @@ class ImageSystem(System):
         if not isinstance(self.sampler, ordered) or kind.batch == 'pairs' and self.sampler.instances != 2:
             raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
                              'the sampler at its default')
+        if isinstance(self.sampler, GroupSampler) and self.sampler.per_batch < 2:
+            raise InputError(f'--batch_size={recipe.batch_size}: holds images of one class alone, {self.sampler.instances} of '
+                             'it, from which nothing can be learnt; give twice as many')
+        if isinstance(self.sampler, GroupSampler) and self.sampler.counts.max() < 2:
+            raise InputError(f'{self.images.source}: the {len(self.images)} training images are each of a class of its own, so '
+                             f'that no two are alike; --loss_name={recipe.loss_name} needs two images of a class')
         self.loss.check_batch(recipe.batch_size)
         if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
