@@ -17,11 +17,12 @@ from src.datasets.image_list import ImageList, class_list
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
 from src.losses.loss import Loss
+from src.losses.references import WithReferences
 from src.networks import create_image_network
 from src.pictures import check_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
-from src.systems.test_set import TestSet
+from src.systems.measured import MeasuredImages
 from src.training.precision import level_for, mixed_precision
 from src.training.system import System
 
@@ -84,12 +85,12 @@ class ImageSystem(System):
         """Raise InputError where an evaluation could not end well, before anything is computed."""
         check_picture(self.recipe.picture)
 
-    def _open_test(self) -> TestSet:
+    def _open_test(self) -> MeasuredImages:
         """Open the images that evaluation measures."""
         raise NotImplementedError
 
     @cached_property
-    def test(self) -> TestSet:
+    def test(self) -> MeasuredImages:
         """The images that evaluation measures, opened when they are first asked for."""
         return self._open_test()
 
@@ -123,6 +124,10 @@ class ImageSystem(System):
             raise InputError(f'{self.images.source}: the training images, or their labels, are others than when this training '
                              'began; resume with the list it was started with, or train in another folder')
         network = self.build_network(recipe, self.found)
+        norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
+        if recipe.chunk_size and any(norm.use_batch_statistics is not False for norm in norms):
+            raise InputError(f'chunk_size={recipe.chunk_size}: BatchNorm would see chunks instead of batches; give --set '
+                             'backbone_options.frozen_batch_norm=True too, or leave it at 0')
         kind = loss_class(recipe.loss_name)
         self.head = network.head
         if self.head.gives_feature is not None:
@@ -174,10 +179,12 @@ class ImageSystem(System):
     def _create_loss(self, embedding_size: int) -> Loss:
         recipe = self.recipe
         filled = {'num_classes': self.found.class_num, 'embedding_size': embedding_size,
-                  'num_instances': recipe.samples_each_class, 'device_num': self.process.size}
+                  'num_instances': recipe.samples_each_class}
         needs = {name: filled[name] for name in loss_class(recipe.loss_name).needs}
-        loss: Loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
-        return loss
+        loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
+        if not (recipe.memory or recipe.gather):
+            return loss
+        return WithReferences(loss, embedding_size, recipe.memory, recipe.memory_warm_up, self.process.rank, self.process.size)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process

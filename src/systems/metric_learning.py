@@ -14,8 +14,8 @@ from src.datasets.images import open_images
 from src.datasets.same_pictures import picture_numbers
 from src.datasets.splits import held_out
 from src.systems.images import ImageSystem
+from src.systems.measured import MeasuredImages
 from src.systems.open_set import find_threshold
-from src.systems.test_set import TestSet
 
 
 class MetricLearning(ImageSystem):
@@ -69,7 +69,7 @@ class MetricLearning(ImageSystem):
         return self.readable(open_images(recipe[entry], split, subset=recipe.subset, flag=f'--{entry}',
                                          encoding=recipe.encoding))
 
-    def _open_test(self) -> TestSet:
+    def _open_test(self) -> MeasuredImages:
         recipe = self.recipe
         if bool(recipe.query) != bool(recipe.gallery):
             raise InputError('--query and --gallery: give both or neither')
@@ -81,7 +81,7 @@ class MetricLearning(ImageSystem):
         with suppress(InputError):  # a test need not know the training images
             train = open_images(recipe.dataset_path, 'train', subset=recipe.subset, encoding=recipe.encoding)
         query, gallery = in_one_numbering(lists[0], lists[-1])
-        return TestSet(query, gallery if len(lists) > 1 else None, train)
+        return MeasuredImages(query, gallery if len(lists) > 1 else None, train)
 
     def check_evaluation(self) -> None:
         super().check_evaluation()
@@ -102,7 +102,7 @@ class MetricLearning(ImageSystem):
         query, *galleries = test.lists
         compared = len(galleries[0]) if galleries else len(query) - 1
         ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
-        # In the order of TestSet.lists, in which an Ascend 310's results are read.
+        # In the order of MeasuredImages.lists, in which an Ascend 310's results are read.
         embeddings, labels = self.embed(query, True), query.known_labels
         others: Dict[str, Any] = {'pictures': test.pictures}
         for gallery in galleries:

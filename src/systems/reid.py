@@ -10,8 +10,8 @@ from src.datasets.image_list import read_image_list, remap_labels
 from src.datasets.reid import ReidImages, open_reid, reid_dataset, statistics, statistics_lines
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
+from src.systems.measured import MeasuredImages
 from src.systems.open_set import find_threshold
-from src.systems.test_set import TestSet
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
@@ -37,16 +37,16 @@ class Reid(ImageSystem):
         assert found.train is not None
         self.images, self.labels = found.train, remap_labels(found.train.known_labels)
         if self.recipe.run_eval or self.recipe.validation != 'none':
-            self.test = TestSet(found.query, found.gallery, found.train, by_camera=True)
+            self.test = MeasuredImages(found.query, found.gallery, found.train, by_camera=True)
 
-    def _open_test(self) -> TestSet:
+    def _open_test(self) -> MeasuredImages:
         recipe = self.recipe
         train = None
         if recipe.train_list:
             with suppress(InputError):  # a test need not know the training images
                 train = read_image_list(recipe.train_list, part='train', encoding=recipe.encoding)
         found = self._read(False)
-        return TestSet(found.query, found.gallery, train or found.train, by_camera=True)
+        return MeasuredImages(found.query, found.gallery, train or found.train, by_camera=True)
 
     def _embed_test(self, show_progress: bool = False) -> List[Images]:
         """The queries and the gallery as the measures take them."""

@@ -9,8 +9,8 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList, read_image_list
 from src.recipes.recipe import Recipe, make_recipe
+from src.systems.measured import MeasuredImages
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
-from src.systems.test_set import TestSet as Measured
 
 HERE = Process('CPU', 0, 0, 1)
 
@@ -113,9 +113,9 @@ def test_what_can_tell_nothing_is_refused(folder):
                          # The only answer is the query's own picture.
                          ((images([1, 2], [4, 5]), images([1, 2], [4, 5])), 'no query has another')):
         with pytest.raises(InputError, match=words):
-            Measured(*lists)
+            MeasuredImages(*lists)
     with pytest.raises(InputError, match='and another camera to find'):
-        Measured(images([1, 2], [4, 5], [0, 0]), images([3, 4], [4, 5], [0, 0]), by_camera=True)
+        MeasuredImages(images([1, 2], [4, 5], [0, 0]), images([3, 4], [4, 5], [0, 0]), by_camera=True)
 
 
 def test_answers_against_a_loop(folder):
@@ -128,11 +128,11 @@ def test_answers_against_a_loop(folder):
                       for numbers, labels, cameras in sides)
     expected = [sum(label == other and camera != seen and number != shown for shown, other, seen in zip(*sides[1]))
                 for number, label, camera in zip(*sides[0])]
-    np.testing.assert_array_equal(Measured(query, gallery, by_camera=True).answers, expected)
+    np.testing.assert_array_equal(MeasuredImages(query, gallery, by_camera=True).answers, expected)
     expected = [sum(label == other and number != shown for shown, other, _ in zip(*sides[1]))
                 for number, label, _ in zip(*sides[0])]
-    np.testing.assert_array_equal(Measured(query, gallery).answers, expected)
-    assert Measured(query, gallery).different.sum() == len(set(sides[0][0]) | set(sides[1][0]))
+    np.testing.assert_array_equal(MeasuredImages(query, gallery).answers, expected)
+    assert MeasuredImages(query, gallery).different.sum() == len(set(sides[0][0]) | set(sides[1][0]))
 
 
 def test_validation_leaves_repeated_pictures_out():

@@ -14,7 +14,7 @@ from src.datasets.same_pictures import picture_numbers, repeated_rows
 
 
 @dataclass(frozen=True)
-class TestSet:
+class MeasuredImages:
     """The images of a test.
 
     Args:
