@@ -34,6 +34,7 @@ def main(argv=None):
 
 def embed(options, embedder):
     """Write the embeddings of --dataset_path to --output; returns (images, width)."""
+    from src.datasets.broken import without_broken
     from src.datasets.images import open_images
     from src.inference import embed_to_file
     from src.retrieval.embedding_file import EmbeddingFile, check_output
@@ -41,7 +42,9 @@ def embed(options, embedder):
     if options.append:
         EmbeddingFile(options.output)
     loaded = embedder()
-    images = open_images(options.dataset_path, 'test', subset=loaded.subset, need_labels=False)
+    images = without_broken(open_images(options.dataset_path, 'test', subset=loaded.subset, need_labels=False,
+                                        encoding=options.encoding), options.skip_broken, keep=False, show_progress=True)
+    print(*(f'{count} {why}: left out' for why, count in images.left_out.items()), sep='\n', end='\n' * bool(images.left_out))
     began = time.perf_counter()
     width, total = embed_to_file(images, loaded, options.output, options.append)
     seconds = time.perf_counter() - began
@@ -68,7 +71,8 @@ def search(options, embedder):
     gallery = EmbeddingFile(options.gallery)
     how = Search(options.top_k, options.threshold, options.index == 'ivf', options.rerank)
     how.check(gallery)
-    neighbours, warnings = answer_queries(open_rows(options.query, embedder), gallery, how, options.picture)
+    rows = open_rows(options.query, embedder, encoding=options.encoding)
+    neighbours, warnings = answer_queries(rows, gallery, how, options.picture)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
     return neighbours
@@ -80,8 +84,9 @@ def name(options, embedder):
     from src.inference import name_images, open_classes, open_rows
     with redirect_stdout(sys.stderr):
         set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-        classes = open_classes(options.classes, options.add_classes)
-    rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path')
+        classes = open_classes(options.classes, options.add_classes, options.encoding)
+    rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path',
+                     options.encoding)
     named = name_images(rows, classes, options.top_k, options.picture)
     sys.stdout.writelines(f'{path}\t{rank}\t{name}\t{score:.4f}\t{"unseen" if unseen else "seen"}\n'
                           for path, best in named for rank, (name, score, unseen) in enumerate(best, 1))
