@@ -1,0 +1,446 @@
+"""Galleries in Milvus: embedded (NAME.db, by milvus-lite) or on a server or cluster (http://HOST:PORT).
+
+One collection is one gallery. Fields: path (primary key, so that adding an image again replaces it), label, class_name,
+camera, embedding. The properties of the collection keep its Card.
+"""
+import importlib.util
+import json
+import logging
+import os
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from src.common.arrays import slices
+from src.common.errors import InputError
+from src.common.records import parse_json, read_record
+from src.datasets.image_list import ImageList
+from src.retrieval.gallery import SERVERS, Array, Gallery, Neighbours
+from src.retrieval.thresholds import ways
+
+COLLECTION = 'gallery'
+PROPERTY = 'embedding_card'
+PATH, VECTOR, FACTS = 'path', 'embedding', ['label', 'class_name', 'camera']
+LONGEST = 4096             # bytes of a path or of a class's name
+NO_NUMBER = -1             # in a column that the images do not have; the card says which
+BATCH_BYTES = 4 * 2 ** 20  # of embeddings in one request: servers refuse more than 64 MB, and Python lists are 8 times as large
+PATHS_AT_ONCE, QUERIES_AT_ONCE = 8192, 100
+SECONDS = 30               # for one request; load and build take as long as they take
+# Parameters of an index, and the one of the search that grows until the recall is reached, with its first and last value.
+INDEXES: Dict[str, Tuple[Dict[str, int], Optional[Tuple[str, int, int]]]] = {
+    'FLAT': ({}, None),
+    'IVF_FLAT': ({'nlist': 0}, ('nprobe', 8, 65536)),
+    'HNSW': ({'M': 16, 'efConstruction': 200}, ('ef', 32, 4096)),
+}
+SAMPLED, MEASURED_QUERIES, MEASURED_K, WANTED_RECALL = 1_000_000, 200, 10, 0.95
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a collection says of itself.
+
+    model: identity of the embeddings, or null. labels: whether images have a class. named: whether classes have names; a
+    label then is the number within the list or folder that the image was added from. cameras: whether images have cameras.
+    threshold: the card of the similarity threshold (src.retrieval.thresholds.KeptThreshold) of the network. index:
+    parameters of the search in the index, as chosen when it was built. recall: as measured then.
+    """
+    model: Optional[str]
+    labels: bool
+    named: bool
+    cameras: bool
+    threshold: Optional[Dict[str, Any]] = None
+    index: Dict[str, int] = field(default_factory=dict)
+    recall: Optional[float] = None
+
+
+class MilvusGallery(Gallery):
+    """A collection of Milvus.
+
+    Args:
+        where: NAME.db or http://HOST:PORT, and #COLLECTION if it is not `gallery`.
+        new: whether the collection may be absent, for `add`.
+
+    Attributes: card: see Card; None while there is no collection.
+
+    Raises (from every method):
+        InputError: the package is missing, no such gallery, it is locked by another process, the server does not answer, or
+            it refuses the request.
+    """
+
+    def __init__(self, where: str, new: bool = False):
+        self.path = where
+        self._where, _, name = where.partition('#')
+        self._name = name or COLLECTION
+        if not re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', self._name):
+            raise InputError(f'{where}: the name of a collection has letters, digits and _ only, and begins with no digit')
+        self.card: Optional[Card] = None
+        self._client = _connect(self._where, new)
+        if self._call('has_collection', timeout=SECONDS):
+            self._open()
+        elif not new:
+            raise InputError(f'{where}: no such gallery; write it with infer.py --output={where}')
+
+    def _open(self) -> None:
+        described = self._call('describe_collection', timeout=SECONDS)
+        card = dict(described.get('properties') or {}).get(PROPERTY)
+        vectors = [one for one in described['fields'] if one['name'] == VECTOR]
+        if card is None or not vectors:
+            raise InputError(f'{self.path}: is a collection of another program; give another name, as {self._where}#NAME')
+        self.card = read_record(Card, parse_json(card, self.path, 'write it anew'), self.path)
+        self.model, self.named = self.card.model, self.card.named
+        self.width = int(vectors[0]['params']['dim'])
+        # A process killed right after it had made the collection leaves it without an index.
+        if not self._call('list_indexes'):
+            self._make_index('FLAT', {})
+        self._call('load_collection')
+
+    def _call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the client on the collection; what goes wrong becomes an InputError."""
+        with self._refusals():
+            return getattr(self._client, method)(self._name, *args, **options)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        import grpc
+        from pymilvus.exceptions import MilvusException
+        try:
+            yield
+        except (MilvusException, grpc.RpcError) as error:
+            text = ' '.join((getattr(error, 'message', '') or str(error)).split())
+            gone = re.search('UNAVAILABLE|DEADLINE|failed to connect', f'{text} {getattr(error, "code", "")}', re.IGNORECASE)
+            raise InputError(f'{self.path}: ' + (
+                'the server does not answer; start it and run the command again' if gone else
+                f'Milvus refuses: {text[:300]}')) from error
+
+    # Adding and removing
+
+    def add(self, batches: Iterable[Array], images: ImageList, *, model: Optional[str] = None,
+            names: Optional[Mapping[int, str]] = None, threshold: Optional[Dict[str, Any]] = None) -> int:
+        """Add images, or replace those of the same paths; the collection is made if there is none.
+
+        Whoever is killed on the way adds all of them again. Memory: one batch.
+
+        Args:
+            batches: arrays (n, D), together as many rows as there are images, in their order.
+            images: labels and cameras must be known if the gallery has them.
+            model: identity of the embeddings.
+            names: {label: name}.
+            threshold: card of the network's threshold, kept if the collection is new.
+
+        Returns:
+            The width D.
+
+        Raises:
+            InputError: another network, width or kind of labels than the gallery's, NaN or Inf.
+        """
+        card = Card(model, images.labels is not None, bool(names), images.cameras is not None, threshold)
+        self._check_card(card)
+        start = 0
+        for batch in batches:
+            if self.card is None:
+                self._create(card, batch.shape[1])
+                self._check_card(card)     # another process may have been faster
+            if batch.shape[1] != self.width:
+                raise InputError(f'{self.path}: holds embeddings of {self.width} values, the new ones have {batch.shape[1]}; '
+                                 'use the network that it was written with')
+            if not np.isfinite(batch).all():
+                raise InputError(f'{self.path}: a new embedding holds NaN or Inf; look at the network that wrote it')
+            for rows in slices(len(batch), self._batch_rows):
+                some = images.select(slice(start + rows.start, start + rows.stop))
+                self._call('upsert', _entities(some, batch[rows], names, self.path), timeout=SECONDS)
+            start += len(batch)
+        self._call('flush')
+        return self.width
+
+    def _check_card(self, new: Card) -> None:
+        old = self.card
+        if old is None:
+            return
+        if old.model and new.model and old.model != new.model:
+            raise InputError(f'{self.path}: was written with another network than these embeddings, or with images given to it '
+                             f'in another way ({ways(old.model, new.model)}); use the network and flags it was written with')
+        for has, has_new, what in ((old.labels, new.labels, 'labels'), (old.cameras, new.cameras, 'cameras')):
+            if has != has_new:
+                raise InputError(f'{self.path}: holds {what if has else f"no {what}"}, the new images '
+                                 f'{"do" if has_new else "have none"}; give a list like that of the gallery')
+        if old.named != new.named:
+            kinds = {True: 'by name', False: 'by number'}
+            raise InputError(f'{self.path}: knows its classes {kinds[old.named]}, the new images {kinds[new.named]}; give '
+                             f'{"a folder with one folder a class" if old.named else "a list with the numbers of its classes"}')
+
+    def _create(self, card: Card, width: int) -> None:
+        from pymilvus import DataType
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(PATH, DataType.VARCHAR, is_primary=True, max_length=LONGEST)
+        schema.add_field('label', DataType.INT64)
+        schema.add_field('class_name', DataType.VARCHAR, max_length=LONGEST)
+        schema.add_field('camera', DataType.INT64)
+        schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=width)
+        try:
+            # Strong: whatever was added before is seen, by whichever process.
+            self._call('create_collection', schema=schema, consistency_level='Strong', timeout=SECONDS,
+                       properties={PROPERTY: json.dumps(asdict(card))})
+        except InputError:
+            if not self._call('has_collection', timeout=SECONDS):
+                raise
+        self._open()
+
+    def remove(self, paths: Sequence[str]) -> int:
+        """Remove images by their paths; returns how many are left.
+
+        Raises:
+            InputError: an image that the gallery does not have; none is removed then.
+        """
+        wanted = list(dict.fromkeys(paths))
+        batches = [wanted[rows] for rows in slices(len(wanted), PATHS_AT_ONCE)]
+        found = {row[PATH] for batch in batches for row in self._rows(_among(batch), [PATH])}
+        absent = [path for path in wanted if path not in found]
+        if absent:
+            raise InputError(f'{self.path}: has no image {absent[0]} ({len(absent)} of {len(wanted)} are not in it); give '
+                             'paths as infer.py prints them')
+        for batch in batches:
+            self._call('delete', filter=_among(batch), timeout=SECONDS)
+        return self.size()
+
+    # Reading
+
+    @property
+    def _batch_rows(self) -> int:
+        return max(1, BATCH_BYTES // (4 * self.width))
+
+    def _rows(self, where: str, fields: List[str]) -> List[Dict[str, Any]]:
+        return list(self._call('query', filter=where, output_fields=fields, timeout=SECONDS))
+
+    def _all_rows(self, fields: List[str], size: int) -> Iterator[List[Dict[str, Any]]]:
+        """All rows in blocks of `size`, by path."""
+        iterator = self._call('query_iterator', batch_size=size, filter='', output_fields=[PATH, *fields], timeout=SECONDS)
+        try:
+            while True:
+                with self._refusals():
+                    rows = iterator.next()
+                if not rows:
+                    return
+                yield rows
+        finally:
+            iterator.close()
+
+    def size(self, where: Optional[str] = None) -> int:
+        return int(self._rows(where or '', ['count(*)'])[0]['count(*)'])
+
+    def search(self, queries: Array, k: int, where: Optional[str] = None) -> Neighbours:
+        return self._search(queries, k, where, self._card.index)
+
+    @property
+    def _card(self) -> Card:
+        assert self.card is not None
+        return self.card
+
+    def _search(self, queries: Array, k: int, where: Optional[str], params: Mapping[str, int]) -> Neighbours:
+        if queries.shape[1] != self.width:
+            raise InputError(f'{self.path}: embeddings of {self.width} values, those of --query have {queries.shape[1]}; write '
+                             'both with the same network')
+        if 'ef' in params:
+            params = {'ef': max(k, params['ef'])}
+        rows, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
+        number: Dict[str, int] = {}
+        found: List[Dict[str, Any]] = []
+        for some in slices(len(queries), QUERIES_AT_ONCE):
+            answers = self._call('search', data=list(queries[some].astype(np.float32)), anns_field=VECTOR, limit=k,
+                                 filter=where or '', output_fields=[PATH, *FACTS], timeout=SECONDS,
+                                 search_params={'metric_type': 'COSINE', 'params': dict(params)})
+            for query, hits in enumerate(answers, some.start):
+                for place, hit in enumerate(hits):
+                    entity = dict(hit['entity'], path=hit.id)
+                    rows[query, place] = number.setdefault(hit.id, len(found))
+                    if rows[query, place] == len(found):
+                        found.append(entity)
+                    similarities[query, place] = hit['distance']
+        return Neighbours(*self._images(found), rows, similarities)
+
+    def _images(self, rows: Sequence[Mapping[str, Any]]) -> Tuple[ImageList, Optional[Array]]:
+        """Images and their classes from rows with FACTS."""
+        labels, cameras = (np.array([row[name] for row in rows], np.int64) for name in ('label', 'camera'))
+        classes = np.array([row['class_name'] for row in rows], object) if self.named else labels
+        card = self._card
+        images = ImageList([row[PATH] for row in rows], labels if card.labels else None, cameras if card.cameras else None)
+        return images, classes if card.labels else None
+
+    def shortlist(self, queries: Array, k: int, where: Optional[str] = None) -> Tuple[ImageList, Optional[Array], Array]:
+        images, classes, *_ = self.search(queries, k, where)
+        return images, classes, self._vectors(images.paths)
+
+    def _vectors(self, paths: Sequence[str]) -> Array:
+        """Embeddings (n, D) float32 of images, in their order."""
+        vectors = np.empty((len(paths), self.width), np.float32)
+        number = {path: row for row, path in enumerate(paths)}
+        for some in slices(len(paths), self._batch_rows):
+            for row in self._rows(_among(paths[some]), [PATH, VECTOR]):
+                vectors[number[row[PATH]]] = row[VECTOR]
+        return vectors
+
+    def blocks(self) -> Iterator[Tuple[ImageList, Array]]:
+        for rows in self._all_rows([*FACTS, VECTOR], self._batch_rows):
+            yield self._images(rows)[0], np.array([row[VECTOR] for row in rows], np.float32)
+
+    def _class_blocks(self) -> Iterator[Array]:
+        if self._card.labels:
+            for rows in self._all_rows(FACTS, PATHS_AT_ONCE):
+                yield np.array([row['class_name' if self.named else 'label'] for row in rows], object)
+
+    # The index
+
+    def _make_index(self, kind: str, params: Mapping[str, int]) -> None:
+        wanted = self._client.prepare_index_params()
+        wanted.add_index(VECTOR, index_type=kind, index_name=VECTOR, metric_type='COSINE', params=dict(params))
+        self._call('create_index', wanted)
+
+    def index_kind(self) -> str:
+        """FLAT, IVF_FLAT, HNSW or another type of Milvus that somebody has chosen."""
+        return str(self._call('describe_index', VECTOR)['index_type'])
+
+    def build_index(self, kind: str, given: Optional[Mapping[str, int]] = None) -> str:
+        """Replace the index, measure its recall on rows of the gallery against FLAT, and keep the parameters of the search.
+
+        The parameter of the search (nprobe, ef) is doubled until WANTED_RECALL is reached, unless it is given. Meanwhile the
+        gallery cannot be searched.
+
+        Args:
+            kind: a key of INDEXES.
+            given: parameters of the index and of the search; defaults: see INDEXES, nlist the power of 2 nearest to
+                4 sqrt(rows).
+
+        Returns:
+            A line that tells the recall.
+
+        Raises:
+            InputError: a parameter that the index does not have.
+        """
+        defaults, searched = INDEXES[kind]
+        given = dict(given or {})
+        unknown = set(given) - {*defaults, *(searched or ())[:1]}
+        if unknown:
+            raise InputError(f'--index={kind}: has no parameter {min(map(str, unknown))}')
+        size = self.size()
+        lists = 2 ** round(np.log2(max(1, 4 * size ** 0.5)))
+        params = {name: given.get(name, value or lists) for name, value in defaults.items()}
+        began = time.perf_counter()
+        self._call('flush')
+        queries, k = self._sample(), min(MEASURED_K + 1, size)
+        self._replace_index('FLAT', {})
+        exact = self._search(queries, k, None, {}) if searched else None
+        self._replace_index(kind, params)
+        built = time.perf_counter() - began
+        choice: Dict[str, int] = {}
+        recall, milliseconds = 1.0, 0.0
+        if searched and exact:
+            name, least, most = searched
+            value, most = given.get(name, least), given.get(name, min(most, params.get('nlist', most)))
+            while True:
+                choice = {name: min(value, most)}
+                began = time.perf_counter()
+                found = self._search(queries, k, None, choice)
+                milliseconds = (time.perf_counter() - began) / len(queries) * 1000
+                recall = _recall(found, exact)
+                if recall >= WANTED_RECALL or value >= most:
+                    break
+                value *= 2
+        self.card = replace(self._card, index=choice, recall=recall)
+        self._call('alter_collection_properties', properties={PROPERTY: json.dumps(asdict(self.card))}, timeout=SECONDS)
+        told = ', '.join(f'{name} {value}' for name, value in {**params, **choice}.items())
+        line = f'index of {self.path}: {kind}{f" ({told})" * bool(told)}, {size} rows, built in {built:.0f} s'
+        if searched:
+            line += (f'; recall@{k - 1} {recall:.3f} against the exact search, {milliseconds:.1f} ms a query'
+                     + ('' if recall >= WANTED_RECALL else f'; less than {WANTED_RECALL}: rather use --index=FLAT'))
+        return line
+
+    def _replace_index(self, kind: str, params: Mapping[str, int]) -> None:
+        if self.index_kind() == kind == 'FLAT':
+            return
+        self._call('release_collection')
+        self._call('drop_index', VECTOR)
+        self._make_index(kind, params)
+        self._call('load_collection')
+
+    def _sample(self) -> Array:
+        """Embeddings of random images, of the first SAMPLED ones."""
+        paths: List[str] = []
+        for rows in self._all_rows([], PATHS_AT_ONCE):
+            paths += [row[PATH] for row in rows]
+            if len(paths) >= SAMPLED:
+                break
+        chosen = np.random.default_rng(SEED).choice(len(paths), min(MEASURED_QUERIES, len(paths)), replace=False)
+        return self._vectors([paths[row] for row in chosen.tolist()])
+
+
+def _recall(found: Neighbours, exact: Neighbours) -> float:
+    """Share of the exact neighbours that were found, without the first one of each query, which is the query itself."""
+    shares = []
+    for mine, true in zip(found.rows, exact.rows):
+        wanted = {exact.images.paths[row] for row in true[1:].tolist()}
+        got = {found.images.paths[row] for row in mine.tolist() if row >= 0}
+        shares.append(len(wanted & got) / max(1, len(wanted)))
+    return float(np.mean(shares))
+
+
+def _entities(images: ImageList, embeddings: Array, names: Optional[Mapping[int, str]], where: str) -> List[Dict[str, Any]]:
+    """Rows for the client."""
+    count = len(images)
+    labels, cameras = ([NO_NUMBER] * count if column is None else column.tolist() for column in (images.labels, images.cameras))
+    called = [names.get(label, str(label)) if names else '' for label in labels]
+    for text in (*images.paths, *called):
+        if len(text.encode('utf-8', 'surrogateescape')) > LONGEST:
+            raise InputError(f'{where}: {text[:60]}...: longer than {LONGEST} bytes; give it a shorter name')
+    return [{PATH: path, 'label': label, 'class_name': name, 'camera': camera, VECTOR: row}
+            for path, label, name, camera, row in zip(images.paths, labels, called, cameras,
+                                                      np.ascontiguousarray(embeddings, np.float32))]
+
+
+def _among(paths: Sequence[str]) -> str:
+    """The filter that selects images by their paths."""
+    return f'{PATH} in [{", ".join(json.dumps(path, ensure_ascii=False) for path in paths)}]'
+
+
+def _connect(where: str, new: bool) -> Any:
+    """A client of pymilvus."""
+    server = where.startswith(SERVERS)
+    for package in ('pymilvus',) if server else ('pymilvus', 'milvus_lite'):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f'{where}: needs the package {package}: pip install -r requirements-gallery.txt')
+    if not server:
+        if not new and not os.path.isdir(where):
+            raise InputError(f'{where}: no such gallery; write it with infer.py --output={where}')
+        if os.path.exists(where) and not os.path.isdir(where):
+            raise InputError(f'{where}: is no gallery of milvus-lite 3, which is a folder; give another name')
+        _check_lock(where)
+    try:
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import MilvusException
+        for package in ('pymilvus', 'milvus_lite'):    # they log tracebacks of what is raised too
+            logging.getLogger(package).setLevel(logging.CRITICAL + 1)
+        if not server:
+            import milvus_lite  # noqa: F401  # its own dependencies may be missing
+        try:
+            return MilvusClient(where, timeout=SECONDS)
+        except MilvusException as error:
+            raise InputError(f'{where}: ' + ('no Milvus server answers; start one, or check host and port' if server else
+                                             'damaged, or cannot be written; write it anew')) from error
+    except ImportError as error:
+        raise InputError(f'{where}: pymilvus cannot be used ({error}): pip install -r requirements-gallery.txt') from error
+
+
+def _check_lock(where: str) -> None:
+    """milvus-lite logs a traceback where another process has the folder open."""
+    import fcntl
+    try:
+        with open(os.path.join(where, 'LOCK'), 'rb') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f'{where}: another process has it open; try again when it has ended, or give a server '
+                         '(http://HOST:PORT), which serves several processes') from error
