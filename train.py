@@ -13,8 +13,6 @@ def main(argv=None):
         print(describe(recipe))
         return recipe
     # MindSpore takes a second to import: not before there is something to compute.
-    import mindspore as ms
-
     from src.common.device import set_up
     from src.systems import create_system
     from src.training.loop import fit
@@ -23,9 +21,9 @@ def main(argv=None):
     if options.checkpoint:
         folder, resume = find_training(options.checkpoint, folder if 'save_ckpt' in command.given else None,
                                        options.distribute)
-    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu)
-    ms.set_seed(recipe.seed)
-    return fit(create_system(recipe, process), folder, resume)
+    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu,
+                     own_networks=True)
+    return fit(create_system(recipe, process), folder, resume, options.profile)
 
 
 if __name__ == '__main__':

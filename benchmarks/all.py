@@ -1,28 +1,23 @@
-"""All measurements of speed, each in a process of its own, written into docs/RESULTS.md with command and machine.
+"""Measure every speed, each benchmark in a process of its own, and write it into docs/RESULTS.md with command and machine.
 
     python benchmarks/all.py                      # 20 minutes on two cores
     python benchmarks/all.py --only dem_step recall
 
-What is measured again replaces what stood there; the rest stays. A row of several sizes shows how the cost grows.
+A benchmark replaces its own block of the page. Where the cost grows with a size, three sizes are measured.
 """
-import argparse
-import os
-import platform
 import re
 import subprocess
 import sys
 import time
 from datetime import date
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import tools
 
-from src.common.files import replacing  # noqa: E402
+from src.common.files import replacing
 
-RESULTS = ROOT / 'docs' / 'RESULTS.md'
+RESULTS = tools.ROOT / 'docs' / 'RESULTS.md'
 BEGIN, END = '<!-- benchmarks/all.py: {} -->', '<!-- end of {} -->'
-# Name -> command lines after `python benchmarks/`; three sizes where the cost grows with something.
+# Name -> command lines after `python benchmarks/`.
 BENCHMARKS = {
     'dem_step': [f'dem_step.py --width={width}' for width in (1024, 2048, 4096)],
     'recall': ['recall.py --images=5000', 'recall.py --images=20000 --width=1024 --classes=4000', 'recall.py --images=60502'],
@@ -38,18 +33,11 @@ BENCHMARKS = {
 }
 
 
-def machine():
-    """The processor and how many cores this process may use."""
-    found = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text()) if os.path.exists('/proc/cpuinfo') else None
-    return (f'{found[1] if found else platform.processor()}, {len(os.sched_getaffinity(0))} core(s), '
-            f'Python {platform.python_version()}')
-
-
 def measure(command):
-    """-> what one benchmark printed, below its command line."""
+    """Run one benchmark; returns its command line and what it printed."""
     began = time.perf_counter()
     print(f'python benchmarks/{command}', flush=True)
-    done = subprocess.run([sys.executable, *f'benchmarks/{command}'.split()], cwd=ROOT, text=True, capture_output=True)
+    done = subprocess.run([sys.executable, *f'benchmarks/{command}'.split()], cwd=tools.ROOT, text=True, capture_output=True)
     if done.returncode:
         sys.exit(f'{command}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "failed"}')
     print(f'{done.stdout.rstrip()}\n{time.perf_counter() - began:.0f} s\n', flush=True)
@@ -57,7 +45,7 @@ def measure(command):
 
 
 def insert(text, name, block):
-    """A page with the block of one benchmark replaced, or added before the end of the section on speed."""
+    """The page with the block of one benchmark replaced, or added at the end of the section on speed."""
     begin, end = BEGIN.format(name), END.format(name)
     whole = f'{begin}\n{block}\n{end}'
     if begin in text:
@@ -68,12 +56,12 @@ def insert(text, name, block):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tools.parser(__doc__)
     parser.add_argument('--only', nargs='+', choices=list(BENCHMARKS), default=list(BENCHMARKS), metavar='NAME',
                         help=f'some of {", ".join(BENCHMARKS)}')
     for name in parser.parse_args().only:
         shown = '\n'.join(measure(command) for command in BENCHMARKS[name])
-        block = f'{name}, {date.today()}, {machine()}:\n\n```text\n{shown}\n```'
+        block = f'{name}, {date.today()}, {tools.machine()}:\n\n```text\n{shown}\n```'
         page = RESULTS.read_text(encoding='utf-8')
         with replacing(RESULTS) as temporary:
             temporary.write_text(insert(page, name, block), encoding='utf-8')

@@ -1,4 +1,4 @@
-"""What needs no training, the figures that every recipe is held against: pixels, colour histograms, ridge regression.
+"""Accuracy without training, which every recipe is held against: pixels, colour histograms, ridge regression.
 
     python benchmarks/baselines.py images Ebay_test.txt                        # Recall@1, each image against all others
     python benchmarks/baselines.py images reid_query.txt reid_gallery.txt      # queries against a gallery
@@ -10,14 +10,9 @@ Measured: drawings of 240 classes of 4 or 5: pixels 0.136, histograms 0.020. Gro
 0.186, histograms 0.534. CUB att, VGG fc7: 0.525 by cosine, 0.529 by Euclidean distance. GBU's split of CUB, VGG fc7,
 cosine: T1 0.506. The penalty is chosen on held-out training classes.
 """
-import argparse
-import sys
-from pathlib import Path
-
 import numpy as np
+import tools
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy, recall_at_k
 from src.datasets.dem import load_dem
@@ -49,7 +44,7 @@ def images(queries, gallery):
 
 
 def ridge(inputs, outputs, penalty):
-    """W that minimises |inputs W - outputs|^2 + penalty * mean of the diagonal of inputs.T @ inputs * |W|^2."""
+    """The matrix W that minimises |inputs W - outputs|^2 + penalty * mean of the diagonal of inputs.T @ inputs * |W|^2."""
     products = inputs.T @ inputs
     return np.linalg.solve(products + penalty * products.diagonal().mean() * np.eye(len(products)), inputs.T @ outputs)
 
@@ -80,9 +75,10 @@ def zero_shot(folder, dataset, mode, metric):
     data = load_dem(folder, dataset, mode)
     semantics = np.concatenate(data.train_semantics, axis=1)
     penalty = chosen_penalty(semantics, data.train_features, data.train_labels, metric, accuracy)
-    found = predict(semantics, data.train_features, np.concatenate(data.test_semantics, axis=1), data.test_features,
-                    data.test_class_ids, metric, penalty)
-    print(f'{dataset} {mode} {metric}: ridge {penalty:g}, accuracy {accuracy(found, data.test_labels):.4f}')
+    test = data.test
+    found = predict(semantics, data.train_features, np.concatenate(test.semantics, axis=1), test.features, test.class_ids,
+                    metric, penalty)
+    print(f'{dataset} {mode} {metric}: ridge {penalty:g}, accuracy {accuracy(found, test.labels):.4f}')
 
 
 def gbu(folder, metric):
@@ -104,7 +100,7 @@ def gbu(folder, metric):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Accuracy without a network.')
+    parser = tools.parser(__doc__)
     kinds = parser.add_subparsers(dest='kind', required=True)
     chosen = kinds.add_parser('images')
     chosen.add_argument('queries')

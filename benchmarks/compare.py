@@ -1,16 +1,19 @@
-"""Recipes against each other over paired seeds: mean, spread, paired differences, and whether so many seeds can tell.
+"""Compare recipes over paired seeds: mean, spread, paired differences, and whether so many seeds can tell.
 
     python benchmarks/compare.py OUT --seeds=3 --all='--dataset_path=Emoji --validation=seen_classes' \\
         'softmax: --loss_name=softmax --recipe=small' 'supcon: --loss_name=supcon --recipe=many_classes' \\
         'then: --loss_name=multi_similarity --recipe=few_classes --pretrained={supcon}/train.ckpt'
+    python benchmarks/compare.py OUT @benchmarks/dem_ablation.txt --seeds=2 --all=--data_path=FOLDER
 
-A recipe is a name and flags of train.py; {NAME} stands for the folder of that recipe's training from the same seed. Seeds
-are 1, 2, ..., all recipes of a seed before the next. Each training is OUT/NAME/SEED, with its output in OUT/NAME/SEED.log:
-run it again to go on where it was stopped, or with more seeds or recipes; what is finished is not trained again. Recipes are
-compared with the first. The figure is that of --run_eval=True, else the last validation; with --validation=seen_classes a
-seed holds out its own classes, the same ones for all recipes. OUT/table.txt and OUT/compare.png hold what is printed.
+A recipe is a name and flags of train.py; {NAME} stands for the folder of that recipe's training from the same seed. @FILE
+reads arguments from a file, one a line. Seeds are 1, 2, ...; all recipes of a seed are trained before the next seed. Each
+training is OUT/NAME/SEED and its output OUT/NAME/SEED.log. The same command continues where it was stopped; with more seeds
+or recipes it trains only what is missing. Recipes are compared with the first.
+
+The figure is the accuracy of --run_eval=True, else that of the last validation; with --validation=seen_classes a seed holds
+out its own classes, the same ones for all recipes. After it follows a table for every other measure that result.json of all
+finished trainings has. OUT/table.txt holds what is printed, OUT/compare.png the first table as a picture.
 """
-import argparse
 import json
 import re
 import shlex
@@ -19,22 +22,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import tools
+from paired import comparison_picture, paired_difference
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from src.accuracy import paired_difference  # noqa: E402
-from src.common.errors import InputError  # noqa: E402
-from src.common.files import replacing  # noqa: E402
-from src.common.run import run  # noqa: E402
-from src.pictures import comparison_picture  # noqa: E402
-from src.recipes.command_line import parse_args  # noqa: E402
+from src.common.errors import InputError
+from src.common.files import replacing
+from src.common.run import run
+from src.recipes.command_line import parse_args
 
 LEVEL = 0.95
+# The figure that every result has; the other measures are named in its `measures`.
+FIGURE = 'accuracy'
 
 
 def read_recipes(texts, common):
-    """'NAME: flags' -> {name: flags with those of all before them}."""
+    """{name: flags} of texts 'NAME: FLAGS', with the flags of all recipes before their own."""
     recipes = {}
     for text in texts:
         name, colon, flags = text.partition(':')
@@ -54,7 +56,11 @@ def flags_of(recipes, name, seed, out):
 
 
 def read_result(folder, flags):
-    """Figures of a finished training: (after the last step, best validation - last or None); None where it is not finished.
+    """Read the result of a training.
+
+    Returns:
+        ({measure: 0..1}, whose FIGURE is that after the last step; best validation - last, or None), or None where the
+        training is not finished.
 
     Raises:
         InputError: it was trained by another recipe, or nothing was measured.
@@ -70,19 +76,19 @@ def read_result(folder, flags):
     validated = [row['accuracy'] for row in result['history'] if row.get('accuracy') is not None]
     bias = max(validated) - validated[-1] if validated else None
     if recipe['run_eval']:
-        return (result['accuracy'], bias) if 'accuracy' in result else None
+        return ({FIGURE: result['accuracy'], **result.get('measures', {})}, bias) if 'accuracy' in result else None
     if result['history'][-1].get('accuracy') is None:
         raise InputError(f'{folder}: nothing was measured after its last step; give --validation=seen_classes or '
                          '--run_eval=True')
-    return validated[-1], bias
+    return {FIGURE: validated[-1]}, bias
 
 
-def train(flags, folder):
-    """One training as a process of its own; goes on where an earlier one was stopped."""
+def train(flags, folder, program='train.py'):
+    """Run one training as a process of its own; it continues where an earlier one was stopped."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(f'{folder.name}.log')
     with open(log, 'a') as output:
-        code = subprocess.call([sys.executable, '-u', str(ROOT / 'train.py'), *flags, f'--save_ckpt={folder}', '--resume'],
+        code = subprocess.call([sys.executable, '-u', str(tools.ROOT / program), *flags, f'--save_ckpt={folder}', '--resume'],
                                stdout=output, stderr=subprocess.STDOUT)
     if code:
         last = (log.read_text().splitlines() or [''])[-1]
@@ -90,9 +96,10 @@ def train(flags, folder):
 
 
 def table(values, biases):
-    """Recipes' figures by seed -> (lines, {recipe: (mean, low, high)}), in points of per cent.
+    """The table of one measure, in points of per cent: (lines, {recipe: (mean, low, high) of its differences}).
 
-    values: recipe -> {seed: 0..1}. biases: recipe -> list of best validation - last, may be empty.
+    Args:
+        values: recipe -> {seed: 0..1}. biases: recipe -> list of best validation - last, may be empty.
     """
     names = list(values)
     seeds = sorted({seed for found in values.values() for seed in found})
@@ -126,41 +133,56 @@ def table(values, biases):
     return lines, differences
 
 
-def compare(recipes, seeds, out, only_report=False):
-    """Train what is not finished, then print, write and return the table's lines."""
-    values, biases = {name: {} for name in recipes}, {name: [] for name in recipes}
+def common_measures(results):
+    """The measures that all finished trainings have, FIGURE first, without copies of FIGURE (Recall@1 of metric learning)."""
+    found = [figures for of_recipe in results.values() for figures in of_recipe.values()]
+    return [FIGURE, *(name for name in (found[0] if found else ()) if all(name in figures for figures in found)
+                      and any(figures[name] != figures[FIGURE] for figures in found))]
+
+
+def compare(recipes, seeds, out, only_report=False, program='train.py'):
+    """Train what is not finished, then print, write and return the lines of the tables."""
+    results, biases = {name: {} for name in recipes}, {name: [] for name in recipes}
     for seed in range(1, seeds + 1):
         for name in recipes:
             flags, folder = flags_of(recipes, name, seed, out), out / name / str(seed)
             found = read_result(folder, flags)
             if found is None and not only_report:
                 print(f'{name}, seed {seed}: {folder}', flush=True)
-                train(flags, folder)
+                train(flags, folder, program)
                 found = read_result(folder, flags)
             if found:
-                values[name][seed] = found[0]
+                results[name][seed] = found[0]
                 biases[name] += [] if found[1] is None else [found[1]]
-    lines, differences = table(values, biases)
+    lines = []
+    for measure in common_measures(results):
+        values = {name: {seed: figures[measure] for seed, figures in found.items()} for name, found in results.items()}
+        if measure == FIGURE:
+            lines, differences = table(values, biases)
+            comparison_picture({name: {seed: 100 * value for seed, value in found.items()} for name, found in values.items()},
+                               differences, '%', out / 'compare.png')
+        else:
+            lines += ['', f'{measure}:', *table(values, dict.fromkeys(recipes, ()))[0]]
     print('\n'.join(lines))
     with replacing(out / 'table.txt') as part:
         part.write_text('\n'.join([*lines, '', *(f'{name}: {shlex.join(flags)}' for name, flags in recipes.items()), '']))
-    comparison_picture({name: {seed: 100 * value for seed, value in found.items()} for name, found in values.items()},
-                       differences, '%', out / 'compare.png')
     return lines
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Compare the recipes of the command line."""
+    parser = tools.parser(__doc__, seeds=3, report=(False, 'train nothing, print what is finished'),
+                          program=('train.py', 'script that trains, below the project\'s folder'))
+    parser.fromfile_prefix_chars = '@'
+    parser.convert_arg_line_to_args = lambda line: [] if line.startswith('#') or not line.strip() else [line]
     parser.add_argument('out', type=Path, help='folder for all trainings')
     parser.add_argument('recipes', nargs='+', metavar='NAME: FLAGS')
-    parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--all', default='', help='flags of all recipes, before their own')
-    parser.add_argument('--report', action='store_true', help='train nothing, print what is finished')
+    parser.add_argument('--all', action='append', default=[], help='flags of all recipes, before their own; several are joined')
     args = parser.parse_args(argv)
     if args.seeds < 1:
         parser.error('--seeds: at least 1')
     # Relative paths are those of this folder, in which the trainings run too.
-    compare(read_recipes(args.recipes, args.all), args.seeds, args.out, args.report)
+    compare(read_recipes(args.recipes, ' '.join(args.all)), args.seeds, args.out, args.report, args.program)
 
 
 if __name__ == '__main__':

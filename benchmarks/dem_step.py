@@ -1,59 +1,53 @@
-"""DEM's training step (CUB att, batch 100): this project's, its former one, the published way, PyTorch and the limit.
+"""DEM's training step (CUB att, batch 100): this project's, plain MindSpore's, the published pipeline's, PyTorch's, the limit.
 
     python benchmarks/dem_step.py [--width=4096] [--steps=100] [--rounds=5]
 
 All take the same numbers and run in turns in one process, on the cores it is given (`taskset -c 0` for one). A round is
-steps / rounds of each, and the smallest of the rounds' medians is printed, so that what else the machine does weighs
-little; still less in the processor time beside it, the figure to take from a busy machine on one core. PyTorch's rows
-are there where it is installed.
+steps / rounds steps of each, and the smallest of the rounds' medians is printed, so that other work on the machine weighs
+little. On a busy machine compare the processor time of one core. PyTorch's rows are printed where it is installed.
 
 - ours: src.training.train_step with the loss `mse`.
 - former: ops.clip_by_global_norm, nn.MSELoss and an update that is never skipped.
-- published: image by image through a Python generator, shuffled and batched by the pipeline, with the former step.
-- limit: its five matrix products at the rate of numpy's, and Adam's seven passes over all weights at that of a copy.
+- published: image by image through a Python generator, shuffled and batched by the pipeline, with the `former` step.
+- limit: its five matrix products at numpy's rate, and Adam's seven passes over all weights at the rate of copying.
 """
-import argparse
-import os
-import sys
-import time
-from pathlib import Path
-from types import SimpleNamespace
+import itertools
 
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
+import tools
 from mindspore import Tensor, nn, ops
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.losses import create_loss  # noqa: E402
-from src.networks import create_network  # noqa: E402
-from src.training.optimizer import Adam  # noqa: E402
-from src.training.train_step import WithLoss, create_step  # noqa: E402
+from src.common.device import set_up
+from src.losses import create_loss
+from src.networks import create_network
+from src.recipes.recipe import make_recipe
+from src.training.optimizer import Adam
+from src.training.train_step import WithLoss, create_step
 
 BATCH, SEMANTICS, HIDDEN = 100, 312, 700
-RECIPE = dict(optimizer='adam', beta1=0.01, weight_decay=0.0, decay='weights', loss_scale=1.0, clip_norm=0.2,
-              loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0, chunk_size=0)
-LR = np.full(100_000, 1e-5, np.float32)
+RECIPE = make_recipe('CUB', 'att', 'published')
+LR = np.full(100_000, RECIPE.lr_max, np.float32)
 
 
 class FormerStep(nn.Cell):
-    """The step as it was, with MindSpore's own clipping and mean squared error."""
+    """A step with MindSpore's own clipping and mean squared error."""
 
     def __init__(self, network):
         super().__init__(auto_prefix=False)
         self.network = WithLoss(network, nn.MSELoss())
-        self.optimizer = Adam(network.trainable_params(), LR.tolist(), RECIPE['beta1'])
+        self.optimizer = Adam(network.trainable_params(), LR.tolist(), RECIPE.beta1)
         self.value_and_grad = ops.value_and_grad(self.network, None, self.optimizer.parameters)
 
     def construct(self, *columns):
         loss, gradients = self.value_and_grad(*columns)
-        gradients = ops.clip_by_global_norm(gradients, RECIPE['clip_norm'])
+        gradients = ops.clip_by_global_norm(gradients, RECIPE.clip_norm)
         return ops.depend(loss, self.optimizer(gradients))
 
 
 class Rows:
-    """One image a call, as the published generator gives them."""
+    """One image a call, as in the published generator."""
 
     def __init__(self, *columns):
         self.columns = columns
@@ -71,20 +65,20 @@ def torch_step(weights, semantics, features, fused):
         import torch
     except ImportError:
         return None
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(tools.cores())
     fc1, fc2 = torch.nn.Linear(SEMANTICS, HIDDEN), torch.nn.Linear(HIDDEN, features.shape[1])
     model = torch.nn.Sequential(fc1, torch.nn.ReLU(), fc2, torch.nn.ReLU())
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), weights):
             parameter.copy_(torch.tensor(value))
-    optimizer = torch.optim.Adam(model.parameters(), float(LR[0]), betas=(RECIPE['beta1'], 0.999), fused=fused)
+    optimizer = torch.optim.Adam(model.parameters(), float(LR[0]), betas=(RECIPE.beta1, 0.999), fused=fused)
     semantics, features = torch.tensor(semantics), torch.tensor(features)
 
     def step():
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(semantics), features)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE['clip_norm'])
+        torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip_norm)
         optimizer.step()
         return loss.item()
 
@@ -92,7 +86,7 @@ def torch_step(weights, semantics, features, fused):
 
 
 def limit(width):
-    """Five matrix products by numpy, and as many bytes as Adam moves by a copy."""
+    """Five matrix products by numpy, and copies of as many bytes as Adam moves."""
     rng = np.random.default_rng(0)
     semantics, hidden, error = (rng.standard_normal((BATCH, n), np.float32) for n in (SEMANTICS, HIDDEN, width))
     w1, w2 = (rng.standard_normal(shape, np.float32) for shape in ((HIDDEN, SEMANTICS), (width, HIDDEN)))
@@ -110,13 +104,8 @@ def limit(width):
 
 def main():
     """Print milliseconds per step, and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--width', type=int, default=4096, help='of the features')
-    parser.add_argument('--steps', type=int, default=100)
-    parser.add_argument('--rounds', type=int, default=5)
-    args = parser.parse_args()
-    ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_device('CPU')
+    args = tools.parser(__doc__, width=(4096, 'of the features'), steps=100, rounds=5).parse_args()
+    process = set_up('CPU')
     rng = np.random.default_rng(1)
     rows = 10 * BATCH
     semantics = rng.random((rows, SEMANTICS), np.float32)
@@ -127,21 +116,15 @@ def main():
         for parameter, value in zip(network.get_parameters(), weights):
             parameter.set_data(Tensor(value))
     batch = Tensor(semantics[:BATCH]), Tensor(features[:BATCH])
-    alone = SimpleNamespace(target='CPU', device_id=0, rank=0, size=1)
-    ours, former = create_step(networks[0], create_loss('mse'), 1, RECIPE, LR, alone), FormerStep(networks[1])
+    ours, former = create_step(networks[0], create_loss('mse'), 1, RECIPE, LR, process), FormerStep(networks[1])
     reader = FormerStep(networks[2])
     pipeline = ds.GeneratorDataset(Rows(semantics, features), ['label', 'data'], shuffle=True)
     pipeline = pipeline.batch(BATCH, drop_remainder=True)
-    go_on = Tensor(0, ms.int32)
-
-    def batches():
-        while True:
-            yield from pipeline.create_tuple_iterator(num_epochs=1)
-
-    source = batches()
+    no_stop = Tensor(0, ms.int32)
+    source = itertools.chain.from_iterable(pipeline.create_tuple_iterator(num_epochs=1) for _ in itertools.count())
     steps = {
         'former': lambda: former(*batch).asnumpy(),
-        'ours': lambda: [output.asnumpy() for output in ours(go_on, *batch)],
+        'ours': lambda: [output.asnumpy() for output in ours(no_stop, *batch)],
         'published': lambda: reader(*next(source)).asnumpy(),
         'PyTorch': torch_step(weights, semantics[:BATCH], features[:BATCH], False),
         'PyTorch, fused': torch_step(weights, semantics[:BATCH], features[:BATCH], True),
@@ -150,23 +133,14 @@ def main():
     steps = {name: step for name, step in steps.items() if step}
     for step in steps.values():
         step()
-    medians = {name: [] for name in steps}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            seconds = []
-            for _ in range(args.steps // args.rounds):
-                began = time.perf_counter(), time.process_time()
-                step()
-                seconds.append((time.perf_counter() - began[0], time.process_time() - began[1]))
-            medians[name].append(np.median(seconds, axis=0))
-    best = {name: np.min(values, axis=0) for name, values in medians.items()}
+    best = tools.in_turns(steps, args.rounds, args.steps // args.rounds, np.min)
     apart = max(np.abs(p.asnumpy() - q.asnumpy()).max() / np.abs(q.asnumpy()).max()
                 for p, q in zip(networks[0].get_parameters(), networks[1].get_parameters()))
-    print(f'CUB att, {args.width}-d features, batch {BATCH}, {len(os.sched_getaffinity(0))} cores')
+    print(f'CUB att, {args.width}-d features, batch {BATCH}, {tools.cores()} cores')
     for name, (seconds, busy) in best.items():
-        print(f'{name:16}{seconds * 1e3:8.2f} ms/step {seconds / best["former"][0]:5.2f} of the former '
-              f'{seconds / best["limit"][0]:5.2f} of the limit; processor {busy * 1e3:8.2f} ms '
-              f'{busy / best["former"][1]:5.2f} {busy / best["limit"][1]:5.2f}')
+        print(f'{name:16}{seconds * 1e3:8.2f} ms/step {seconds / best["former"].wall:5.2f} of the former '
+              f'{seconds / best["limit"].wall:5.2f} of the limit; processor {busy * 1e3:8.2f} ms '
+              f'{busy / best["former"].cpu:5.2f} {busy / best["limit"].cpu:5.2f}')
     print(f'weights after {args.steps // args.rounds * args.rounds + 1} steps, ours against the former: {apart:.1e} '
           'of the largest')
 

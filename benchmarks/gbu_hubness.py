@@ -1,24 +1,19 @@
-"""Hubness of both directions of ridge regression on a benchmark: semantics to features, as DEM, and features to semantics.
+"""Hubness of ridge regression on a benchmark in both directions: semantics to features, as in DEM, and features to semantics.
 
     python benchmarks/gbu_hubness.py --data_path=xlsa17/data/CUB
 
 Both regressions are fitted to the same images, features and semantics (scaled as in the recipe `chosen`); their ridge is
 the one of RIDGES with the largest T1 on the val classes. Skewness of N_k: how unevenly the nearest prototypes of the
-images of unseen classes fall on the unseen classes (src.accuracy.hubness); DEM (arXiv 1611.05088, section 3.4) claims
-less of it in the space of features.
+images of unseen classes are spread over the unseen classes (src.accuracy.hubness). DEM (arXiv 1611.05088, section 3.4)
+claims less hubness in the space of features.
 """
-import argparse
-import sys
-from pathlib import Path
-
 import numpy as np
+import tools
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.accuracy import hubness, knn_classify, per_class_accuracy  # noqa: E402
-from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel  # noqa: E402
-from src.datasets.gbu import open_gbu  # noqa: E402
-from src.datasets.scaling import fit_scaling  # noqa: E402
+from src.accuracy import hubness, knn_classify, per_class_accuracy
+from src.accuracy.kernel_ridge import fit_kernel_ridge, kernel
+from src.datasets.gbu import open_gbu
+from src.datasets.scaling import fit_scaling
 
 RIDGES = 10.0 ** np.arange(-4, 3)
 K = (1, 5, 10)
@@ -39,31 +34,32 @@ def to_semantics(train, part, ridge):
     return part.features @ matrix, part.semantics[0]
 
 
-def measure(data, ridge, direction, metric):
-    """T1 and the skewness of N_k on the unseen classes of data."""
-    scaling = fit_scaling(data, 'root_principal', 'root_centred', measure.fitted.setdefault(id(data), {}))
-    part = scaling.part(data.test)
-    queries, prototypes = direction(scaling.train(data), part, ridge)
+def scaled(data):
+    """(training data, unseen classes), both scaled."""
+    scaling = fit_scaling(data, 'root_principal', 'root_centred')
+    return scaling.train(data), scaling.part(data.test)
+
+
+def measure(train, part, ridge, direction, metric):
+    """T1 and the skewness of N_k on the unseen classes of a scaled part."""
+    queries, prototypes = direction(train, part, ridge)
     predicted = knn_classify(queries, prototypes, part.class_ids, metric)
     return per_class_accuracy(predicted, part.labels, part.class_ids), hubness(queries, prototypes, K, metric)
 
 
-measure.fitted = {}
-
-
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = tools.parser(__doc__)
     parser.add_argument('--data_path', required=True)
     args = parser.parse_args()
     bench = open_gbu(args.data_path)
-    choosing, final = bench.choosing(1), bench.final()
+    choosing, final = scaled(bench.choosing(1)), scaled(bench.final())
     print(bench.statistics())
     print('| direction, nearest by | ridge | T1 | ' + ' | '.join(f'skewness of N_{k}' for k in K) + ' |\n' + '|---' * 6 + '|')
     for name, direction in (('semantics to features', to_features), ('features to semantics', to_semantics)):
         for metric in ('euclidean', 'cosine'):
-            ridge = max(RIDGES, key=lambda one: measure(choosing, one, direction, metric)[0])
-            accuracy, skewness = measure(final, ridge, direction, metric)
+            ridge = max(RIDGES, key=lambda one: measure(*choosing, one, direction, metric)[0])
+            accuracy, skewness = measure(*final, ridge, direction, metric)
             shown = ' | '.join(f'{skewness[k]:.2f}' if k in skewness else '' for k in K)
             print(f'| {name}, {metric} | {ridge:g} | {100 * accuracy:.1f} | {shown} |', flush=True)
 

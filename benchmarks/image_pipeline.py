@@ -1,33 +1,27 @@
-"""Images per second: our training pipeline, MindSpore's fused random crop, and PIL (and cv2) in a Python generator; the
-first two with affine and colour too.
+"""Images per second of our training pipeline, of MindSpore's fused random crop, and of PIL and cv2 in a Python generator.
 
     python benchmarks/image_pipeline.py [--list LIST] [--images 400] [--image_size 224] [--workers 2]
 
-Reads the first images of a list, or of generated 480 x 400 JPEG pictures, with all ways in turn, three rounds, and
-prints the median rate of each, what an image takes of the processor in this process and those it started (the limit: cores
-/ that), and its ratio to ours. Then affine and colour alone, in one thread and in one and --workers processes.
+Reads the first images of a list, or generated 480 x 400 JPEG pictures, in all ways in turn, three rounds; the first two ways
+also with affine and colour. Prints the median rate of each, the processor time of an image in this process and those that it
+started (the limit of the rate is the cores divided by it), and its ratio to ours. Then affine and colour alone, in one
+thread.
 """
-import argparse
 import gc
-import os
-import sys
 import tempfile
-import time
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
+import tools
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.datasets.augmentation import AFFINE_FROM, MEAN, augmenting  # noqa: E402
-from src.datasets.augmentation_processes import AugmentationProcesses  # noqa: E402
-from src.datasets.image_batches import STD, clamp_workers, random_box, train_dataset  # noqa: E402
-from src.datasets.image_list import ImageList, read_image_list  # noqa: E402
-from src.recipes.recipe import RECIPES  # noqa: E402
+from src.common.imagenet import DEVIATION, MEAN
+from src.datasets.augmentation import AFFINE_FROM, augmenting
+from src.datasets.image_batches import EpochOptions, ImageOptions, clamp_workers, random_box, train_dataset
+from src.datasets.image_list import ImageList, read_image_list
+from src.recipes.recipe import make_recipe
 
 try:
     import cv2
@@ -37,14 +31,14 @@ except ImportError:
 BATCH = 20
 
 
-AUGMENTATION = RECIPES['SOP', 'supcon', 'many_classes']['augmentation']
+AUGMENTATION = make_recipe('SOP', 'supcon', 'many_classes').augmentation
 
 
 def ours(augmentation=None):
     def build(images, size, workers):
         batches = np.arange(len(images)).reshape(-1, BATCH)
-        return train_dataset(images, images.labels, batches, transform='random_resized_crop', image_size=size,
-                             num_workers=workers, augmentation=augmentation)
+        options = ImageOptions((size, size), 'random_resized_crop', num_workers=workers)
+        return train_dataset(images, images.labels, batches, None, options, EpochOptions(augmentation=augmentation or {}))
     return build
 
 
@@ -53,7 +47,7 @@ def fused(*augmentation):
         def rows():
             for path in images.paths:
                 yield (np.fromfile(path, np.uint8),)
-        scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
+        scaled = [[255 * value for value in statistic] for statistic in (MEAN, DEVIATION)]
         operators = [vision.RandomCropDecodeResize(size, (0.08, 1.0), (3 / 4, 4 / 3)), vision.RandomHorizontalFlip(),
                      *augmentation, vision.Normalize(*scaled), vision.HWC2CHW()]
         dataset = ds.GeneratorDataset(rows, ['image'], shuffle=False)
@@ -62,7 +56,7 @@ def fused(*augmentation):
 
 
 def fused_augmented():
-    """Its own operators of the same strengths; tints and the size that ours are turned at it does not have."""
+    """MindSpore's operators at the same strengths. They have no tint, and turn the image at its final size."""
     affine, colour = AUGMENTATION['affine'], AUGMENTATION['colour']
     return fused(vision.RandomAffine(affine['rotation'], (affine['shift'],) * 2, affine['scale'],
                                      resample=vision.Inter.BILINEAR),
@@ -71,7 +65,7 @@ def fused_augmented():
 
 def in_python(read, resize):
     def build(images, size, workers):
-        mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+        mean, std = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
 
         def rows():
             rng = np.random.default_rng(0)
@@ -85,7 +79,7 @@ def in_python(read, resize):
     return build
 
 
-# name -> (build, which of ours it is measured against)
+# Name -> (build, which of ours it is compared with).
 WAYS = {'ours': (ours(), 'ours'), 'MindSpore fused random crop': (fused(), 'ours'),
         'PIL in a Python generator': (in_python(
             lambda path: np.asarray(Image.open(path).convert('RGB')),
@@ -108,61 +102,35 @@ def generated_pictures(folder, count):
     return ImageList(paths, np.zeros(count, np.int64))
 
 
-def measure(work, count):
-    """-> (images/s, seconds of the processor an image)."""
-    start, processor = time.perf_counter(), sum(os.times()[:4])
-    work()
-    seconds = time.perf_counter() - start
-    # processes that have ended count, and only these
-    gc.collect()
-    return count / seconds, (sum(os.times()[:4]) - processor) / count
+def read_all(build, images, size, workers):
+    for _ in build(images, size, workers).create_tuple_iterator(num_epochs=1, output_numpy=True):
+        pass
 
 
-def rate(build, images, size, workers):
-    def work():
-        for _ in build(images, size, workers).create_tuple_iterator(num_epochs=1, output_numpy=True):
-            pass
-    return measure(work, len(images))
-
-
-def augmentation_rate(count, size, processes):
-    """Of random pictures; 0 processes: in this one."""
-    given = [round(AFFINE_FROM * size)] * 2
-    picture = np.random.default_rng(0).integers(0, 256, (*given, 3), np.uint8)
-    augment = (AugmentationProcesses(processes, AUGMENTATION, given, (size, size), 0) if processes
-               else augmenting(AUGMENTATION, (size, size), 0))
-    with ThreadPoolExecutor(max(processes, 1)) as pool:
-        def work(count):
-            return list(pool.map(lambda position: augment(picture, position), range(count)))
-        # all of them have started
-        work(10 * processes)
-        return measure(lambda: work(count), count)
+def augment_alone(count, size):
+    """Augment `count` random pictures in one thread."""
+    given = round(AFFINE_FROM * size)
+    picture = np.random.default_rng(0).integers(0, 256, (given, given, 3), np.uint8)
+    augment = augmenting(AUGMENTATION, (size, size), 0)
+    for position in range(count):
+        augment(picture, position)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--list')
-    parser.add_argument('--images', type=int, default=400)
-    parser.add_argument('--image_size', type=int, default=224)
-    parser.add_argument('--workers', type=int, default=2)
-    args = parser.parse_args()
-    measured = defaultdict(list)
+    args = tools.parser(__doc__, list='', images=400, image_size=224, workers=2).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         images = read_image_list(args.list) if args.list else generated_pictures(folder, args.images)
         count = min(args.images, len(images)) // BATCH * BATCH
         images = ImageList(images.paths[:count], images.labels[:count])
-        for _ in range(3):
-            for name, (build, _) in WAYS.items():
-                measured[name].append(rate(build, images, args.image_size, args.workers))
-            for processes in sorted({0, 1, clamp_workers(args.workers)}):
-                measured[processes].append(augmentation_rate(count, args.image_size, processes))
-    median = {name: np.median(values, axis=0) for name, values in measured.items()}
+        # Collecting ends the processes of a pipeline: the time of children counts when they have ended.
+        taken = tools.in_turns({name: lambda build=build: read_all(build, images, args.image_size, args.workers)
+                                for name, (build, _) in WAYS.items()}, 3, finish=gc.collect)
     for name, (_, own) in WAYS.items():
-        print(f'{name}: {median[name][0]:.0f} images/s, {1000 * median[name][1]:.2f} ms of the processor an image, '
-              f'{own} is {median[own][0] / median[name][0]:.2f} times as fast')
-    for processes in sorted(set(median) - set(WAYS)):
-        print(f'affine and colour alone, {f"{processes} process(es)" if processes else "one thread"}: '
-              f'{median[processes][0]:.0f} images/s, {median[processes][0] / median[0][0]:.2f} times one thread')
+        wall, cpu = taken[name]
+        print(f'{name}: {count / wall:.0f} images/s, {1000 * cpu / count:.2f} ms of the processor an image, '
+              f'{own} is {wall / taken[own].wall:.2f} times as fast')
+    wall = tools.in_turns({'alone': lambda: augment_alone(count, args.image_size)}, 3)['alone'].wall
+    print(f'affine and colour alone, one thread: {count / wall:.0f} images/s')
 
 
 if __name__ == '__main__':

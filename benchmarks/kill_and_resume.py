@@ -1,12 +1,11 @@
-"""Kill a training at random moments, resume it each time, and compare it with one that was never killed.
+"""Kill a training at random moments, resume it each time, and compare it with a training that was never killed.
 
     python benchmarks/kill_and_resume.py [--kills=20] [--seed=0]
 
 DEM (CUB, attributes) and a narrow ResNet18 (32 x 32 pixels, triplet and softmax) on generated data. Prints for each how many
-kills it survived and how many parameters differ in a bit; exit code 1 when one does. tests/doors/test_resume.py uses
-the same functions with fewer kills.
+kills hit it and how many parameters differ in a bit; exit code 1 when one differs. tests/doors/test_resume.py uses the same
+functions with fewer kills.
 """
-import argparse
 import json
 import random
 import shutil
@@ -18,37 +17,35 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import tools
 
 
 def dem_flags(data, steps):
-    """Epochs of 28 steps: validation, a best.ckpt, and a state every third step."""
+    """Flags of a training with epochs of 28 steps, validation, a best.ckpt, and a state every third step."""
     return ['--dataset=CUB', '--recipe=published', '--validation=seen_images', f'--data_path={data}',
             '--device_target=CPU', f'--total_iter_num={steps}', '--save_iter_step=3', '--test_iter_step=10',
             '--interval_step=1']
 
 
 def resnet_flags(data, loss, steps):
-    """Few pictures of 32 x 32 in batches of 12."""
+    """Flags of a training on few pictures of 32 x 32 pixels in batches of 12."""
     return [f'--dataset_path={data}', '--recipe=small', f'--loss_name={loss}', '--device_target=CPU', '--image_size=32',
             '--model=resnet18', '--set=backbone_options.width=8', '--batch_size=12',
             f'--total_iter_num={steps}', '--save_iter_step=1', '--interval_step=1']
 
 
 class Training:
-    """train.py as a process that writes to a folder; its lines are read as they come."""
+    """train.py as a process that writes to a folder; its output is read line by line."""
 
     def __init__(self, flags, folder, *more):
         self.began = time.perf_counter()
-        self.process = subprocess.Popen([sys.executable, '-u', ROOT / 'train.py', *flags, f'--save_ckpt={folder}',
+        self.process = subprocess.Popen([sys.executable, '-u', tools.ROOT / 'train.py', *flags, f'--save_ckpt={folder}',
                                          *more], cwd=folder.parent, text=True, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE)
         self.lines = []
 
     def read_until(self, word):
-        """Seconds since the start when a line with this word came; None when the output ended first."""
+        """Seconds from the start to a line with this word; None where the output ends first."""
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
             if word in line:
@@ -56,14 +53,14 @@ class Training:
         return None
 
     def end(self, expected=0):
-        """Wait for the end, with the expected exit code or one of several; returns what came on standard error."""
+        """Wait for the end, with the expected exit code or one of several; returns the text of standard error."""
         rest, errors = self.process.communicate(timeout=1800)
         self.lines += rest.splitlines()
         assert self.process.returncode in np.atleast_1d(expected), '\n'.join([*self.lines, errors])
         return errors
 
     def end_by(self, number, after):
-        """Send a signal after some seconds; whether the training was still under way."""
+        """Send a signal after some seconds; returns whether the training was still running."""
         time.sleep(after)
         if self.process.poll() is not None:
             return False
@@ -72,7 +69,7 @@ class Training:
 
 
 def train_whole(flags, folder):
-    """A training never killed -> (seconds to its start, to its first step, to its end)."""
+    """Train without a kill: (seconds to the start of the training, to its first step, to its end)."""
     training = Training(flags, folder)
     start, first = training.read_until('Starting Training'), training.read_until('step: 1,')
     training.end()
@@ -80,13 +77,13 @@ def train_whole(flags, folder):
 
 
 def train_killed(flags, folder, kills, rng, seconds):
-    """Kill at `kills` moments, resume each time, then let it end.
+    """Kill a training at `kills` moments, resume it each time, then let it end.
 
-    Most moments are drawn from a resumed training's first step and its share of the other steps, so that work gets
-    done between them; every fifth from its whole start as well.
+    Most moments are drawn from the first step of a resumed training and its share of the other steps, so that steps are
+    taken between kills; every fifth moment may lie in its start as well.
 
     Returns:
-        int, how many kills hit a training under way.
+        int, how many kills hit a running training.
     """
     start, first, end = seconds
     share = 0.9 * (end - first) / kills
@@ -105,7 +102,7 @@ def train_killed(flags, folder, kills, rng, seconds):
 
 
 def parameters(path):
-    """The arrays of a checkpoint by name, and its facts."""
+    """The arrays of a checkpoint by name, and what its training recorded (facts)."""
     import mindspore as ms
     values = ms.load_checkpoint(str(path))
     facts = json.loads(values.pop('facts'))
@@ -113,7 +110,7 @@ def parameters(path):
 
 
 def differences(folder, other):
-    """What differs in a bit between the checkpoints of two trainings: a list of names."""
+    """Names of the files, parameters and facts in which the checkpoints of two trainings differ in a bit."""
     found = []
     names, theirs = ({path.name for path in f.glob('*.ckpt')} for f in (folder, other))
     found += sorted(names ^ theirs)
@@ -129,19 +126,16 @@ def differences(folder, other):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--kills', type=int, default=20)
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
+    args = tools.parser(__doc__, kills=20, seed=0).parse_args()
     rng = random.Random(args.seed)
     failed = False
     with tempfile.TemporaryDirectory() as home:
         home = Path(home)
         for words in (['dem_sample', home / 'dem'], ['image_sample', 'products', home / 'products']):
-            subprocess.run([sys.executable, '-m', f'src.samples.{words[0]}', *words[1:]], cwd=ROOT, check=True)
+            subprocess.run([sys.executable, '-m', f'src.samples.{words[0]}', *words[1:]], cwd=tools.ROOT, check=True)
         for name, flags in (('DEM CUB att', dem_flags(home / 'dem', 20 * args.kills)),
-                            ('ResNet50 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
-                            ('ResNet50 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):
+                            ('ResNet18 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
+                            ('ResNet18 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):
             whole, killed = home / 'whole', home / 'killed'
             began = time.perf_counter()
             seconds = train_whole(flags, whole)

@@ -1,19 +1,13 @@
-"""Nearest-prototype classification: our time beside the matrix product's own and beside the published way.
+"""Nearest-prototype classification: its time beside that of the matrix product alone and of the published code.
 
     python benchmarks/knn.py           # the sizes of DEM's AwA and CUB tests, a few seconds
 
-The published way handles one test feature at a time.
+The published code handles one test feature at a time.
 """
-import argparse
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
+import tools
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.accuracy import knn_classify  # noqa: E402
+from src.accuracy import knn_classify
 
 SIZES = {'AwA': (6180, 10), 'CUB': (2933, 50)}  # test images, unseen classes as published
 
@@ -31,17 +25,8 @@ def published_knn(queries, prototypes, labels, metric):
     return np.array(predicted)
 
 
-def best_time(function, *arguments, runs=3):
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        value = function(*arguments)
-        times.append(time.perf_counter() - start)
-    return value, min(times)
-
-
 def main():
-    parser = argparse.ArgumentParser(description='Time of nearest-prototype classification.')
+    parser = tools.parser(__doc__)
     parser.add_argument('--width', type=int, nargs='+', default=[1024, 4096], help='feature widths')
     args = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -51,10 +36,13 @@ def main():
             labels = rng.permutation(200)[:classes]
             queries = prototypes[rng.integers(0, classes, images)]
             queries = queries + 6 * rng.standard_normal((images, width), dtype=np.float32)
-            _, product = best_time(lambda: queries.astype(np.float64) @ prototypes.T.astype(np.float64))
             for metric in ('euclidean', 'cosine'):
-                ours, seconds = best_time(knn_classify, queries, prototypes, labels, metric)
-                theirs, published = best_time(published_knn, queries, prototypes, labels, metric, runs=1)
+                ours = knn_classify(queries, prototypes, labels, metric)
+                taken = tools.in_turns({
+                    'ours': lambda: knn_classify(queries, prototypes, labels, metric),
+                    'product': lambda: queries.astype(np.float64) @ prototypes.T.astype(np.float64)}, 3, of_rounds=np.min)
+                seconds, product = taken['ours'].wall, taken['product'].wall
+                theirs, (published, _) = tools.timed(published_knn, queries, prototypes, labels, metric)
                 print(f'{name} {images} x {classes} x {width} {metric}: ours {1e3 * seconds:.1f} ms; published '
                       f'{1e3 * published:.0f} ms, {published / seconds:.0f} times ours; float64 product alone '
                       f'{1e3 * product:.1f} ms, ratio {seconds / product:.1f}; '

@@ -1,34 +1,26 @@
-"""Recall@1, leave-one-out: our time beside the matrix product's own and beside the published way.
+"""Recall@1, leave-one-out: its time beside that of the matrix product alone, of PyTorch and of the published code.
 
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/recall.py                  # a minute or two on one core
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/recall.py --images 60502   # Stanford Online Products
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/recall.py --width 1024 --classes 4000
 
-The limit is one product of the whole matrix of similarities; as it is symmetric, half of it is enough. Times are the
-processor's, so that other work on the machine changes the ratios little. The peer is what one writes in PyTorch: whole
-blocks of the product and topk. The published way keeps the whole distance matrix and sorts every row of it: it is
-measured at --published_images, and ours there as well.
+The limit is one product of the whole matrix of similarities, which is symmetric, so half of it is enough. Times are the
+processor's, which other work on the machine changes little. In PyTorch one writes whole blocks of the product and topk. The
+published code keeps the whole distance matrix and sorts every row of it: it is compared at --published_images.
 """
-import argparse
-import resource
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
+import tools
 
 try:
     import torch
 except ImportError:
     torch = None
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.accuracy import recall_at_k  # noqa: E402
+from src.accuracy import recall_at_k
 
 
 def published_recall(x, labels):
-    """The published computation: whole matrix, full sort of each row, one row at a time for the count."""
+    """The published computation: the whole matrix, each row sorted, rows counted one by one."""
     x = x / np.sqrt((x ** 2).sum(axis=1, keepdims=True))
     squares = (x ** 2).sum(axis=1)
     distances = squares[:, None] + squares[None, :] - 2 * (x @ x.T) + np.eye(len(x), dtype=x.dtype) * 1e8
@@ -37,13 +29,13 @@ def published_recall(x, labels):
 
 
 def product(x):
-    """The similarities alone, in blocks as ours, nothing done with them."""
+    """The similarities alone, in the same blocks."""
     for start in range(0, len(x), 1024):
         x[start:start + 1024] @ x.T
 
 
 def torch_recall(x, labels):
-    """The peer: blocks of the product and topk."""
+    """The same in PyTorch: blocks of the product and topk."""
     x, labels = torch.nn.functional.normalize(torch.from_numpy(x)), torch.from_numpy(labels)
     right = 0
     for start in range(0, len(x), 1024):
@@ -65,23 +57,19 @@ def embeddings(count, width, classes):
 
 
 def timed(function, *arguments):
-    start = time.process_time()
-    value = function(*arguments)
-    return value, time.process_time() - start
+    """(value, seconds of the processor)."""
+    value, time = tools.timed(function, *arguments)
+    return value, time.cpu
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Time of Recall@1.')
-    parser.add_argument('--images', type=int, default=20000)
-    parser.add_argument('--width', type=int, default=2048)
-    parser.add_argument('--classes', type=int, help='by default a fifth of the images, as Stanford Online Products')
-    parser.add_argument('--published_images', type=int, default=8000)
-    args = parser.parse_args()
+    args = tools.parser(__doc__, images=20000, width=2048, published_images=8000, classes=(
+        0, '0: a fifth of the images, as in Stanford Online Products')).parse_args()
 
-    # the peers last: the peak of memory must be that of ours
+    # First, so that the peak memory is that of recall_at_k.
     x, labels = embeddings(args.images, args.width, args.classes or max(1, args.images // 5))
     result, seconds = timed(recall_at_k, x, labels)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
+    memory = tools.peak_memory()
     report(x, result, seconds)
     print(f'  peak memory of the process {memory:.2f} GB')
     if torch:

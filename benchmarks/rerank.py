@@ -1,29 +1,22 @@
-"""k-reciprocal re-ranking: time and peak memory, beside the matrix products alone and the dense way's memory.
+"""k-reciprocal re-ranking: time and peak memory, beside the matrix products alone and the published computation.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/rerank.py                                        # DukeMTMC-reID's sizes
     OPENBLAS_NUM_THREADS=1 python benchmarks/rerank.py --queries=0 --gallery=60000 --width=512  # all against all
-    python benchmarks/rerank.py --queries=200 --gallery=1500 --dense  # and equal to the dense way, in numpy
+    python benchmarks/rerank.py --queries=200 --gallery=1500 --dense  # compared with the published computation
 
 Embeddings are random, with --spread around the centres of --persons; --queries=0 is leave-one-out. The limit is the
-product of everything with everything, and of the queries with the gallery. The dense way holds float32 distances and V
-of everything.
+product of all rows with all rows, and of the queries with the gallery. The published computation (dense) holds the float32
+matrices of all distances and of all V.
 """
-import argparse
-import resource
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
+import tools
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.accuracy.reranking import Rerank  # noqa: E402
-from src.common.arrays import block_rows, slices  # noqa: E402
+from src.accuracy.reranking import Rerank
+from src.common.arrays import block_rows, slices
 
 
 def dense_rerank(everything, queries, k1, k2, weight):
-    """The peer: the published shape of the computation, (Q + G) x (Q + G) matrices, queries one by one."""
+    """The published computation: (Q + G) x (Q + G) matrices, queries one by one."""
     x = everything / np.linalg.norm(everything, axis=1, keepdims=True)
     d = np.maximum(2 - 2 * (x @ x.T), 0)
     np.fill_diagonal(d, 0)
@@ -50,20 +43,10 @@ def dense_rerank(everything, queries, k1, k2, weight):
     return (1 - weight) * (1 - shared / (2 - shared)) + weight * d[:queries, queries:]
 
 
-def peak():
-    """Peak memory of the process in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
-
-
 def main():
-    parser = argparse.ArgumentParser(description='Time and memory of re-ranking.')
-    parser.add_argument('--queries', type=int, default=2228)
-    parser.add_argument('--gallery', type=int, default=17661)
-    parser.add_argument('--width', type=int, default=2048)
-    parser.add_argument('--persons', type=int, default=1110)
-    parser.add_argument('--spread', type=float, default=0.2, help='of the centres; 0 = random embeddings alone')
-    parser.add_argument('--dense', action='store_true', help='measure the dense way too')
-    args = parser.parse_args()
+    args = tools.parser(__doc__, queries=2228, gallery=17661, width=2048, persons=1110,
+                        spread=(0.2, 'of the centres; 0 = random embeddings alone'),
+                        dense=(False, 'measure the published computation too')).parse_args()
     rng = np.random.default_rng(0)
     x = rng.standard_normal((args.queries + args.gallery, args.width), dtype=np.float32)
     if args.spread:
@@ -72,31 +55,31 @@ def main():
             x[rows] += centers[rng.integers(0, args.persons, rows.stop - rows.start)]
     gallery = x[args.queries:]
     queries = x[:args.queries] if args.queries else gallery
-    print(f'{len(queries)} x {len(gallery)} x {args.width}, spread {args.spread:g}; input and process {peak():.2f} GB')
+    print(f'{len(queries)} x {len(gallery)} x {args.width}, spread {args.spread:g}; input and process '
+          f'{tools.peak_memory():.2f} GB')
 
-    start, cpu = time.perf_counter(), time.process_time()
-    search = Rerank().search(queries, gallery)
-    built = time.process_time() - cpu
-    for rows in slices(len(queries), block_rows(len(gallery))):
-        scores = search.scores(rows)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    def all_scores(search):
+        for rows in slices(len(queries), block_rows(len(gallery))):
+            search.scores(rows)
+
+    def products():
+        for one, other in ((x, x), (queries, gallery)):
+            for rows in slices(len(one), 1024):
+                one[rows] @ other.T
+
+    search, built = tools.timed(Rerank().search, queries, gallery)
+    _, scored = tools.timed(all_scores, search)
+    cpu = built.cpu + scored.cpu
     stored = sum(part.nbytes for m in (search.rows, search.columns) for part in (m.data, m.indices, m.indptr))
-    print(f'ours: {seconds:.1f} s, of the processor {cpu:.1f} s ({built:.1f} s neighbours and V); '
-          f'peak {peak():.2f} GB; V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both '
+    print(f'ours: {built.wall + scored.wall:.1f} s, of the processor {cpu:.1f} s ({built.cpu:.1f} s neighbours and V); '
+          f'peak {tools.peak_memory():.2f} GB; V {search.rows.nnz / len(x):.0f} values a row, {stored / 1e9:.3f} GB both '
           f'ways; the dense way holds {2 * 4e-9 * len(x) ** 2:.1f} GB and its sort {8e-9 * len(x) ** 2:.1f} GB')
-    start = time.process_time()
-    for one, other in ((x, x), (queries, gallery)):
-        for rows in slices(len(one), 1024):
-            one[rows] @ other.T
-    alone = time.process_time() - start
+    alone = tools.timed(products)[1].cpu
     print(f'matrix products alone {alone:.1f} s of the processor, ratio {cpu / alone:.2f}')
     if args.dense and args.queries:
-        start = time.process_time()
-        expected = dense_rerank(x, args.queries, *Rerank())
-        dense = time.process_time() - start
-        print(f'dense {dense:.1f} s of the processor, {dense / cpu:.1f} times ours; peak {peak():.2f} GB; largest '
-              f'difference {np.abs(expected + search.scores(slice(None))).max():.1e}')
-    return scores
+        expected, dense = tools.timed(dense_rerank, x, args.queries, *Rerank())
+        print(f'dense {dense.cpu:.1f} s of the processor, {dense.cpu / cpu:.1f} times ours; peak '
+              f'{tools.peak_memory():.2f} GB; largest difference {np.abs(expected + search.scores(slice(None))).max():.1e}')
 
 
 if __name__ == '__main__':

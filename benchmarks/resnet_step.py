@@ -1,54 +1,35 @@
-"""ResNet50's training step on a CPU: this project's, with plain convolutions, PyTorch's, and the products' limit.
+"""ResNet50's training step on a CPU: this project's, with plain convolutions, PyTorch's, and the limit.
 
     python benchmarks/resnet_step.py                                     # 64 px, batch 32
     python benchmarks/resnet_step.py --image_size=224 --batch_size=8
     python benchmarks/resnet_step.py --layers                            # one convolution of each size instead
 
-Softmax of 41 classes, momentum; the same sizes for all, random images. They run in turns, --rounds times; the median of the
-rounds is printed, and the processor time beside it, the figure to take from a busy machine. PyTorch's rows (plain, and with
-channels last) are there where it is installed. The limit is the multiplications of all convolutions, three times, at the
-rate of numpy's matrix product.
+Softmax of 41 classes, momentum, random images. All run in turns, --rounds times. Printed are the median of the rounds and the
+processor time, which is the figure to compare on a busy machine. PyTorch's rows (plain, and with channels last) are printed
+where it is installed. The limit is three times the multiplications of all convolutions at the rate of numpy's matrix product.
 
 - ours: src.training.train_step with src.networks.convolution.
-- plain: the same with MindSpore's convolutions for maps of every size.
+- plain: the same step with MindSpore's convolutions for maps of every size.
 """
-import argparse
 import importlib.util
-import statistics
-import sys
-import time
-from pathlib import Path
-from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
+import tools
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import Normal
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.losses import create_loss  # noqa: E402
-from src.networks import convolution, create_image_network  # noqa: E402
-from src.training.train_step import create_step  # noqa: E402
+from src.common.device import set_up
+from src.losses import create_loss
+from src.networks import convolution, create_image_network
+from src.recipes.recipe import make_recipe
+from src.training.train_step import create_step
 
 CLASSES = 41
-RECIPE = dict(optimizer='momentum', momentum=0.9, weight_decay=5e-4, decay='weights', loss_scale=1.0, clip_norm=0.0,
-              loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0, chunk_size=0)
-CPU = SimpleNamespace(target='CPU', device_id=0, rank=0, size=1)
-# Of ResNet50 and ResNet18: inputs, outputs, kernel, stride, share of the image's side that the inputs have.
+BACKBONE = {'padding': 'symmetric', 'bn_eps': 1e-5}
+# Convolutions of ResNet50 and ResNet18: inputs, outputs, kernel, stride, and the image's side over the side of their inputs.
 LAYERS = ((512, 512, 3, 1, 32), (512, 2048, 1, 1, 32), (2048, 512, 1, 1, 32), (512, 512, 3, 2, 16), (1024, 2048, 1, 2, 16),
           (256, 256, 3, 1, 16), (256, 1024, 1, 1, 16), (128, 128, 3, 1, 8))
-
-
-def product_rate():
-    """Multiplications and additions a second of numpy's float32 matrix product."""
-    a = np.random.default_rng(0).standard_normal((1500, 1500), np.float32)
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        a @ a
-        seconds.append(time.perf_counter() - began)
-    return 2 * 1500 ** 3 / min(seconds)
 
 
 class Convolutions(nn.Cell):
@@ -67,13 +48,17 @@ class Convolutions(nn.Cell):
         return self.grad(images)
 
 
-def ours(largest, images, labels):
-    """-> function that does one step and waits for it; `largest` is the side up to which maps are products."""
+def ours(largest, images, labels, process):
+    """A function that does one step and waits for it.
+
+    largest: side of the largest maps whose convolutions are matrix products.
+    """
     convolution.LARGEST = largest
     ms.set_seed(1)
-    network = create_image_network('resnet50', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5})
+    network = create_image_network('resnet50', backbone_options=BACKBONE)
     loss = create_loss('softmax', num_classes=CLASSES, embedding_size=2048)
-    step = create_step(network, loss, 1, RECIPE, np.full(10000, 0.01, np.float32), CPU)
+    recipe = make_recipe('SOP', 'softmax', 'small')
+    step = create_step(network, loss, 1, recipe, np.full(10000, 0.01, np.float32), process)
     step.set_train()
     columns = Tensor(0, ms.int32), Tensor(images), Tensor(labels)
     step(*columns)[0].asnumpy()
@@ -81,9 +66,9 @@ def ours(largest, images, labels):
 
 
 def multiplications(images):
-    """Multiplications of all convolutions forward."""
+    """The number of multiplications of all convolutions in the forward pass."""
     total = []
-    network = create_image_network('resnet50', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5})
+    network = create_image_network('resnet50', backbone_options=BACKBONE)
     ms.set_context(mode=ms.PYNATIVE_MODE)
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.Conv2d):
@@ -97,7 +82,7 @@ def multiplications(images):
 
 
 def torch_bottleneck(inputs, channels, stride):
-    """PyTorch's block of ResNet50; torch is imported when it is asked for."""
+    """PyTorch's block of ResNet50."""
     import torch
     from torch import nn as tnn
 
@@ -121,7 +106,7 @@ def torch_bottleneck(inputs, channels, stride):
 
 
 def torch_step(images, labels, channels_last):
-    """-> function that does one step of the same network in PyTorch."""
+    """A function that does one step of the same network in PyTorch."""
     import torch
     from torch import nn as tnn
     layers, inputs = [tnn.Conv2d(3, 64, 7, 2, 3, bias=False), tnn.BatchNorm2d(64), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)], 64
@@ -145,19 +130,8 @@ def torch_step(images, labels, channels_last):
     return step
 
 
-def in_turns(ways, rounds):
-    """{name: (median seconds, median processor seconds)} of functions called in turns."""
-    times = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            began, used = time.perf_counter(), time.process_time()
-            way()
-            times[name].append((time.perf_counter() - began, time.process_time() - used))
-    return {name: tuple(map(statistics.median, zip(*taken))) for name, taken in times.items()}
-
-
 def one_layer(inputs, outputs, kernel, stride, side, batch_size):
-    """-> functions that run one convolution and its gradients, as products and plain."""
+    """Functions that run one convolution and its gradients, as products and plain."""
     ways = {}
     images = Tensor(np.random.default_rng(0).standard_normal((batch_size, inputs, side, side), np.float32))
     for name, largest in (('products', side), ('plain', 0)):
@@ -171,18 +145,12 @@ def one_layer(inputs, outputs, kernel, stride, side, batch_size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--image_size', type=int, default=64)
-    parser.add_argument('--batch_size', type=int, default=32)
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--layers', action='store_true')
-    args = parser.parse_args()
-    ms.set_device('CPU')
-    ms.set_context(mode=ms.GRAPH_MODE)
+    args = tools.parser(__doc__, image_size=64, batch_size=32, rounds=7, layers=False).parse_args()
+    process = set_up('CPU')
     if args.layers:
         for inputs, outputs, kernel, stride, share in LAYERS:
             side = max(1, args.image_size // share)
-            taken = in_turns(one_layer(inputs, outputs, kernel, stride, side, args.batch_size), args.rounds)
+            taken = tools.in_turns(one_layer(inputs, outputs, kernel, stride, side, args.batch_size), args.rounds)
             shown = ', '.join(f'{name} {wall * 1e3:.1f} ms ({used * 1e3:.1f} of the processor)'
                               for name, (wall, used) in taken.items())
             print(f'{inputs} to {outputs}, {kernel} x {kernel}, stride {stride}, map {side} x {side}: {shown}', flush=True)
@@ -190,14 +158,15 @@ def main():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((args.batch_size, 3, args.image_size, args.image_size), np.float32)
     labels = rng.integers(0, CLASSES, args.batch_size).astype(np.int32)
-    ways = {'ours': ours(2, images, labels), 'plain': ours(0, images, labels)}
+    ways = {'ours': ours(2, images, labels, process), 'plain': ours(0, images, labels, process)}
     if importlib.util.find_spec('torch'):
         ways['PyTorch'] = torch_step(images, labels, False)
         ways['PyTorch, channels last'] = torch_step(images, labels, True)
-    taken = in_turns(ways, args.rounds)
-    limit = 6 * multiplications(images) / product_rate()
+    taken = tools.in_turns(ways, args.rounds)
+    limit = 6 * multiplications(images) / tools.product_rate()
     for name, (wall, used) in {**taken, 'limit': (limit, float('nan'))}.items():
-        print(f'{name:24} {wall * 1e3:8.1f} ms, {used * 1e3:8.1f} ms of the processor, {wall / taken["ours"][0]:5.2f} of ours')
+        print(f'{name:24} {wall * 1e3:8.1f} ms, {used * 1e3:8.1f} ms of the processor, '
+              f'{wall / taken["ours"].wall:5.2f} of ours')
 
 
 if __name__ == '__main__':

@@ -1,24 +1,21 @@
-"""The bound of a threshold over random splits: how often another half of the classes shows more false matches than wanted.
+"""The bound of a threshold over random splits: how often the other half of the classes shows more false matches than wanted.
 
     python benchmarks/threshold.py                                  # simulated: classes of 3 to 8 images, alike in groups
     python benchmarks/threshold.py --embeddings=gallery.npy --rate=0.05     # of infer.py, from a list with labels
 
-Each split halves the classes at random; the threshold is found on one half (src.accuracy.OpenSet.threshold), and the other
-half is searched among itself. The bound holds when at most 5 % of the splits show a higher share than --rate. The peer
-is the threshold without a bound: the similarity that the wanted share of false matches reaches on the first half.
+Each split halves the classes at random. The threshold is found on one half (src.accuracy.OpenSet.threshold), and the images
+of the other half are searched among themselves. The bound holds when at most 5 % of the splits show a higher share than
+--rate. It is compared with a threshold without a bound: the similarity at which the first half has the wanted share of false
+matches.
 """
-import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import tools
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from src.accuracy import OpenSet  # noqa: E402
-from src.common.errors import InputError  # noqa: E402
-from src.retrieval.embedding_file import EmbeddingFile  # noqa: E402
+from src.accuracy import OpenSet
+from src.common.errors import InputError
+from src.retrieval.embedding_file import EmbeddingFile
 
 
 def simulated(classes, groups, width=32):
@@ -31,13 +28,8 @@ def simulated(classes, groups, width=32):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='How often the bound of a threshold is exceeded.')
-    parser.add_argument('--embeddings', help='labelled file of infer.py; default: simulated')
-    parser.add_argument('--rate', type=float, default=0.05)
-    parser.add_argument('--splits', type=int, default=200)
-    parser.add_argument('--classes', type=int, default=600, help='simulated')
-    parser.add_argument('--groups', type=int, default=200, help='simulated')
-    args = parser.parse_args()
+    args = tools.parser(__doc__, embeddings=('', 'labelled file of infer.py; default: simulated'), rate=0.05, splits=200,
+                        classes=(600, 'simulated'), groups=(200, 'simulated')).parse_args()
     if args.embeddings:
         file = EmbeddingFile(args.embeddings)
         x, labels = file.take(np.arange(file.count)), file.images.labels

@@ -1,26 +1,22 @@
-"""The small recipes in PyTorch (needs torch): what the same schedule, losses and augmentation reach there.
+"""The small recipes in PyTorch (needs torch): Recall@1 with the same schedule, losses and augmentation.
 
     python benchmarks/torch_peer.py Ebay_train.txt --held_out=0.2          # Recall@1 on held-out training classes
     python benchmarks/torch_peer.py Ebay_train.txt --test=Ebay_test.txt    # trains on all classes
     python benchmarks/torch_peer.py reid_train.txt --test=reid_query.txt --gallery=reid_gallery.txt --loss=norm_softmax
     ... --save=first.pt                                # a second stage: --start=first.pt --lr=1e-3 --epochs=2
 
-About 13 s an epoch of 2,200 pictures on one core, half of it with --bfloat16 on processors that multiply it. A ResNet18 of
-widths 48 to 384 on 64 px, AdamW, one cycle; what it reached is in docs/RESULTS.md.
+About 13 s an epoch of 2,200 pictures on one core, half of that with --bfloat16 on processors that multiply in it. A ResNet18
+of widths 48 to 384 on 64 px, AdamW, one cycle; its results are in docs/RESULTS.md.
 """
-import argparse
 import math
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import tools
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.accuracy import recall_at_k
 from src.common.arrays import unit_rows
@@ -240,21 +236,17 @@ def train(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Metric learning from scratch in PyTorch.')
+    parser = tools.parser(
+        __doc__, held_out=0.2, temperature=0.1, margin=0.3, lr=4e-3, weight_decay=0.05, rotation=10.0, scale=0.15, shift=0.07,
+        brightness=0.2, contrast=0.2, tint=0.1, grey=0.05, split=0, seed=1, width=48, stages=2, classes=32, instances=4,
+        epochs=16, every=4, bfloat16=(False, 'convolutions in bfloat16'), turned_classes=(
+            False, 'pictures turned by 90, 180 and 270 degrees as classes of their own: four times the pictures an epoch'))
     parser.add_argument('train')
     parser.add_argument('--test', help='a list to measure on; without it, held-out training classes')
     parser.add_argument('--gallery', help='with --test: what its pictures are searched in')
     parser.add_argument('--save', help='file for the weights')
     parser.add_argument('--start', help='weights to start from, an earlier --save; its classifier too if of as many classes')
     parser.add_argument('--loss', choices=('supcon', 'norm_softmax', 'arcmargin'), default='supcon')
-    for name, value in {'held_out': 0.2, 'temperature': 0.1, 'margin': 0.3, 'lr': 4e-3, 'weight_decay': 0.05, 'rotation': 10.0,
-                        'scale': 0.15, 'shift': 0.07, 'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05,
-                        'split': 0, 'seed': 1, 'width': 48, 'stages': 2, 'classes': 32, 'instances': 4, 'epochs': 16,
-                        'every': 4}.items():
-        parser.add_argument(f'--{name}', type=type(value), default=value)
-    parser.add_argument('--turned_classes', action='store_true', help='pictures turned by 90, 180 and 270 degrees as '
-                        'classes of their own: four times the pictures an epoch')
-    parser.add_argument('--bfloat16', action='store_true', help='convolutions in bfloat16')
     train(parser.parse_args())
 
 

@@ -4,13 +4,13 @@
 # usage: . scripts/environment.sh; prepare_environment REQUIREMENTS_FILE
 
 find_python() {
-    for candidate in python3.11 python3.10 python3.9 python3 python; do
-        if "$candidate" -c 'import sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null; then
+    for candidate in python3.12 python3.11 python3.10 python3.9 python3 python; do
+        if "$candidate" -c 'import sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "$0: error: no Python 3.9, 3.10 or 3.11 with the venv module found; MindSpore has no wheel for others" >&2
+    echo "$0: error: no Python 3.9 to 3.12 with the venv module found; MindSpore has no wheel for others" >&2
     return 1
 }
 

@@ -1,17 +1,17 @@
-"""What surrounds a model on an Ascend 310: the evaluation's inputs as .bin files, and the accuracy of the result files.
+"""Evaluation on an Ascend 310 accelerator: write the model's inputs as .bin files, and compute accuracy from its outputs.
 
     python -m src.ascend310 inputs FOLDER [flags of eval.py]
     python -m src.ascend310 accuracy FOLDER [flags of eval.py]
 
-The first writes FOLDER/inputs/00000.bin ..., each the float32 input of one run of the model, in FOLDER/inputs_1 the second
-input of those that have two. The card (scripts/run_310.py) writes the float32 outputs to FOLDER/results under the same
-names, NAME_0.bin as well. The second reads them in the place of the network and prints what eval.py prints. Both run on any
-machine, with the same flags.
+`inputs` writes FOLDER/inputs/00000.bin ..., each the float32 input of one run of the model; for a model with two inputs
+FOLDER/inputs_1 holds the second ones. scripts/run_310.py, on the machine with the accelerator, writes the float32 outputs to
+FOLDER/results under the same names (NAME_0.bin is read too). `accuracy` reads them instead of running the network and prints
+the lines of eval.py. Both commands run on any machine and take the same flags.
 """
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, List, Optional
 
 import mindspore as ms
 import numpy as np
@@ -30,14 +30,14 @@ from src.systems.trained import load_trained, system_for
 from src.training.loop import write_result
 from src.training.system import System
 
-# Not the CPU, on which images would be embedded by onnxruntime.
+# On 'CPU' images would be embedded by onnxruntime instead of the network that stands in for the accelerator.
 CARD = Process('Ascend', 0, 0, 1)
-# In the folder, how the images of its inputs are embedded.
-EMBEDDED = 'inputs.json'
+# File in the folder: the settings that its inputs were written with.
+SETTINGS = 'inputs.json'
 
 
 class Stand(nn.Cell):
-    """Takes the place of a system's network, and has its parameters, by which it is known."""
+    """Stand-in for a system's network, which has the network's parameters and so its identity."""
 
     def __init__(self, network: nn.Cell, folder: Path) -> None:
         super().__init__(auto_prefix=False)
@@ -48,7 +48,7 @@ class Stand(nn.Cell):
 
 
 class Recorder(Stand):
-    """Writes what it is called with. Outputs: zeros (N, 1)."""
+    """Write the inputs of every call to files. Outputs: zeros (N, 1)."""
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         for number, values in enumerate(inputs):
@@ -60,12 +60,12 @@ class Recorder(Stand):
 
 
 class Replayed(Stand):
-    """Gives what the card wrote for the runs, in their order.
+    """Return the accelerator's output files one after another.
 
-    Outputs: float32 (N, D), N the rows of the inputs.
+    Outputs: float32 (N, D) for N rows of input.
 
     Raises:
-        InputError: a result is missing, or is no N rows of float32.
+        InputError: a file is missing, or is not N rows of float32.
     """
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -75,43 +75,43 @@ class Replayed(Stand):
             raise InputError(f'{names[0]}: no such result; run the model on {self.folder / "inputs"} first')
         values, rows = np.fromfile(path, np.float32), len(inputs[0])
         if not values.size or values.size % rows or path.stat().st_size % 4:
-            raise InputError(f'{path}: is not {rows} rows of float32; run the model with the batch it was exported with')
+            raise InputError(f'{path}: is not {rows} rows of float32; run the model with the batch size it was exported with')
         self.count += 1
         return Tensor(values.reshape(rows, -1))
 
 
 def write_inputs(system: System, folder: Path) -> Recorder:
-    """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last filled up."""
-    for old in (*folder.glob('inputs*/*.bin'), *folder.glob(EMBEDDED)):
+    """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last one padded."""
+    for old in (*folder.glob('inputs*/*.bin'), *folder.glob(SETTINGS)):
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)
     system.run_on_test()
-    with replacing(folder / EMBEDDED) as path:
+    with replacing(folder / SETTINGS) as path:
         path.write_text(json.dumps(settings(system.recipe)))
     return recorder
 
 
-def settings(recipe: Recipe) -> Dict[str, Any]:
+def settings(recipe: Recipe) -> str:
     """Preprocessing settings stored with the inputs, so that results computed with different settings are refused."""
     if not SYSTEMS[recipe.system].images:
-        return {}
+        return 'no images'
     options = EmbeddingOptions.of_recipe(recipe)
-    return {'options': options.identity, 'test_batch_size': options.batch_size}
+    return f'{options.identity.replace("+", " ")}, batches of {options.batch_size}'
 
 
 def check_inputs(folder: Path, recipe: Recipe) -> None:
-    """Raise InputError where the inputs of a folder were written with other settings."""
-    written = read_json(folder / EMBEDDED, 'write the inputs again')
+    """Raise InputError if the inputs in a folder were written with other settings."""
+    written = read_json(folder / SETTINGS, 'write the inputs again')
     if written != settings(recipe):
-        raise InputError(f'{folder}: its inputs were written with {written}, now it is {settings(recipe)}; give the flags that '
-                         'wrote them')
+        raise InputError(f'{folder}: its inputs were written with {written}; these flags give {settings(recipe)}; use '
+                         'the flags that wrote them')
 
 
 def main(argv: Optional[List[str]] = None) -> Any:
-    """Returns the figures, or the number of files written."""
+    """Run a command; returns the figures of `accuracy`, or the number of runs that `inputs` wrote."""
     words = sys.argv[1:] if argv is None else argv
     if len(words) < 2 or words[0] not in ('inputs', 'accuracy'):
-        raise InputError('give inputs or accuracy, a folder, and the flags of eval.py')
+        raise InputError('give `inputs` or `accuracy`, a folder, and the flags of eval.py')
     command, folder = parse_args('eval', words[2:]), Path(words[1])
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device('CPU')

@@ -1,11 +1,10 @@
-"""What infer.py does, as functions of values: images to embeddings, neighbours in a file of them, names of pictures."""
+"""Inference as functions of values, for infer.py: embed images, change and search galleries, name images."""
 import os
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from mindspore import Tensor
-from numpy.typing import NDArray
 
 from src.accuracy import Rerank
 from src.checkpoints.checkpoint import find_checkpoint
@@ -13,6 +12,7 @@ from src.checkpoints.engine import Engine
 from src.checkpoints.exported import READABLE as EXPORTED
 from src.checkpoints.exported import network_identity, open_exported
 from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
+from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.records import as_table
 from src.common.values import height_width
@@ -31,49 +31,51 @@ from src.retrieval.embedding_file import (
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
 from src.retrieval.search import build_index, check_model, find_neighbours, open_index, unknown
 from src.retrieval.thresholds import read_threshold
-from src.systems.images import for_device
 from src.systems.trained import RecipeFor, Trained, load_trained
+from src.training.precision import level_for, mixed_precision
 
 UNKNOWN = 'unknown'
-PICTURE_ROWS = 20  # queries in a picture: more make it too tall to look at
+PICTURE_ROWS = 20  # queries in a picture; with more it would be too tall
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A network and how images are given to it.
+    """A network, ready to embed images.
 
-    run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). options: how. subset: of Stanford Online
-    Products. model: identity of the embeddings (src.retrieval.embedding.embedding_identity), None where it is not known.
+    run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D).
+    options: preprocessing and test-time augmentation.
+    subset: the recipe's subset of Stanford Online Products.
+    model: identity of the embeddings (src.retrieval.embedding.embedding_identity); None if unknown.
     """
-    run: Callable[[NDArray[Any]], NDArray[Any]]
+    run: Callable[[Array], Array]
     options: EmbeddingOptions
     subset: str
     model: Optional[str] = None
 
-    def embed(self, images: ImageList) -> Iterator[NDArray[np.float32]]:
-        """Embeddings of images, batch by batch; progress on standard error. See embed_batches."""
+    def embed(self, images: ImageList) -> Iterator[Array]:
+        """Yield the embeddings of images batch by batch, see embed_batches; prints progress to standard error."""
         return embed_batches(images, self.run, self.options, True)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Embeddings in memory: images, embeddings (N, D), the identity of the embeddings and {label: name}, where known."""
+    """Embeddings in memory: images, embeddings (N, D) float32; their identity and {label: name}, or None."""
     images: ImageList
-    embeddings: NDArray[np.float32]
+    embeddings: Array
     model: Optional[str]
     names: Optional[Dict[int, str]]
 
 
 def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optional[str] = None, target: str = 'CPU') -> Embedder:
-    """The network of a checkpoint or of an exported model, ready to embed.
+    """Load the network of a checkpoint or an exported model.
 
     Args:
         path: the file, or the folder of a training.
-        recipe_for: of load_trained; for an exported model it is given what the card beside it says of the images.
-        engine: of Engine. target: the device.
+        recipe_for: see load_trained; for an exported model it gets the preprocessing of the model's card.
+        engine: see Engine. target: the device.
 
     Raises:
-        InputError: no such file, one of another kind, or a network that takes no images.
+        InputError: no such file, a file of another kind, or a network that does not take images.
     """
     path = str(find_checkpoint(path))
     if not os.path.exists(path):
@@ -84,9 +86,9 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     if path.endswith(EXPORTED):
         return _open_model(path, recipe_for, engine)
     trained = load_trained(path, recipe_for=recipe_for)
-    run = Engine(for_device(trained.network, target).set_train(False), engine=engine, target=target)
-    identity = embedding_identity(network_identity(trained.network), trained.options)
-    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), identity)
+    network = mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False)
+    run = Engine(network, engine=engine, target=target)
+    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), trained.identity)
 
 
 def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:
@@ -95,29 +97,32 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
         raise InputError(f'--engine={engine}: {path} runs with {runs}; leave the flag out')
     exported = open_exported(path)
     batch, *size = exported.image_shape
-    # What the card says of the images goes before the defaults; flags go before both.
+    # The card takes precedence over the defaults, flags over both.
     card = as_table(exported.card) if exported.card else {}
-    told = {name: card[name] for name in EmbeddingOptions.__dataclass_fields__ if name in card}
+    statistics = {name: card[name] for name in ('mean', 'deviation') if name in card}
+    told = {name: card[name] for name in EmbeddingOptions.__dataclass_fields__ if name in card and name not in statistics}
     recipe = recipe_for(None, '', {**told, 'image_size': size})
     if height_width(recipe.image_size) != tuple(size):
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
-    options = replace(options, batch_size=batch or options.batch_size)
+    options = replace(options, batch_size=batch or options.batch_size, **statistics)
     model = exported.model and embedding_identity(exported.model, options)
     return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 
 
 def embed_to_file(images: ImageList, embedder: Embedder, output: str, append: bool = False) -> Tuple[int, int]:
-    """Write the embedding of every image to a file, or append it to what is there.
+    """Write the embeddings of images to a new file, or append them to an existing .npy.
 
     Args:
-        images, embedder: what is embedded, and by what. output: .npy or .npz. append: to an existing .npy.
+        images, embedder: the images, and the network that embeds them.
+        output: .npy or .npz.
+        append: whether to append.
 
     Returns:
-        (width of an embedding, number of images in the file now).
+        (width of an embedding, number of images now in the file).
 
     Raises:
-        InputError: a bad file, an image that is missing or broken; nothing is written then.
+        InputError: a bad file, or an image that is missing or broken; nothing is written then.
     """
     names, batches = _names(images), embedder.embed(images)
     if append:
@@ -127,18 +132,24 @@ def embed_to_file(images: ImageList, embedder: Embedder, output: str, append: bo
 
 
 def change_gallery(gallery: str, remove: Optional[str] = None, centroids: Optional[str] = None) -> int:
-    """Take the images of the list `remove` out of a gallery and write its centroids to a file; returns how many images or
-    centroids there are.
+    """Remove the images in the list `remove` from a gallery, then write its class centroids to the file `centroids`.
+
+    Returns the number of centroids, or of the images left if none are written.
 
     Raises:
-        InputError: a bad file, an image that the gallery does not have, or one without labels for centroids.
+        InputError: a bad file, an image that the gallery does not have, or centroids of a gallery without labels.
     """
     count = remove_embeddings(gallery, read_any_list(remove).paths) if remove else 0
     return centroids_of(EmbeddingFile(gallery), centroids) if centroids else count
 
 
 def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query') -> Rows:
-    """Embeddings of an embedding file, or of images by a network, which is loaded only then.
+    """Read an embedding file, or embed images.
+
+    Args:
+        path: an embedding file, or images as for open_images.
+        embedder: loads the network; called only for images.
+        flag: the flag that gave `path`, for errors.
 
     Raises:
         InputError: a bad file, or an image that is missing or broken.
@@ -153,10 +164,12 @@ def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query'
 
 @dataclass(frozen=True)
 class Search:
-    """How neighbours are found.
+    """Settings of a search.
 
-    top_k: neighbours of each query. threshold: file of the similarity below which a query is `unknown`. index: whether an
-    index shortlists, made where there is none. rerank: whether neighbours are ordered by k-reciprocal re-ranking.
+    top_k: neighbours per query.
+    threshold: file with the similarity below which a query is `unknown`.
+    index: whether to search by an index, which is built if the gallery has none.
+    rerank: whether neighbours are ordered by k-reciprocal re-ranking.
     """
     top_k: int = 10
     threshold: Optional[str] = None
@@ -164,28 +177,30 @@ class Search:
     rerank: bool = False
 
     def check(self, gallery: EmbeddingFile) -> None:
-        """Raise InputError where the gallery is too small for it."""
+        """Raise InputError if the gallery has fewer than top_k images."""
         if self.top_k > gallery.count:
             raise InputError(f'--top_k={self.top_k}: {gallery.path} holds {gallery.count} images')
 
 
 def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Optional[str] = None
                    ) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
-    """The images of a gallery most similar to each query, by cosine.
+    """Find the images of a gallery that are most similar to each query by cosine.
 
-    A query that is in the gallery finds itself. With a threshold a query whose nearest image is below it has one line,
+    A query that is in the gallery finds itself. With a threshold, a query whose nearest image is below it has one answer,
     whose path is `unknown`.
 
     Args:
-        rows: the queries. gallery: an open file. how: see Search.
-        picture: where the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong where both know
-            their classes, by name or both by number.
+        rows: the queries.
+        gallery: an open embedding file.
+        how: settings of the search.
+        picture: file to which the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong if queries
+            and gallery both know their classes by name, or both by number.
 
     Returns:
-        list of (query path, rank from 1, path, similarity), by query and rank; and warnings, a line each.
+        list of (query path, rank from 1, path, similarity), by query and rank; and a list of warnings, one line each.
 
     Raises:
-        InputError: a bad file, embeddings of another width, or more neighbours asked for than there are.
+        InputError: a bad file, embeddings of another width or identity, or fewer than top_k images in the gallery.
     """
     how.check(gallery)
     check_model(gallery, rows.model)
@@ -193,7 +208,7 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
     index = (open_index(gallery) or build_index(gallery)) if how.index else None
     indices, similarities = find_neighbours(rows.embeddings, gallery, how.top_k, index=index,
                                             rerank=Rerank() if how.rerank else None)
-    # The nearest image may not be among the first of the re-ranked ones.
+    # The nearest image by cosine may not be among the first after re-ranking.
     nearest = (find_neighbours(rows.embeddings, gallery, 1, index=index)[1] if how.rerank and how.threshold else similarities)
     known = ~unknown(nearest, threshold)
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
@@ -207,9 +222,9 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
     return answers, warnings
 
 
-def _draw(rows: Rows, gallery: EmbeddingFile, indices: NDArray[Any], similarities: NDArray[Any], known: NDArray[Any],
+def _draw(rows: Rows, gallery: EmbeddingFile, indices: Array, similarities: Array, known: Array,
           picture: str) -> None:
-    """The first queries and their neighbours; an unknown query has none."""
+    """Draw the first queries and their neighbours; an unknown query has none."""
     own, theirs = _classes(rows.images.labels, rows.names), _classes(gallery.images.labels, gallery.classes)
     labelled = own is not None and theirs is not None and bool(rows.names) == bool(gallery.classes)
     drawn = range(min(PICTURE_ROWS, len(indices)))
@@ -221,19 +236,19 @@ def _draw(rows: Rows, gallery: EmbeddingFile, indices: NDArray[Any], similaritie
 
 
 def _names(images: ImageList) -> Optional[Dict[int, str]]:
-    """{label: name}, None where the classes have no names."""
+    """{label: name}; None if the classes have no names."""
     return None if images.class_names is None else dict(enumerate(images.class_names))
 
 
-def _classes(labels: Optional[NDArray[Any]], names: Optional[Dict[int, str]]) -> Any:
-    """What the images show: (N,) names where there are any, else labels; None without labels."""
+def _classes(labels: Optional[Array], names: Optional[Dict[int, str]]) -> Any:
+    """The classes of images (N,): their names if there are any, else their labels; None without labels."""
     if labels is None or not names:
         return labels
     return np.array([names.get(label, label) for label in labels.tolist()], object)
 
 
 def _similarity(path: str, model: Optional[str], gallery: EmbeddingFile) -> Tuple[float, List[str]]:
-    """The similarity of a threshold's file, which must be of the network `model`, and warnings."""
+    """The similarity in a threshold file, which must be for embeddings of identity `model`, and warnings."""
     if model is None:
         raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
                          'them as .npy, or give images as --query and a checkpoint')
@@ -241,17 +256,18 @@ def _similarity(path: str, model: Optional[str], gallery: EmbeddingFile) -> Tupl
     if threshold.searched is None or gallery.count <= threshold.searched:
         return threshold.similarity, []
     return threshold.similarity, [f'{path}: is for galleries of up to {threshold.searched} images; among the {gallery.count} '
-                                  f'of {gallery.path} more of the unknown may be answered']
+                                  f'of {gallery.path} more unknown queries may be answered']
 
 
 def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasses:
-    """The classes of a training of GBU or of its exported network, with those of a CSV as further unseen ones.
+    """Open the classes of a generalised zero-shot training or of its exported network, and add those of a CSV as unseen ones.
 
     Args:
-        path: a checkpoint, the folder of a training, or an exported network. more: the CSV (name, numbers).
+        path: a checkpoint, the folder of a training, or an exported network.
+        more: the CSV (name, numbers).
 
     Raises:
-        InputError: no such files, files that do not belong together, or see NamedClasses.added.
+        InputError: no such files, files that do not belong together, or a CSV that NamedClasses.added refuses.
     """
     path = str(find_checkpoint(path))
     if not os.path.isfile(path):
@@ -268,29 +284,31 @@ def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasse
         batch, widths, model = 0, list(trained.network.input_widths), network_identity(trained.network)
         run = _caller(trained)
     if model != classes.model:
-        raise InputError(f'--classes={path}: the file of classes beside it is of another network; run eval.py or export.py '
-                         'again')
+        raise InputError(f'--classes={path}: the file of classes beside it belongs to another network; run eval.py or '
+                         'export.py again')
     return classes.added(more, run, widths[0], batch) if more else classes
 
 
-def _caller(trained: Trained) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    def run(rows: NDArray[Any]) -> NDArray[Any]:
-        made: NDArray[Any] = trained.network(Tensor(rows)).asnumpy()
+def _caller(trained: Trained) -> Callable[[Array], Array]:
+    def run(rows: Array) -> Array:
+        made: Array = trained.network(Tensor(rows)).asnumpy()
         return made
     return run
 
 
 def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional[str] = None
                 ) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
-    """The best classes for each image.
+    """Find the best classes of each image.
 
     Args:
-        rows: the images and their embeddings. classes: of open_classes. top_k: classes of each image.
-        picture: where the first PICTURE_ROWS images are drawn beside their names, green and red where the image's folder is
-            named as a class.
+        rows: the images and their embeddings.
+        classes: from open_classes.
+        top_k: classes per image.
+        picture: file to which the first PICTURE_ROWS images and their classes are drawn, in green and red if the folders of
+            the images have names of classes.
 
     Returns:
-        list of (path, [(class, calibrated score, whether unseen), the best first]).
+        list of (path, [(class, calibrated score, whether unseen)], best first).
 
     Raises:
         InputError: embeddings of another width than the classes were learnt on.

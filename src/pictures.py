@@ -1,32 +1,39 @@
-"""Pictures of a training run and of a retrieval result, as files."""
+"""Picture files of trainings, comparisons, thresholds and retrieval results."""
+from pathlib import Path
+from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, Union
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from src.accuracy.thresholds import OpenSet
+from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.files import replacing
 
+FilePath = Union[str, Path]
 PICTURES = ('.png', '.pdf', '.svg')
 RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'
 
 
-def check_picture(path):
-    """Raise InputError unless --picture, if given, names a format that can be written."""
+def check_picture(path: Optional[str]) -> None:
+    """Raise InputError if --picture is given and names a format that cannot be written."""
     if path and not path.endswith(PICTURES):
         raise InputError(f'--picture={path}: the name of a picture ends in {", ".join(PICTURES)}')
 
 
-def plot_curves(history, path):
-    """Draw the loss and, where the history has them, the validation accuracy and the learning rate.
+def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
+    """Draw the loss and, if the history has them, the validation accuracy and the learning rate.
 
     Args:
-        history: list of dicts with `epoch` (from 1), `step` and `loss`, optionally `lr` and `accuracy` (0..1).
-            A key may be absent from, or None in, any of them. `step` may count from 1 in every epoch, as
-            LossMonitor prints it (the axis is then the epoch), or through the whole run (the axis is the step).
-        path: picture to write; its suffix names the format (.png, .pdf, .svg).
+        history: mappings with `epoch` (from 1), `step` and `loss`, optionally `lr` and `accuracy` (0..1); a value may be
+            missing or None. If `step` grows through the whole run, the axis is the step; if it starts anew in each epoch, the
+            axis is the epoch.
+        path: picture to write; its suffix chooses the format (.png, .pdf, .svg).
 
     Raises:
         ValueError: the history is empty.
@@ -43,14 +50,12 @@ def plot_curves(history, path):
     panels = [key for key, values in series.items() if key == 'loss' or np.isfinite(values).any()]
 
     figure = Figure(figsize=(8, 2.2 + 1.9 * len(panels)), dpi=110, layout='constrained')
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False,
-                           gridspec_kw={'height_ratios': [2 if key == 'loss' else 1.3 if key == 'accuracy' else 0.8
-                                                          for key in panels]})[:, 0]
+    heights = [{'loss': 2, 'accuracy': 1.3, 'lr': 0.8}[key] for key in panels]
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={'height_ratios': heights})[:, 0]
     for axis, key in zip(axes, panels):
         known = np.isfinite(series[key])
         at, values = x[known], series[key][known]
-        axis.grid(color='#dddddd', linewidth=0.7)
-        axis.spines[['top', 'right']].set_visible(False)
+        _clean(axis)
         if key == 'loss':
             _draw_loss(axis, at, values)
         elif key == 'accuracy':
@@ -61,25 +66,27 @@ def plot_curves(history, path):
         else:
             axis.step(at, values, where='post', color=QUERY)
             axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
-        axis.set_ylabel({'lr': 'learning rate'}.get(key, key))
+        axis.set_ylabel('learning rate' if key == 'lr' else key)
     axes[-1].set_xlabel(unit)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, path)
 
 
-def neighbours_picture(query_paths, neighbour_paths, right, path, scores=None):
+def neighbours_picture(query_paths: Sequence[FilePath], neighbour_paths: Sequence[Sequence[FilePath]],
+                       right: Optional[Sequence[Sequence[bool]]], path: FilePath,
+                       scores: Optional[Sequence[Sequence[float]]] = None) -> None:
     """Draw each query and, to its right, its ranked neighbours, framed green (right) or red (wrong).
 
     Args:
         query_paths: Q picture files.
         neighbour_paths: Q lists of picture files, nearest first; their lengths may differ.
-        right: Q lists of bool of the same lengths, or None when the truth is unknown (grey frames).
-        path: picture to write; its suffix names the format (.png, .pdf, .svg).
-        scores: Q lists of numbers of the same lengths, written under the neighbours.
+        right: Q lists of bool of the same lengths; None if the truth is unknown (grey frames).
+        path: picture to write; its suffix chooses the format (.png, .pdf, .svg).
+        scores: Q lists of numbers of the same lengths, written below the neighbours.
 
     Raises:
         ValueError: no query, or lists of different lengths.
-        InputError: a picture file is missing or not a picture, or `path` cannot be written.
+        InputError: a picture file is missing or is not a picture, or `path` cannot be written.
     """
     rows = len(query_paths)
     lengths = [len(row) for row in neighbour_paths]
@@ -88,18 +95,12 @@ def neighbours_picture(query_paths, neighbour_paths, right, path, scores=None):
         raise ValueError('neighbours_picture: needs one list of neighbours, right and scores for each query, '
                          'with as many entries as that query has neighbours')
     pictures = [[_picture(file) for file in [query, *near]] for query, near in zip(query_paths, neighbour_paths)]
-    tall = float(np.median([picture.height / picture.width for row in pictures for picture in row]))
-    tall = min(max(tall, 0.5), 2)
-    # One axes in units of a cell's width: a hundred axes of one picture each take seconds to lay out.
+    tall = float(np.clip(np.median([picture.height / picture.width for row in pictures for picture in row]), 0.5, 2))
     captions = right is not None or scores is not None
     column, line, top, gap = 1.14, tall + (0.32 if captions else 0.14), 0.34, 0.22
     columns = 1 + max(lengths)
     width, height = columns * column + gap, top + rows * line
-    inch = 1.05
-    figure = Figure(figsize=(width * inch, height * inch), dpi=110)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-0.07, width - 0.07), ylim=(height, 0), aspect='equal')
-    axes.axis('off')
+    figure, axes = _canvas(width, height, 1.05, -0.07)
     for number in range(columns):
         axes.text(number * column + gap * (number > 0) + 0.5, top / 2, 'query' if number == 0 else str(number),
                   ha='center', va='center', fontsize=11, weight='bold', color=QUERY)
@@ -110,7 +111,6 @@ def neighbours_picture(query_paths, neighbour_paths, right, path, scores=None):
             shrink = min(1, tall * picture.width / picture.height)
             w, h = shrink, shrink * picture.height / picture.width
             x, y = x + (1 - w) / 2, y + (tall - h) / 2
-            axes.imshow(np.asarray(picture), extent=(x, x + w, y + h, y), interpolation='bilinear', zorder=1)
             colour, thick, caption = QUERY, 1.5, ''
             if number:
                 if right is not None:
@@ -118,18 +118,17 @@ def neighbours_picture(query_paths, neighbour_paths, right, path, scores=None):
                     colour, thick, caption = RIGHT if good else WRONG, 4, '\u2713' if good else '\u2717'
                 if scores is not None:
                     caption = f'{caption} {scores[row][number - 1]:.3f}'.strip()
-            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=thick, zorder=2))
+            _show(axes, picture, (x, y, w, h), colour, thick)
             axes.text(x + w / 2, y + h + 0.05, caption, ha='center', va='top', fontsize=9, color=colour)
-    axes.set(xlim=(-0.07, width - 0.07), ylim=(height, 0))
     _save(figure, path)
 
 
-def seen_unseen_picture(unseen, seen, chosen, path):
+def seen_unseen_picture(unseen: Array, seen: Array, chosen: Tuple[float, float], path: FilePath) -> None:
     """Draw seen over unseen accuracy for all calibrations, and the chosen point.
 
     Args:
         unseen, seen: (K,) 0..1, see src.accuracy.gzsl.Curve.
-        chosen: (unseen, seen) at the gamma that was chosen.
+        chosen: (unseen, seen) at the chosen gamma.
         path: .png, .pdf or .svg.
 
     Raises:
@@ -137,7 +136,7 @@ def seen_unseen_picture(unseen, seen, chosen, path):
     """
     figure = Figure(figsize=(6, 5), dpi=110, layout='constrained')
     axis = figure.add_subplot()
-    axis.plot(100 * np.asarray(unseen), 100 * np.asarray(seen), color=QUERY)
+    axis.plot(100 * unseen, 100 * seen, color=QUERY)
     u, s = 100 * chosen[0], 100 * chosen[1]
     harmonic = 2 * u * s / (u + s) if u + s else 0.0
     axis.plot([u], [s], 'o', color=WRONG, label=f'chosen on val classes: u {u:.1f}, s {s:.1f}, H {harmonic:.1f}')
@@ -146,51 +145,14 @@ def seen_unseen_picture(unseen, seen, chosen, path):
     _save(figure, path)
 
 
-def comparison_picture(values, differences, measure, path):
-    """Draw what recipes reach from the same seeds, and their paired differences from the first.
+def threshold_picture(measured: OpenSet, similarity: float, false_match_rate: float, path: FilePath) -> None:
+    """Draw a threshold in the distributions of similarities to the nearest images of the same and of another class, and its
+    point on the curve of found images over false matches.
 
     Args:
-        values: recipe -> {seed: figure}, at least one recipe; the seeds may differ.
-        differences: recipe -> (mean, low, high); an infinite interval is drawn as none. May be empty.
-        measure: what the figures are, with their unit.
-        path: .png, .pdf or .svg.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    names = list(values)
-    figure = Figure(figsize=(10, 1.6 + 0.5 * len(names)), dpi=110, layout='constrained')
-    left, right = figure.subplots(1, 2, sharey=True)
-    for seed in sorted({seed for found in values.values() for seed in found}):
-        rows = [row for row, name in enumerate(names) if seed in values[name]]
-        left.plot([values[names[row]][seed] for row in rows], rows, color='#bbbbbb', linewidth=0.8, marker='o', markersize=4,
-                  markerfacecolor='#2c6fbb', markeredgewidth=0)
-    for row, name in enumerate(names):
-        if values[name]:
-            left.plot([np.mean(list(values[name].values()))], [row], '|', color=QUERY, markersize=16, markeredgewidth=2)
-        if name in differences:
-            mean, low, high = differences[name]
-            colour = RIGHT if low > 0 else WRONG if high < 0 else QUERY
-            right.plot([mean], [row], 'o', color=colour)
-            if np.isfinite(low):
-                right.plot([low, high], [row, row], color=colour, linewidth=2)
-    left.set(xlabel=f'{measure}: each seed, and the mean', yticks=range(len(names)), yticklabels=names,
-             ylim=(len(names) - 0.5, -0.5))
-    right.axvline(0, color='#bbbbbb', linewidth=1)
-    right.set_xlabel(f'difference from {names[0]}, 95 % interval')
-    for axis in (left, right):
-        axis.grid(axis='x', color='#dddddd', linewidth=0.7)
-        axis.spines[['top', 'right']].set_visible(False)
-    _save(figure, path)
-
-
-def threshold_picture(measured, similarity, false_match_rate, path):
-    """Draw the similarities to the nearest image of the same and of another class, the threshold, and what it finds.
-
-    Args:
-        measured: src.accuracy.OpenSet of images that the threshold was not chosen on.
+        measured: images that the threshold was not chosen on.
         similarity: the threshold.
-        false_match_rate: as wanted, 0..1.
+        false_match_rate: the requested rate, 0..1.
         path: .png, .pdf or .svg.
 
     Raises:
@@ -210,53 +172,73 @@ def threshold_picture(measured, similarity, false_match_rate, path):
     curve.plot(100 * rates, 100 * found, color=QUERY)
     curve.axvline(100 * false_match_rate, color='#999999', linestyle='--', linewidth=1,
                   label=f'wanted: at most {100 * false_match_rate:g} % false matches')
-    # On a logarithmic axis nothing has no place: half of one false match.
+    # A logarithmic axis has no 0: no false match is drawn as half of one.
     curve.plot([100 * max(rate, 0.5 / len(different))], [100 * now], 'o', color=WRONG,
                label=f'threshold: {100 * rate:.2f} % false matches, {100 * now:.1f} % found')
     curve.set(xlabel='false matches, %', ylabel='found, %', xscale='log', ylim=(0, 102))
     for axis in (shares, curve):
-        axis.grid(color='#dddddd', linewidth=0.7)
+        _clean(axis)
         axis.set_axisbelow(True)
-        axis.spines[['top', 'right']].set_visible(False)
         axis.legend(frameon=False, fontsize=9)
     _save(figure, path)
 
 
-def named_picture(paths, named, right, path):
+def named_picture(paths: Sequence[FilePath], named: Sequence[Sequence[Tuple[str, float, bool]]],
+                  right: Optional[Sequence[bool]], path: FilePath) -> None:
     """Draw pictures in a grid, each with its best classes and their scores beside it.
 
     Args:
         paths: picture files, at least one.
-        named: for each a list of (class, score, whether unseen), the best first; three are written.
-        right: for each whether the best is right, or None when the truth is unknown.
+        named: for each picture (class, score, whether unseen), best first; the first three are written.
+        right: for each picture whether its best class is right; None if the truth is unknown.
         path: .png, .pdf or .svg.
 
     Raises:
-        InputError: a picture file is missing or not a picture, or `path` cannot be written.
+        InputError: a picture file is missing or is not a picture, or `path` cannot be written.
     """
     columns = min(4, len(paths))
     rows = -(-len(paths) // columns)
-    figure = Figure(figsize=(3.6 * columns, 1.5 * rows), dpi=110)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 2.4 * columns), ylim=(rows, 0), aspect='equal')
-    axes.axis('off')
+    figure, axes = _canvas(2.4 * columns, rows, 1.5)
     for number, (file, best) in enumerate(zip(paths, named)):
         picture = _picture(file)
         x, y = 2.4 * (number % columns) + 0.05, number // columns + 0.05
         longest = max(picture.width, picture.height)
         w, h = 0.9 * picture.width / longest, 0.9 * picture.height / longest
         colour = QUERY if right is None else RIGHT if right[number] else WRONG
-        axes.imshow(np.asarray(picture), extent=(x, x + w, y + h, y), interpolation='bilinear')
-        axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=2))
+        _show(axes, picture, (x, y, w, h), colour, 2)
         for line, (name, score, unseen) in enumerate(best[:3]):
             axes.text(x + 1, y + 0.2 + 0.28 * line, f'{name[:22]}{" (unseen)" if unseen else ""}\n{score:.3f}', va='center',
                       fontsize=7, color=colour if line == 0 else QUERY, weight='bold' if line == 0 else 'normal')
-    axes.set(xlim=(0, 2.4 * columns), ylim=(rows, 0))
     _save(figure, path)
 
 
-def _draw_loss(axis, at, values):
-    """The recorded losses, and their running mean over a twentieth of the run once they are many."""
+def _canvas(width: float, height: float, inches: float, left: float = 0) -> Tuple[Figure, Axes]:
+    """A figure of one empty axes: `width` x `height` units of `inches`; x begins at `left`, y at 0 and points down.
+
+    One axes holds all pictures: a hundred axes of one picture each take seconds to lay out.
+    """
+    figure = Figure(figsize=(width * inches, height * inches), dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(left, left + width), ylim=(height, 0), aspect='equal')
+    axes.axis('off')
+    return figure, axes
+
+
+def _show(axes: Axes, picture: Image.Image, box: Tuple[float, float, float, float], colour: str, thick: float) -> None:
+    """Draw a picture with a frame. box: left, top, width, height."""
+    x, y, width, height = box
+    axes.imshow(np.asarray(picture), extent=(x, x + width, y + height, y), interpolation='bilinear')
+    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=thick))
+
+
+def _clean(axis: Axes, lines: Literal['x', 'both'] = 'both') -> None:
+    """Draw light grid lines and no box around them."""
+    axis.grid(axis=lines, color='#dddddd', linewidth=0.7)
+    axis.spines[['top', 'right']].set_visible(False)
+
+
+def _draw_loss(axis: Axes, at: Array, values: Array) -> None:
+    """Draw the recorded losses and, from 60 on, their running mean over a twentieth of the run."""
     window = len(values) // 20
     if window < 3:
         axis.plot(at, values, color='#2c6fbb', marker='o' if len(values) < 40 else None, markersize=4)
@@ -273,15 +255,16 @@ def _draw_loss(axis, at, values):
             axis.set_yscale('log')
 
 
-def _number(value):
+def _number(value: Optional[float]) -> float:
     return np.nan if value is None else float(value)
 
 
-def _picture(file):
+def _picture(file: FilePath) -> Image.Image:
+    """A picture file as RGB, at most 256 pixels a side."""
     try:
-        with Image.open(file) as picture:
-            picture.draft('RGB', (256, 256))      # JPEG: decode no larger than it is drawn
-            picture = picture.convert('RGB')
+        with Image.open(file) as opened:
+            opened.draft('RGB', (256, 256))      # a JPEG is decoded no larger than it is drawn
+            picture = opened.convert('RGB')
     except OSError as error:
         raise InputError(f'{file}: cannot be read as a picture ({error.__class__.__name__}); '
                          'check the list and the folder it is relative to') from error
@@ -289,7 +272,7 @@ def _picture(file):
     return picture
 
 
-def _save(figure, path):
+def _save(figure: Figure, path: FilePath) -> None:
     FigureCanvasAgg(figure)
     with replacing(path) as part:
         try:

@@ -1,4 +1,4 @@
-"""What to send with a report of a failure: versions, CANN, driver, devices, environment, recipe and last lines of a log.
+"""Print what to send with a report of a failure: versions, CANN, driver, devices, environment, recipe, end of the log.
 
     python -m src.report [FOLDER]      (the folder of a training, or train_parallel/0 of a distributed one)
 """
@@ -12,35 +12,36 @@ import sys
 from glob import glob
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from src.common.errors import InputError
 from src.common.run import run
 
 PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'simplejpeg')
-# CANN's own Python packages, which have to be in the same environment.
+# CANN's own Python packages, which must be in the same environment.
 OF_CANN = ('te', 'hccl')
 VARIABLES = ('ASCEND_', 'HCCL_', 'MS_', 'RANK_', 'DEVICE_', 'GE_', 'GLOG_', 'LD_LIBRARY_PATH', 'PYTHONPATH')
 DRIVER = '/usr/local/Ascend/driver/version.info'
-LINES = 40
+LINES = 40  # of each log
 
 
-def _version(package):
+def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return 'not installed'
 
 
-def _first_lines(path, count=5):
-    """The first lines of a file as one, None where it cannot be read."""
+def _first_lines(path: str) -> Optional[str]:
+    """The first five lines of a file in one; None if it cannot be read."""
     try:
-        return ' | '.join(Path(path).read_text(errors='replace').split('\n')[:count])
+        return ' | '.join(Path(path).read_text(errors='replace').split('\n')[:5])
     except OSError:
         return None
 
 
-def machine():
-    """(name, value) of what is installed and set on this machine."""
+def machine() -> Iterator[Tuple[str, Any]]:
+    """Yield (name, value) of versions, devices and environment variables of this machine."""
     yield 'python', f'{platform.python_version()}, {sys.executable}'
     yield 'machine', f'{platform.platform()}, {os.cpu_count()} cores'
     for package in PACKAGES:
@@ -48,7 +49,7 @@ def machine():
     for package in OF_CANN:
         yield package, 'found' if importlib.util.find_spec(package) else 'not in this environment'
     home = os.environ.get('ASCEND_HOME_PATH') or os.environ.get('ASCEND_TOOLKIT_HOME')
-    yield 'CANN', home or "set_env.sh has not been sourced"
+    yield 'CANN', home or 'set_env.sh has not been sourced'
     for path in sorted(glob(f'{home}/*/ascend_toolkit_install.info') + glob(f'{home}/version.cfg')) if home else ():
         yield path, _first_lines(path)
     yield 'driver', _first_lines(DRIVER) or f'no {DRIVER}'
@@ -58,24 +59,24 @@ def machine():
             yield name, os.environ[name]
 
 
-def _recorded(checkpoint):
-    """What a checkpoint says of its training; what keeps it from being read, where it cannot."""
+def _recorded(checkpoint: Path) -> Dict[str, Any]:
+    """What a training recorded in its checkpoint; the reason as `recipe` if it cannot be read."""
     try:
-        # Not before: where it does not import, the rest is what is wanted.
+        # Imported here: the report must also work where MindSpore cannot be imported.
         import mindspore as ms
         return json.loads(ms.load_checkpoint(str(checkpoint)).get('facts', '{}'))
-    except Exception as error:  # whatever the failure is that is reported
+    except Exception as error:  # any: it may be the failure that is to be reported
         return {'recipe': f'{checkpoint}: {type(error).__name__}: {error}'}
 
 
-def training(folder: Path):
-    """(name, value) of a training: its recipe and the last lines of its log.
+def training(folder: Path) -> Iterator[Tuple[str, Any]]:
+    """Yield (name, value) of a training: its files, its recipe and the last lines of its logs.
 
     Raises:
         InputError: no such folder.
     """
     if not folder.is_dir():
-        raise InputError(f'{folder}: no such folder; give the one of a training')
+        raise InputError(f'{folder}: no such folder; give the folder of a training')
     files = sorted(folder.glob('*.ckpt'), key=lambda path: path.stat().st_mtime)
     yield 'files', ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in files) or 'no checkpoint'
     if files:
@@ -88,14 +89,13 @@ def training(folder: Path):
         yield f'last lines of {log.name}', ''.join(f'\n    {line}' for line in lines)
 
 
-def main(argv=None):
-    """Prints the report."""
-    words = sys.argv[1:] if argv is None else argv
+def main(argv: Optional[List[str]] = None) -> None:
+    """Print the report. argv: folders of trainings, by default the words of the command line."""
     rows = list(machine())
     if glob('/dev/davinci*') and shutil.which('npu-smi'):
         done = subprocess.run(['npu-smi', 'info'], capture_output=True, text=True, check=False)
         rows.append(('npu-smi info', '\n' + done.stdout))
-    for folder in words:
+    for folder in sys.argv[1:] if argv is None else argv:
         rows += training(Path(folder))
     for name, value in rows:
         print(f'{name}: {value}')

@@ -1,8 +1,10 @@
 """Shared by all tests: the device, the order of files, what is generated once, doors run here, and where the real data is."""
 import gc
 import importlib
+import logging
 import os
 import sys
+import traceback
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -20,12 +22,30 @@ gc.set_threshold(50000, 20, 100)
 SHARED_DATA = Path(os.environ.get('SHARED_DATA', ROOT.parent / 'shared' / 'data'))
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Each worker on one processor: MindSpore's idle threads do not sleep but yield, which takes a third of the time of the
     processors that they are allowed on."""
+    # Warnings that are caused by lines of src.
+    config.addinivalue_line('filterwarnings', r'error::DeprecationWarning:src\.')
     worker = os.environ.get('PYTEST_XDIST_WORKER', '')
     if worker:
         use_processors({sorted(PROCESSORS)[int(worker[2:]) % len(PROCESSORS)]})
+
+
+class Deprecations(logging.Handler):
+    """Turns what MindSpore logs about deprecated calls (it warns of few) into errors where a line of src makes the call."""
+
+    def emit(self, record):
+        said = record.getMessage()
+        if 'deprecate' not in said.lower():
+            return
+        # The deprecated function logs by itself or by a decorator: the call is two or three lines above. Calls that MindSpore
+        # makes of its own functions lie deeper below ours.
+        logging_files = ('log.py', '_decorator.py', f'logging{os.sep}__init__.py', Path(__file__).name)
+        stack = [line for line in traceback.extract_stack() if not line.filename.endswith(logging_files)]
+        for line in stack[-3:]:
+            if line.filename.startswith(str(ROOT / 'src') + os.sep):
+                raise DeprecationWarning(f'{line.filename}:{line.lineno}: {said}')
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -33,6 +53,8 @@ def device():
     """MindSpore takes no device once it has computed: the doors' tests would fail after others in the same process."""
     # Here and below, not above: the process that hands out files to the others has no use for it.
     import mindspore as ms
+    from mindspore.log import _get_logger
+    _get_logger().addHandler(Deprecations())
     ms.set_device('CPU')
     # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
     ms.runtime.launch_blocking()
@@ -61,6 +83,15 @@ def _mode(request):
     """Of tests that are marked graph."""
     with graph_mode() if request.node.get_closest_marker('graph') else nullcontext():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _instructions():
+    """A door that is run here may cap oneDNN's instruction set, which comes too late in this process and is undone."""
+    before = os.environ.get('ONEDNN_MAX_CPU_ISA')
+    yield
+    if before is None:
+        os.environ.pop('ONEDNN_MAX_CPU_ISA', None)
 
 
 @pytest.fixture(scope='session')

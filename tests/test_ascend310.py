@@ -78,7 +78,8 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
     door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
     said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
     if kind == 'gallery':
-        with pytest.raises(InputError, match='written with another turned; give the flags'):
+        with pytest.raises(InputError, match='written with 16x16 resize bilinear mirror turned, batches of 4; these flags give '
+                               '16x16 resize bilinear mirror, batches of 4; '):
             main(['accuracy', str(work), *flags[:-1]])
     code, _, err = here('eval', *flags, f'--result_file={folder}/eval.json', '--device_target=CPU')
     assert code == 0, err
@@ -96,7 +97,7 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
         with pytest.raises(InputError, match='no such result'):
             main(['accuracy', str(work), *flags])
         (work / 'inputs.json').write_text('{"turned')
-        with pytest.raises(InputError, match='inputs.json: missing or broken; write the inputs again'):
+        with pytest.raises(InputError, match='inputs.json: damaged, or no JSON; write the inputs again'):
             main(['accuracy', str(work), *flags])
     else:
         # 10 images in batches of 4; 3 and 5 of them, each in eight views

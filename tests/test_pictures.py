@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from src.common.errors import InputError
-from src.pictures import RIGHT, WRONG, comparison_picture, named_picture, neighbours_picture, plot_curves
+from src.pictures import RIGHT, WRONG, named_picture, neighbours_picture, plot_curves
 
 
 def history(epochs=3, steps=5, **more):
@@ -153,14 +153,6 @@ def test_no_global_matplotlib_state(pictures, tmp_path):
         thread.join()
     assert dict(matplotlib.rcParams) == before
     assert (tmp_path / '0.png').read_bytes() == (tmp_path / '1.png').read_bytes()
-
-
-@pytest.mark.filterwarnings('error')
-def test_comparisons_are_drawn_with_gaps(tmp_path):
-    values = {'first': {1: 50.0, 2: 51.0}, 'better': {1: 53.0}, 'worse': {1: 40.0, 2: 42.0}, 'not yet': {}}
-    comparison_picture(values, {'better': (3.0, -np.inf, np.inf), 'worse': (-9.5, -15.0, -4.0)}, '%', tmp_path / 'a.png')
-    assert count(tmp_path / 'a.png', WRONG) > 50 and count(tmp_path / 'a.png', RIGHT) == 0
-    comparison_picture({'alone': {1: 3.0}}, {}, '%', tmp_path / 'b.svg')
 
 
 def test_named_picture(tmp_path):

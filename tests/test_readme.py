@@ -6,18 +6,23 @@ from collections import Counter
 
 import pytest
 
+from src.accuracy import recall_at_k
 from src.recipes.command_line import parse_args
 from src.recipes.flags import DOORS, FLAGS
 from src.samples.dem_sample import make_dem_sample
-from src.samples.image_sample import make_reid
+from src.samples.image_sample import make_products, make_reid
 from tests.conftest import ROOT
 from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, save_published
 from tests.processes import free_port
 
 ENGLISH, CHINESE = (ROOT / name for name in ('README.md', 'README_CN.md'))
 PAGES = [ENGLISH, CHINESE, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
-# Programs of others that the pages name, a file to be written, and the flag that every parser has.
-OTHERS = {'hccl_tools.py', 'set_env.sh', 'mindspore/run_check/_check_version.py', 'src/losses/mine.py', '--help'}
+# Programs of others that the pages name, published files that have no namesake here, what the walks of
+# CONTRIBUTING.md add (tests/doors/test_walks.py), and the flag that every parser has.
+OTHERS = {'hccl_tools.py', 'set_env.sh', 'mindspore/run_check/_check_version.py', 'config.py', 'set_parser.py', '--mine',
+          '--help',
+          'src/networks/my_head.py', 'src/systems/projection.py', 'src/recipes/projection.py',
+          *(f'src/{room}/mine.py' for room in ('losses', 'networks', 'accuracy', 'datasets'))}
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```', re.M | re.S)
 
 
@@ -65,11 +70,12 @@ def test_what_a_page_names_exists(page):
     programs = ''.join(path.read_text() for folder in ('benchmarks', 'scripts', 'src', 'src/samples')
                        for path in (ROOT / folder).iterdir() if path.is_file())
     for flag in set(re.findall(r'(?<![\w-])--[a-z]\w*(?![\w-])', text, re.ASCII)) - OTHERS:
-        # pytest's and git's are not ours; benchmarks and launchers read some of their own, one of them from a table of names.
-        assert flag in flags or flag in programs or f"'{flag[2:]}': " in programs, flag
+        # pytest's and git's are not ours; launchers read some of their own; benchmarks give theirs to tools.parser.
+        assert flag in flags or flag in programs or f' {flag[2:]}=' in programs, flag
     for name in set(re.findall(r'(?<![\w/.-])(?:\.\./|\./)?\w[\w/-]*\.(?:py|sh)\b', text, re.ASCII)) - OTHERS:
         plain = name.replace('../', '').replace('./', '')
-        there = [ROOT / folder / plain for folder in ('', 'scripts', 'data', 'benchmarks', 'src', 'src/systems')]
+        there = [ROOT / folder / plain for folder in ('', 'scripts', 'data', 'benchmarks', 'src', 'src/recipes',
+                                                 'src/training', 'src/systems')]
         assert any(path.is_file() for path in there), name
     anchors = {slug(heading) for _, heading, _ in sections(page)}
     for target in re.findall(r'\]\(([^)]*)\)', text):
@@ -134,6 +140,25 @@ ELSEWHERE = {
     '--append': 'the same',
     '--remove': 'the same',
 }
+
+
+@pytest.mark.slow
+def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
+    """Its examples in their order and word for word, but for the folder of images."""
+    examples = blocks(ENGLISH, 'python')
+    assert len(examples) == 6
+    make_products(tmp_path / 'SOP', classes=24, images_per_class=8, size=48)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for example in examples:
+        capsys.readouterr()
+        exec(compile(example.replace('/data/SOP', str(tmp_path / 'SOP')), 'README.md', 'exec'), names)
+        assert capsys.readouterr().out, example
+    assert names['result']['recipe']['backbone'] == 'resnet18' and names['trained'].recipe.mirror
+    assert names['embeddings'].shape == (len(names['images']), 512)
+    # The first neighbour of an image of the gallery is the image.
+    assert names['numbers'][:, 0].tolist() == list(range(5))
+    assert names['figures']['measures']['Recall@1'] == recall_at_k(names['embeddings'], names['images'].labels)[1]
 
 
 @pytest.mark.by_hand

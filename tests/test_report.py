@@ -1,4 +1,4 @@
-"""The report for somebody who sees the failure from afar."""
+"""The report that a user sends with a failure."""
 import pytest
 
 from src.common.errors import InputError

@@ -7,7 +7,6 @@ from typing import Dict, Iterable
 
 from src.accuracy.hubness import hubness
 from src.accuracy.knn import accuracy, knn_classify, per_class_accuracy
-from src.accuracy.paired import paired_difference
 from src.accuracy.recall import nearest_neighbours, recall_at_k
 from src.accuracy.reid import make_centroids, ranked_list, reid_metrics
 from src.accuracy.reranking import Rerank
@@ -16,7 +15,7 @@ from src.accuracy.thresholds import OpenSet
 from src.common.registry import loader
 
 __all__ = ['MEASURES', 'OpenSet', 'Rerank', 'Retrieval', 'accuracy', 'hubness', 'knn_classify', 'make_centroids', 'measure',
-           'nearest_neighbours', 'paired_difference', 'per_class_accuracy', 'ranked_list', 'recall_at_k', 'reid_metrics']
+           'nearest_neighbours', 'per_class_accuracy', 'ranked_list', 'recall_at_k', 'reid_metrics']
 
 # Measures of retrieval: name -> function of a Retrieval.
 MEASURES: Dict[str, str] = {

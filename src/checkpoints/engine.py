@@ -12,6 +12,7 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from src.common.errors import InputError
+from src.networks.convolution import plain_convolutions
 
 Array = NDArray[Any]
 # One float32 array an input -> float32 array of the embeddings.
@@ -34,8 +35,9 @@ def write_onnx(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: in
     names = [f'input_{i}' for i in range(len(shapes))]
     axes = {} if batch_size else {name: {0: 'batch'} for name in [*names, 'embedding']}
     traced = [Tensor(np.zeros((batch_size or 2, *shape), np.float32)) for shape in shapes]
-    ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
-                   dynamic_axes=axes)
+    with plain_convolutions(network):
+        ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
+                       dynamic_axes=axes)
 
 
 class _Once(nn.Cell):

@@ -22,6 +22,7 @@ from src.checkpoints.engine import TOLERANCE, Run, Shapes, difference, has_onnxr
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import as_table, read_json, read_record
+from src.networks.convolution import plain_convolutions
 from src.networks.demnet import SemanticNetwork
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
@@ -38,9 +39,9 @@ class Card:
     Attributes:
         recipe, system, dataset: names of those that trained the network.
         image_size: pixels, or [height, width].
-        eval_transform, bgr, interpolation, mirror, turned: how images are given to the network, see
-            src.retrieval.embedding.embed_batches.
-        threshold: see src.retrieval.search.write_threshold.
+        eval_transform, bgr, interpolation, mirror, turned, mean, deviation: how images are given to the network, see
+            src.retrieval.embedding.EmbeddingOptions; no mean and deviation where they are ImageNet's.
+        threshold: see src.retrieval.thresholds.
         model: identity of the network, see network_identity.
         checksum: of the file of the model.
 
@@ -56,6 +57,8 @@ class Card:
     interpolation: Optional[str] = None
     mirror: Optional[bool] = None
     turned: Optional[bool] = None
+    mean: Optional[List[float]] = None
+    deviation: Optional[List[float]] = None
     threshold: Optional[Dict[str, Any]] = None
     model: str = UNKNOWN
     checksum: str = UNKNOWN
@@ -177,7 +180,8 @@ def _write(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: int, p
         return
     traced = [Tensor(np.zeros((batch_size, *shape), np.float32)) if batch_size
               else Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes]
-    ms.export(network, *traced, file_name=str(path), file_format=file_format)
+    with plain_convolutions(network):
+        ms.export(network, *traced, file_name=str(path), file_format=file_format)
 
 
 def open_exported(path: str) -> Exported:

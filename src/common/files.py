@@ -2,15 +2,16 @@
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Iterator, Union
 
 from src.common.errors import InputError
 
 
 @contextmanager
-def replacing(path):
-    """Gives a temporary path beside `path`, which takes the place of `path` once the block has ended well.
+def replacing(path: Union[str, Path]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; it replaces `path` if the block ends without an exception.
 
-    The temporary name keeps the ending of `path`, which some writers look at. When the block fails, nothing is left.
+    The temporary name keeps the suffix of `path`, by which some writers choose the format. If the block fails, nothing is left.
 
     Raises:
         InputError: the folder cannot be made or the file not written (full disk, no permission).
@@ -27,12 +28,12 @@ def replacing(path):
     except OSError as error:
         raise InputError(f'cannot write {path}: {error.strerror or error}') from error
     finally:
-        # On a read-only disk even what is not there cannot be removed.
+        # On a read-only disk unlink fails even if there is no such file.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder):
-    """Remove what `replacing` left in a folder where its process was killed; nobody else may be writing there."""
+def remove_unfinished(folder: Union[str, Path]) -> None:
+    """Remove temporary files that killed processes left in a folder. No other process may be writing there."""
     for path in Path(folder).glob('.*.part.*'):
         path.unlink(missing_ok=True)

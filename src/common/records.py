@@ -1,5 +1,6 @@
-"""Records in files: one function reads JSON, one turns what it holds into a checked dataclass."""
+"""Records in files: read_json reads a file, read_record turns its contents into a checked dataclass."""
 import json
+import math
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Dict, Type, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -7,7 +8,7 @@ from typing import Any, Dict, Type, TypeVar, Union, get_args, get_origin, get_ty
 from src.common.errors import InputError
 
 Record = TypeVar('Record')
-MANY = 60  # characters of a wrong value that an error shows
+SHOWN = 60  # characters of a wrong value that an error shows
 
 
 def read_json(path: Union[str, Path], advice: str) -> Any:
@@ -15,10 +16,10 @@ def read_json(path: Union[str, Path], advice: str) -> Any:
 
     Args:
         path: the file.
-        advice: what to do where it cannot be read, for the error.
+        advice: what to do if it cannot be read, for the error.
 
     Raises:
-        InputError: no such file, or no JSON.
+        InputError: no such file, or not JSON.
     """
     try:
         text = Path(path).read_text(encoding='utf-8')
@@ -29,7 +30,7 @@ def read_json(path: Union[str, Path], advice: str) -> Any:
 
 
 def parse_json(text: str, where: str, advice: str) -> Any:
-    """The value of a JSON text; InputError, which begins with `where` and ends with `advice`, where it is none."""
+    """The value of a JSON text. If it is not JSON, raises an InputError that begins with `where` and ends with `advice`."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -42,18 +43,18 @@ def as_table(record: Any) -> Dict[str, Any]:
 
 
 def read_record(kind: Type[Record], values: Any, where: str, advice: str = 'the file was changed; use another one') -> Record:
-    """A dataclass from the values of a file.
+    """Make a dataclass of the values in a file, checked.
 
-    Every field is compared with its annotation (bool, int, float, str, Optional, Dict, List, Tuple and dataclasses of these;
-    an int serves as a float). What a single type cannot say, the dataclass checks in __post_init__ by a ValueError.
+    Values must be of their fields' annotated types (bool, int, float, str, Optional, Dict, List, Tuple, and dataclasses of
+    these; an int may stand for a float). The dataclass itself checks ranges in __post_init__, by a ValueError.
 
     Args:
         kind: the dataclass.
-        values: of the file.
-        where: names the file in errors. advice: what to do, for errors.
+        values: the contents of the file, from read_json.
+        where: names the file in errors. advice: says in errors what to do.
 
     Raises:
-        InputError: no table, an unknown key, a missing one, or a value of another type or out of range.
+        InputError: not a table, an unknown or missing key, or a value of another type or out of range.
     """
     try:
         return _read(kind, values)
@@ -62,11 +63,11 @@ def read_record(kind: Type[Record], values: Any, where: str, advice: str = 'the 
 
 
 def _read(kind: Type[Record], values: Any) -> Record:
-    """read_record, with a ValueError that does not name the file."""
+    """As read_record, but raises a ValueError that does not name the file."""
     if not isinstance(values, dict):
         raise ValueError(f'{_shown(values)} instead of a table')
     hints = get_type_hints(kind)
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # of a dataclass
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     unknown = [key for key in values if key not in known]
     if unknown:
         raise ValueError(f'has an unknown entry {_shown(unknown[0])}')
@@ -78,7 +79,7 @@ def _read(kind: Type[Record], values: Any) -> Record:
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
-    """The value as the annotation wants it; a ValueError that names `where`, the key, where it is of another type."""
+    """The value as the annotated type; raises a ValueError that names `where`, the key, if it is of another type."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -94,27 +95,28 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
             except ValueError:
                 continue
         raise ValueError(f'{where} is {_shown(value)}, expected {" or ".join(map(_words, kinds))}')
-    if hint is float and type(value) is int:
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     if (origin or hint) in (list, tuple) and isinstance(value, (list, tuple)):
-        kinds = args if origin is tuple and args[-1] is not Ellipsis else [args[0]] * len(value) if args else [Any] * len(value)
-        if len(kinds) == len(value):
-            return (origin or hint)(_checked(one, item, where) for one, item in zip(kinds, value))
+        fixed = origin is tuple and args[-1] is not Ellipsis
+        parts = list(args) if fixed else [args[0] if args else Any] * len(value)
+        if len(parts) == len(value):
+            return (origin or hint)(_checked(one, item, where) for one, item in zip(parts, value))
     if (origin or hint) is dict and isinstance(value, dict):
         key, item = args or (Any, Any)
         return {_checked(key, name, where): _checked(item, one, where) for name, one in value.items()}
-    if type(value) is hint:
+    if type(value) is hint and hint is not float:
         return value
     raise ValueError(f'{where} is {_shown(value)}, expected {_words(hint)}')
 
 
 def _words(hint: Any) -> str:
-    names: Dict[Any, str] = {int: 'a whole number', float: 'a number', str: 'a text', bool: 'true or false'}
+    names: Dict[Any, str] = {int: 'a whole number', float: 'a finite number', str: 'a text', bool: 'true or false'}
     return names.get(hint, {list: 'a list', tuple: 'a list', dict: 'a table'}.get(get_origin(hint) or hint, 'another value'))
 
 
 def _shown(value: Any) -> str:
-    """A value for an error, short and in one line."""
+    """A value in an error: short and on one line."""
     if isinstance(value, (list, dict)):
         return 'a list' if isinstance(value, list) else 'a table'
-    return json.dumps(value, default=lambda other: type(other).__name__)[:MANY]
+    return json.dumps(value, default=lambda other: type(other).__name__)[:SHOWN]

@@ -5,14 +5,14 @@ from src.datasets.reid import ReidFolders
 
 
 class DukeMTMCreID(ReidFolders):
-    """DukeMTMC-reID as published: 8 cameras, 408 persons of the gallery are distractors.
+    """DukeMTMC-reID as published: 8 cameras, 408 persons of the gallery are distractors without a query.
 
                 identities  images  cameras
         train          702   16522        8
         query          702    2228        8
         gallery       1110   17661        8
 
-    Files: bounding_box_train/0005_c2_f0046985.jpg.
+    Example of a file: bounding_box_train/0005_c2_f0046985.jpg.
     """
 
     folders = ('DukeMTMC-reID',)

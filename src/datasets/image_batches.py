@@ -1,28 +1,30 @@
 """Images on disk -> batches for the network.
 
-What is random (where to crop, whether to flip) is drawn in numpy from (seed, position of the image in the epoch), not by
-MindSpore's random operators: those take their seed from a global when the iterator is made, and give other
-pictures with another number of workers. So an epoch is the same to the last bit whatever the number of
-workers and however often it is read, and skipping steps reads nothing.
+Crops, flips and augmentation are drawn in numpy from (seed, position of the image in the epoch), not by MindSpore's random
+operators, which take their seed from a global when the iterator is made and whose pictures depend on the number of workers.
+So an epoch is the same to the last bit for any number of workers and however often it is read, and skipping steps reads
+nothing.
 """
 import contextlib
 import glob
 import io
-import math
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing import cpu_count
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from src.common.errors import InputError
-from src.datasets.augmentation import AFFINE_FROM, MEAN, MEAN_COLOUR, augmenting, known
-from src.datasets.augmentation_processes import POSSIBLE, AugmentationProcesses
+from src.common.imagenet import DEVIATION, MEAN
+from src.common.registry import lookup
+from src.datasets.augmentation import AFFINE_FROM, MEAN_COLOUR, Size, augmenting
 from src.datasets.image_list import ImageList
 
 try:
@@ -30,104 +32,131 @@ try:
 except ImportError:
     simplejpeg = None
 
-STD = (0.229, 0.224, 0.225)
-# The same for pixels of 0..255, to broadcast over (B, 3, H, W).
-PIXEL_MEAN = np.array([255 * value for value in MEAN], np.float32).reshape(3, 1, 1)
-PIXEL_STD = np.array([255 * value for value in STD], np.float32).reshape(3, 1, 1)
+Pixels = NDArray[np.uint8]
+Resizing = Callable[[Any], Any]
 INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BICUBIC}
 PAD = 10
-# batches made ahead of the network; MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224
+# Batches made ahead of the network. MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224.
 PREFETCH = 4
-# pictures a decoding thread makes ahead of what follows
+# Pictures that each decoding thread makes ahead of the next stage.
 DECODED_AHEAD = 8
-# Pixels of a picture from which processes augment: of smaller ones a thread makes more than 700 a second.
-PROCESSES_FROM = 128 * 128
-Size = Union[int, Sequence[int]]
 
 
-def train_dataset(images: ImageList, labels: np.ndarray, indices: np.ndarray, mask: Optional[np.ndarray] = None, *,
-                  transform: str = 'random_resized_crop', image_size: Size = 224, seed: int = 0, flip: float = 0.5,
-                  augmentation: Optional[Dict[str, Dict[str, Any]]] = None, interpolation: str = 'bilinear',
-                  bgr: bool = False, as_uint8: bool = False, num_workers: int = 2, skip: int = 0, rank: int = 0,
-                  size: int = 1) -> ds.Dataset:
+@dataclass(frozen=True)
+class ImageOptions:
+    """How an image file becomes the array (3, H, W) that the network sees.
+
+    Attributes:
+        size: (H, W).
+        transform: a name of TRAIN_TRANSFORMS or EVAL_TRANSFORMS.
+        interpolation: 'bilinear' or 'bicubic', of crops and resizing.
+        bgr: channels in the order blue, green, red, still normalised by the statistics of R, G, B.
+        as_uint8: leave pixels as they are; the networks of src.networks normalise them on the device.
+        mean, deviation: of normalisation, three values each, of pixels of 0..1; a backbone's own.
+        num_workers: threads, at most one per core of the machine.
+    """
+    size: Size = (224, 224)
+    transform: str = 'resize'
+    interpolation: str = 'bilinear'
+    bgr: bool = False
+    as_uint8: bool = False
+    mean: Sequence[float] = MEAN
+    deviation: Sequence[float] = DEVIATION
+    num_workers: int = 2
+
+    def resizing(self) -> Resizing:
+        """size -> MindSpore's operator that resizes to it. Raises InputError for an unknown interpolation."""
+        chosen = lookup(INTERPOLATIONS, self.interpolation, 'interpolation')
+        return lambda size: vision.Resize(size, chosen)
+
+    def to_network(self) -> List[Any]:
+        """Operators from pixels (H, W, 3) to the network's input."""
+        swap = [vision.ConvertColor(vision.ConvertMode.COLOR_RGB2BGR)] if self.bgr else []
+        scaled = [[255 * value for value in statistic] for statistic in (self.mean, self.deviation)]
+        return swap + ([] if self.as_uint8 else [vision.Normalize(*scaled)]) + [vision.HWC2CHW()]
+
+
+@dataclass(frozen=True)
+class EpochOptions:
+    """What an epoch of training adds to ImageOptions.
+
+    Attributes:
+        seed: of this epoch; the caller derives it from the run's seed and the epoch.
+        flip: probability of a horizontal flip.
+        augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of the network's size.
+        skip: number of first batches to leave out, 0 <= skip < steps; the others are those of the whole epoch.
+        rank, size: of the sampler. Random numbers depend on an image's position in the epoch of all ranks, so that `size`
+            ranks augment as one process with `size` times the batch does.
+    """
+    seed: int = 0
+    flip: float = 0.5
+    augmentation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skip: int = 0
+    rank: int = 0
+    size: int = 1
+
+
+def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask: Optional[ArrayLike],
+                  options: ImageOptions, epoch: EpochOptions) -> ds.Dataset:
     """One epoch of training batches as a mindspore.dataset.
 
     Args:
-        images: what the indices point into.
+        images: the images that the indices point into.
         labels: (N,) ids 0..C-1.
         indices, mask: int (steps, B) and float32 (steps, B) or None, from a sampler.
-        transform: a name of TRAIN_TRANSFORMS.
-        image_size: S or (H, W).
-        seed: of this epoch; the caller derives it from the run's seed and the epoch.
-        flip: probability of a horizontal flip.
-        augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of image_size; with affine
-            they come AFFINE_FROM times as high and wide from the transform, and affine brings them to image_size.
-        interpolation: 'bilinear' or 'bicubic', of crops and resizing.
-        bgr: channels in the order blue, green, red, still through the RGB statistics.
-        as_uint8: leave pixels as they are; the networks of src.networks normalise them on the device.
-        num_workers: clamped to the machine's cores. As many processes augment pictures of PROCESSES_FROM pixels and more.
-        skip: leave out this many first batches, 0 <= skip < steps; the rest is what the whole epoch would have given.
-        rank, size: of the sampler; the chance of an image hangs on its position in the epoch of all ranks, so that they
-            augment as one process with size times the batch does.
+        options: with a name of TRAIN_TRANSFORMS.
+        epoch: what is random, and which batches.
 
     Returns:
-        Columns image, float32 (B, 3, H, W), scaled to 0..1 and normalised by the ImageNet mean and deviation, or uint8;
-        label int32 (B,); mask float32 (B,) when given. A missing or broken image raises RuntimeError from the
-        iterator; take batches from it within `reading`.
+        Columns image, float32 (B, 3, H, W) or uint8; label int32 (B,); mask float32 (B,) where given. A missing or broken
+        image raises RuntimeError from the iterator; take batches from it within `reading`.
 
     Raises:
         InputError: an unknown transform, augmentation or interpolation.
         ValueError: skip out of range.
     """
     steps, batch_size = np.shape(indices)
-    if not 0 <= skip < steps:
-        raise ValueError(f'cannot skip {skip} of {steps} batches')
-    build = known('train_transform', transform, TRAIN_TRANSFORMS)
-    height_width, augmentation = _height_width(image_size), augmentation or {}
-    # To turn small pictures blurs them; larger ones are turned and brought to their size in one step.
-    cut_to = tuple(round(AFFINE_FROM * side) for side in height_width) if 'affine' in augmentation else height_width
-    before, cut, after = build(cut_to, flip, _resizing(interpolation))
-    augment = augmenting(augmentation, height_width, seed)
-    workers = clamp_workers(num_workers)
-    processes = workers if augmentation and math.prod(height_width) >= PROCESSES_FROM and POSSIBLE else 1
-    if processes > 1:
-        augment = AugmentationProcesses(processes, augmentation, cut_to, height_width, seed)
-    columns = ['image', 'label'] + ([] if mask is None else ['mask'])
-    positions = np.arange(steps * size * batch_size).reshape(steps, size, batch_size)[:, rank].reshape(-1)
+    if not 0 <= epoch.skip < steps:
+        raise ValueError(f'cannot skip {epoch.skip} of {steps} batches')
+    build = lookup(TRAIN_TRANSFORMS, options.transform, 'train_transform')
+    height, width = options.size
+    # Turning small pictures blurs them; affine turns larger ones and brings them to their size in one step.
+    cut_to = (round(AFFINE_FROM * height), round(AFFINE_FROM * width)) if 'affine' in epoch.augmentation else options.size
+    before, cut, after = build(cut_to, epoch.flip, options.resizing())
+    augment = augmenting(epoch.augmentation, options.size, epoch.seed)
+    workers = clamp_workers(options.num_workers)
 
-    def cut_one(image, position):
-        image = cut(image, np.random.default_rng((seed, int(position))))
+    def cut_one(image: Pixels, position: int) -> Pixels:
+        image = cut(image, np.random.default_rng((epoch.seed, int(position))))
         return image if after else augment(image, position)
 
-    rows = [np.asarray(column).reshape(-1)[skip * batch_size:] for column in (
-        indices, np.asarray(labels, np.int32)[np.asarray(indices)],
-        *([] if mask is None else [np.asarray(mask, np.float32)]), positions)]
-    # what comes first needs no step of its own
+    columns = {'label': np.asarray(labels, np.int32)[np.asarray(indices)]}
+    if mask is not None:
+        columns['mask'] = np.asarray(mask, np.float32)
+    positions = np.arange(steps * epoch.size * batch_size).reshape(steps, epoch.size, batch_size)[:, epoch.rank]
+    rows = [np.reshape(column, -1)[epoch.skip * batch_size:] for column in (indices, *columns.values(), positions)]
+    # If no operator comes before the cut, the decoding threads make it.
     source = _Source(images, workers, *rows, prepare=None if before else cut_one)
-    dataset = _generate(source, columns + ['position'])
+    dataset = _generate(source, ['image', *columns, 'position'])
     if before:
-        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one, processes)
+        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one)
     if after:
         dataset = dataset.map(after, 'image', num_parallel_workers=workers)
-        if augmentation:
-            dataset = _map_in_python(dataset, augment, processes)
-    dataset = dataset.map(_to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
-    return _batch(dataset.project(columns), batch_size)
+        if epoch.augmentation:
+            dataset = _map_in_python(dataset, augment)
+    dataset = dataset.map(options.to_network(), 'image', num_parallel_workers=workers)
+    return _batch(dataset.project(['image', *columns]), batch_size)
 
 
-def eval_dataset(images: ImageList, *, batch_size: int, transform: str = 'resize', image_size: Size = 224,
-                 interpolation: str = 'bilinear', bgr: bool = False, as_uint8: bool = False,
-                 num_workers: int = 2) -> ds.Dataset:
+def eval_dataset(images: ImageList, options: ImageOptions, batch_size: int) -> ds.Dataset:
     """Every image of the list exactly once, in its order, without augmentation; the last batch may be short.
 
-    transform: a name of EVAL_TRANSFORMS. Other arguments, errors and the column image (B, 3, H, W) as for
-    train_dataset.
+    options: with a name of EVAL_TRANSFORMS. Errors and the column image (B, 3, H, W) are those of train_dataset.
     """
-    build = known('eval_transform', transform, EVAL_TRANSFORMS)
-    resize = build(_height_width(image_size), _resizing(interpolation))
-    workers = clamp_workers(num_workers)
+    build = lookup(EVAL_TRANSFORMS, options.transform, 'eval_transform')
+    resize, workers = build(options.size, options.resizing()), clamp_workers(options.num_workers)
     dataset = _generate(_Source(images, workers, np.arange(len(images))), ['image'])
-    dataset = dataset.map(resize + _to_network(bgr, as_uint8), 'image', num_parallel_workers=workers)
+    dataset = dataset.map(resize + options.to_network(), 'image', num_parallel_workers=workers)
     return _batch(dataset, batch_size)
 
 
@@ -137,34 +166,35 @@ def clamp_workers(num_workers: int) -> int:
 
 
 class reading:  # named like the block that it opens
-    """Around next(iterator) of a dataset of `images`: its RuntimeError becomes an InputError when an image is to blame.
+    """Block around next(iterator) of a dataset of `images`: a RuntimeError becomes an InputError that names a broken image.
 
-    Around nothing else: an error of the network or the device must stay what it is. One may serve many blocks.
+    Put nothing else into the block: errors of the network or the device must stay as they are. One object may serve many
+    blocks.
 
-    MindSpore says that an image cannot be read but not which; the images are then read again one by one (some
-    hundreds a second) until the first that cannot. A RuntimeError of another cause passes unchanged.
+    MindSpore does not say which image cannot be read. The images are read again one by one (some hundreds a second) until
+    the first that fails; if none does, the RuntimeError passes unchanged.
     """
 
     def __init__(self, images: ImageList):
         self.images = images
         self.before = _decoder_dumps()
 
-    def __enter__(self):
+    def __enter__(self) -> 'reading':
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: object) -> None:
         if kind is None or not issubclass(kind, RuntimeError):
             return
         broken = find_broken_image(self.images)
         for dump in _decoder_dumps() - self.before:
-            with contextlib.suppress(OSError):  # another rank may have been here first
+            with contextlib.suppress(OSError):  # another rank may have removed it
                 os.remove(dump)
         if broken is not None:
             raise InputError(broken) from error
 
 
 def find_broken_image(images: ImageList) -> Optional[str]:
-    """One line that names the first image that is missing or cannot be decoded, or None when all can."""
+    """One line that names the first image that is missing or cannot be decoded; None if there is none."""
     for path in images.paths:
         if not os.path.isfile(path):
             return f'{path}: no such image; restore it or remove it from the list'
@@ -178,27 +208,29 @@ def find_broken_image(images: ImageList) -> Optional[str]:
     return None
 
 
-def _decoder_dumps():
-    """The copies of what it could not decode that MindSpore leaves in the working folder."""
+def _decoder_dumps() -> Set[str]:
+    """Copies of files that MindSpore could not decode and left in the working folder."""
     return set(glob.glob('abnormal_image.*') + glob.glob('unsupported_image.*'))
 
 
 class _Source:
-    """Pictures of a list by index, each with its row of the columns, of which the last is its position in the epoch.
+    """Pictures of a list by index, each with its row of the columns; the last column is its position in the epoch.
 
-    workers: threads that decode. They are Python's own, since decoding leaves Python's lock: two of MindSpore's threads
+    workers: threads that decode. They are Python's own, since decoding releases Python's lock; two of MindSpore's threads
         behind a GeneratorDataset are half as fast as one.
     prepare: None or function(picture, position) -> picture.
     """
 
-    def __init__(self, images, workers, indices, *columns, prepare=None):
+    def __init__(self, images: ImageList, workers: int, indices: NDArray[Any], *columns: NDArray[Any],
+                 prepare: Optional[Callable[[Pixels, int], Pixels]] = None):
         self.images, self.workers, self.indices, self.columns, self.prepare = images, workers, indices, columns, prepare
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
-    def __iter__(self):
-        pool, waiting = ThreadPoolExecutor(self.workers), deque()
+    def __iter__(self) -> Iterator[Tuple[Any, ...]]:
+        pool = ThreadPoolExecutor(self.workers)
+        waiting: Deque['Future[Tuple[Any, ...]]'] = deque()
         try:
             for row in range(len(self)):
                 waiting.append(pool.submit(self._read, row))
@@ -207,10 +239,10 @@ class _Source:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # of an epoch that is left early
+            # An epoch may be left early.
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, row):
+    def _read(self, row: int) -> Tuple[Any, ...]:
         index, turns = self.indices[row], self.images.turns
         picture = decode(np.fromfile(self.images.paths[index], np.uint8))
         if turns is not None:
@@ -220,17 +252,17 @@ class _Source:
         return (picture, *(column[row] for column in self.columns))
 
 
-def decode(content: np.ndarray) -> np.ndarray:
-    """The bytes (n,) uint8 of an image file -> pixels (h, w, 3) uint8, RGB.
+def decode(content: Pixels) -> Pixels:
+    """Decode the bytes (n,) uint8 of an image file to pixels (h, w, 3) uint8, RGB.
 
-    Colour JPEG, by the faster libjpeg-turbo of simplejpeg where that is installed, or of PIL: equal to MindSpore's to
-    the last bit, in a half or two thirds of its time. All else, and what these refuse, is MindSpore's own decoder's.
+    Colour JPEG is decoded by libjpeg-turbo of simplejpeg, if installed, or of PIL: equal to MindSpore's decoder to the last
+    bit, in a half or two thirds of its time. Everything else, and files that these refuse, go to MindSpore's decoder.
 
     Raises:
-        RuntimeError: no image that can be decoded.
+        RuntimeError: the file is no image that can be decoded.
     """
     if simplejpeg is not None:
-        with contextlib.suppress(ValueError):  # no JPEG, or damaged
+        with contextlib.suppress(ValueError):  # not a JPEG, or damaged
             if simplejpeg.decode_jpeg_header(content)[2] == 'YCbCr':
                 return simplejpeg.decode_jpeg(content)
     with contextlib.suppress(OSError, SyntaxError, Image.DecompressionBombError):
@@ -240,57 +272,56 @@ def decode(content: np.ndarray) -> np.ndarray:
     return vision.Decode()(content)
 
 
-def _random_resized_crop(size, flip, resize):
+class Transform(NamedTuple):
+    """Operators of MindSpore before and after the function (image uint8 (h, w, 3), rng) -> image that crops and flips."""
+    before: List[Any]
+    cut: Callable[[Pixels, np.random.Generator], Pixels]
+    after: List[Any]
+
+
+def _random_resized_crop(size: Size, flip: float, resize: Resizing) -> Transform:
     """A random box of 0.08..1 of the area and aspect ratio 3/4..4/3, resized to H x W, flipped."""
-    def cut(image, rng):
-        return _flip(_crop(image, *random_box(*image.shape[:2], rng)), flip, rng)
-    return [], cut, [resize(size)]
+    def cut(image: Pixels, rng: np.random.Generator) -> Pixels:
+        height, width = image.shape[:2]
+        return _flip(_crop(image, *random_box(height, width, rng)), flip, rng)
+    return Transform([], cut, [resize(size)])
 
 
-def _resize_crop(size, flip, resize):
+def _resize_crop(size: Size, flip: float, resize: Resizing) -> Transform:
     """Resized to 1.125 times H x W (72 for 64), a random H x W crop of it, flipped."""
-    larger = tuple(round(1.125 * side) for side in size)
+    larger = round(1.125 * size[0]), round(1.125 * size[1])
 
-    def cut(image, rng):
+    def cut(image: Pixels, rng: np.random.Generator) -> Pixels:
         return _flip(_random_crop(image, size, rng), flip, rng)
-    return [resize(larger)], cut, []
+    return Transform([resize(larger)], cut, [])
 
 
-def _resize_flip(size, flip, resize):
+def _resize_flip(size: Size, flip: float, resize: Resizing) -> Transform:
     """Resized to H x W, flipped."""
-    return [resize(size)], lambda image, rng: _flip(image, flip, rng), []
+    return Transform([resize(size)], lambda image, rng: _flip(image, flip, rng), [])
 
 
-def _reid(size, flip, resize):
+def _reid(size: Size, flip: float, resize: Resizing) -> Transform:
     """Resized to H x W, flipped, padded by 10 black pixels, a random H x W crop, a box erased with probability 0.5."""
-    def cut(image, rng):
+    def cut(image: Pixels, rng: np.random.Generator) -> Pixels:
         image = np.pad(_flip(image, flip, rng), ((PAD, PAD), (PAD, PAD), (0, 0)))
         image = _random_crop(image, size, rng)
         return _erase(image, rng) if rng.random() < 0.5 else image
-    return [resize(size)], cut, []
+    return Transform([resize(size)], cut, [])
 
 
-def _resize(size, resize):
-    return [resize(size)]
-
-
-def _center_crop(size, resize):
-    """The short side resized to the longer of H and W, then the H x W centre."""
-    return [resize(max(size)), vision.CenterCrop(size)]
-
-
-Transform = Tuple[List[Any], Callable[..., np.ndarray], List[Any]]
-# name -> function(size, flip, resize) -> (operators before, function(image uint8 (h, w, 3), rng), operators after);
-# resize(size) makes the operator
-TRAIN_TRANSFORMS: Dict[str, Callable[..., Transform]] = {
+TRAIN_TRANSFORMS: Dict[str, Callable[[Size, float, Resizing], Transform]] = {
     'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
-# name -> function(size, resize) -> operators
-EVAL_TRANSFORMS: Dict[str, Callable[..., List[Any]]] = {'resize': _resize, 'center_crop': _center_crop}
+EVAL_TRANSFORMS: Dict[str, Callable[[Size, Resizing], List[Any]]] = {
+    'resize': lambda size, resize: [resize(size)],
+    # The short side resized to the longer of H and W, then the H x W centre.
+    'center_crop': lambda size, resize: [resize(max(size)), vision.CenterCrop(size)]}
 
 
-def random_box(height, width, rng, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
+def random_box(height: int, width: int, rng: np.random.Generator, scale: Tuple[float, float] = (0.08, 1.0),
+               ratio: Tuple[float, float] = (3 / 4, 4 / 3)) -> Tuple[int, int, int, int]:
     """(top, left, height, width) of a random box: share of the area uniform in `scale`, width / height log-uniform
-    in `ratio`; after ten that do not fit, the largest centred box whose ratio is allowed (Szegedy et al., CVPR 2015).
+    in `ratio`; after ten boxes that do not fit, the largest centred one of an allowed ratio (Szegedy et al., CVPR 2015).
     """
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
@@ -304,58 +335,45 @@ def random_box(height, width, rng, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
-def _crop(image, top, left, height, width):
+def _crop(image: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
     return np.ascontiguousarray(image[top:top + height, left:left + width])
 
 
-def _random_crop(image, size, rng):
+def _random_crop(image: Pixels, size: Size, rng: np.random.Generator) -> Pixels:
     top, left = (int(rng.integers(have - want + 1)) for have, want in zip(image.shape, size))
     return _crop(image, top, left, *size)
 
 
-def _flip(image, probability, rng):
+def _flip(image: Pixels, probability: float, rng: np.random.Generator) -> Pixels:
     if rng.random() >= probability:
         return image
     flipped = np.empty_like(image)
-    # channel by channel in a third of the time of all at once
+    # Channel by channel takes a third of the time of all at once.
     for channel in range(3):
         flipped[..., channel] = image[:, ::-1, channel]
     return flipped
 
 
-def _erase(image, rng):
+def _erase(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Paint a box of 0.02..0.4 of the area, ratio 0.3..1/0.3, in the mean colour (Zhong et al., arXiv 1708.04896)."""
-    top, left, height, width = random_box(*image.shape[:2], rng, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
+    height, width = image.shape[:2]
+    top, left, height, width = random_box(height, width, rng, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
     image = image.copy()
     image[top:top + height, left:left + width] = MEAN_COLOUR
     return image
 
 
-def _generate(source, columns):
+def _generate(source: _Source, columns: List[str]) -> ds.Dataset:
     return ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
 
 
-def _map_in_python(dataset, function, threads):
+def _map_in_python(dataset: ds.Dataset, function: Callable[[Pixels, int], Pixels]) -> ds.Dataset:
+    # One thread: more would wait for Python's lock.
     return dataset.map(lambda image, position: (function(image, position), position), ['image', 'position'],
-                       ['image', 'position'], num_parallel_workers=threads)
+                       ['image', 'position'], num_parallel_workers=1)
 
 
-def _batch(dataset, batch_size):
-    # MindSpore has this for the whole process only, and reads it when the iterator is made
+def _batch(dataset: ds.Dataset, batch_size: int) -> ds.Dataset:
+    # A setting of the whole process, which MindSpore reads when the iterator is made.
     ds.config.set_prefetch_size(PREFETCH)
     return dataset.batch(batch_size, num_parallel_workers=1)
-
-
-def _resizing(interpolation):
-    chosen = known('interpolation', interpolation, INTERPOLATIONS)
-    return lambda size: vision.Resize(size, chosen)
-
-
-def _to_network(bgr, as_uint8):
-    swap = [vision.ConvertColor(vision.ConvertMode.COLOR_RGB2BGR)] if bgr else []
-    scaled = [[255 * value for value in statistic] for statistic in (MEAN, STD)]
-    return swap + ([] if as_uint8 else [vision.Normalize(*scaled)]) + [vision.HWC2CHW()]
-
-
-def _height_width(image_size):
-    return (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)

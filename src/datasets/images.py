@@ -1,5 +1,6 @@
-"""One opening of whatever images a user has: an image, a list, Stanford Online Products, or a folder."""
+"""Open the images of a user: an image, a list, Stanford Online Products, or a folder."""
 import os
+from typing import Dict, Optional
 
 from src.common.errors import InputError
 from src.datasets.image_list import (
@@ -12,24 +13,24 @@ from src.datasets.image_list import (
     read_image_list,
 )
 
-# How many first lines of the full list of Stanford Online Products make each smaller one (README of the published
+# Number of first lines of the full list of Stanford Online Products that make each subset (README of the published
 # implementation).
-SUBSET_ROWS = {'train': {'full': None, 'half': 29437, 'tiny': 1012},
-               'test': {'full': None, 'half': 30003, 'tiny': 1048}}
+SUBSET_ROWS: Dict[str, Dict[str, Optional[int]]] = {
+    'train': {'full': None, 'half': 29437, 'tiny': 1012}, 'test': {'full': None, 'half': 30003, 'tiny': 1048}}
 
 
 def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--dataset_path',
                 need_labels: bool = True) -> ImageList:
-    """The images of whatever a user has, all of them on disk.
+    """The images of a file or folder, all of them present on disk.
 
     Args:
-        path: a list file as read_image_list takes it; a folder of Stanford Online Products, its lists prepared or not;
-            or a folder, or its sub-folder called `split`, holding one sub-folder of images a class. Where no labels are
-            needed also an image, a list of one path a line, and a folder with images directly in it.
+        path: a list file of read_image_list; a folder of Stanford Online Products, with or without prepared lists; or a
+            folder, or its sub-folder called `split`, with one sub-folder of images a class. If no labels are needed also an
+            image, a list of one path a line, and a folder with images directly in it.
         split: 'train' or 'test'.
         subset: 'full', 'half' or 'tiny', of Stanford Online Products.
-        flag: that gave the path, for errors.
-        need_labels: False returns labels None where nothing tells the classes.
+        flag: the flag that gave the path, for errors.
+        need_labels: if False, labels are None where nothing tells the classes.
 
     Raises:
         InputError: nothing of that kind is there, an image is missing, or (no labels needed) a folder holds images
@@ -59,8 +60,8 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
 def read_any_list(file: str) -> ImageList:
     """Read a list with one path a line, or one of the labelled formats of read_image_list.
 
-    It is the former when its first line ends like the name of an image (IMAGE_SUFFIXES). Paths are relative to the
-    folder of the list. Labels are None in the former case. Raises InputError as read_image_list.
+    It is the former, and its labels are None, if its first line ends like the name of an image (IMAGE_SUFFIXES). Paths are
+    relative to the folder of the list. Raises InputError as read_image_list.
     """
     rows = numbered_lines(file)
     if not rows or not _is_image(rows[0][1]):
@@ -69,7 +70,7 @@ def read_any_list(file: str) -> ImageList:
     return ImageList([os.path.join(root, line) for _, line in rows], None)
 
 
-def _read_any_folder(root):
+def _read_any_folder(root: str) -> ImageList:
     inside = list_images(os.path.abspath(root))
     if not inside:
         return read_image_folder(root)
@@ -80,23 +81,23 @@ def _read_any_folder(root):
     return ImageList(inside, None)
 
 
-def _is_image(name):
+def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _sop_list(root, split, subset):
+def _sop_list(root: str, split: str, subset: str) -> str:
     """The prepared list: train.txt, train_half.txt, test_tiny.txt ..."""
     return os.path.join(root, f'{split}.txt' if subset == 'full' else f'{split}_{subset}.txt')
 
 
-def _has_sop_lists(root):
+def _has_sop_lists(root: str) -> bool:
     return any(os.path.isfile(file) for split in SUBSET_ROWS
                for file in [os.path.join(root, f'Ebay_{split}.txt'),
                             *(_sop_list(root, split, subset) for subset in SUBSET_ROWS[split])])
 
 
-def _read_sop(root, split, subset, flag):
-    """The prepared list where it exists, else the first rows of the Ebay file."""
+def _read_sop(root: str, split: str, subset: str, flag: str) -> ImageList:
+    """The prepared list if it exists, else the first rows of the Ebay file."""
     prepared, source = _sop_list(root, split, subset), os.path.join(root, f'Ebay_{split}.txt')
     if os.path.isfile(prepared):
         return read_image_list(prepared)

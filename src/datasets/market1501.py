@@ -12,7 +12,7 @@ class Market1501(ReidFolders):
         query          750    3368        6
         gallery        751   15913        6     the background, person 0, counts as one identity
 
-    Files: bounding_box_train/0002_c1s1_000451_03.jpg.
+    Example of a file: bounding_box_train/0002_c1s1_000451_03.jpg.
     """
 
     folders = ('market1501', 'Market1501', 'Market-1501-v15.09.15')

@@ -1,66 +1,72 @@
-"""One variable of a MATLAB file, of version 5 (and older) or 7.3: numbers, or names in cells."""
+"""Read one variable of a MATLAB file (version 5 and older, or 7.3): numbers, or strings in a cell array."""
 import os
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional, Tuple, Union
 
 import h5py
 import numpy as np
 import scipy.io
+from numpy.typing import NDArray
 
+from src.common.arrays import Array
 from src.common.errors import InputError
+
+File = Union[str, 'os.PathLike[str]']
 
 
 class NoVariable(InputError):
     """The file has no variable of that name."""
 
 
-def _read_v5(path, variable):
+@contextmanager
+def _reading(path: File, variable: str) -> Iterator[None]:
+    """Turn every failure to read a variable into an InputError."""
+    if not os.path.isfile(path):
+        raise InputError(f'{path}: no such file; it must hold the variable {variable}')
+    try:
+        yield
+    # scipy reports damage by whatever its parser runs into: IndexError, TypeError, zlib.error, OSError...
+    except Exception as error:
+        raise InputError(f'{path}: cannot read {variable}, the file is truncated, damaged or not a MATLAB file; copy or '
+                         f'download it again ({" ".join(str(error).split())})') from error
+
+
+def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
+    """(value, []), or (None, names of the variables of the file)."""
     contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
     if variable in contents:
-        return contents[variable], None
+        return contents[variable], []
     return None, [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
 
 
-def _read_v73(path, variable):
+def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
+    """(value, []), or (None, names of the variables of the file)."""
     with h5py.File(path, 'r') as contents:
         if variable not in contents:
             return None, [name for name in contents if not name.startswith('#')]
         node = contents[variable]
-        # MATLAB stores text as numbers, and the shape of an empty array in place of its values.
+        # MATLAB stores text as numbers, and an empty array as its shape.
         if not isinstance(node, h5py.Dataset) or node.attrs.get('MATLAB_class') in (b'char', b'cell'):
-            return np.array(None), None
-        if node.attrs.get('MATLAB_empty', 0):
-            return np.zeros(0), None
-        return node[()], None
+            return np.array(None), []
+        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else node[()], []
 
 
-def read_mat(path, variable):
-    """Read one real numeric array from a MATLAB file.
+def read_mat(path: File, variable: str) -> Array:
+    """Read a real numeric array.
 
-    Version 7.3 (HDF5) stores the axes of a MATLAB array in reverse order and other writers do not, so the axes
-    are returned as the reader finds them; the caller, who knows how many rows there must be, orients the array.
-
-    Args:
-        path: the file.
-        variable (str): name of the variable.
+    Version 7.3 (HDF5) files written by MATLAB store the axes in reverse order, those of other writers may not. The axes
+    are therefore returned as stored; the caller, who knows the number of rows, orients the array.
 
     Returns:
-        numpy array in the stored integer or floating type, at least one element, all finite. Version 5 arrays
-        have two or more axes.
+        array in the stored integer or floating type with at least one element, all finite. Version 5 arrays have two or
+        more axes.
 
     Raises:
         InputError: missing, truncated or foreign file; no such variable (NoVariable); not numeric, empty, NaN or infinite.
     """
-    path = str(path)
-    if not os.path.isfile(path):
-        raise InputError(f'{path}: no such file; it must hold the variable {variable}')
-    try:
-        read = _read_v73 if h5py.is_hdf5(path) else _read_v5
-        array, names = read(path, variable)
-    # scipy reports damage by whatever its parser stumbles on: IndexError, TypeError, zlib.error, OSError...
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise InputError(f'{path}: cannot read {variable}, the file is truncated, damaged or not a MATLAB file; '
-                         f'copy or download it again ({reason})') from error
-    if names is not None:
+    with _reading(path, variable):
+        array, names = (_read_v73 if h5py.is_hdf5(path) else _read_v5)(str(path), variable)
+    if array is None:
         raise NoVariable(f'{path}: no variable {variable}; the file holds: {", ".join(names) or "nothing"}')
     if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
         raise InputError(f'{path}: {variable} is not an array of real numbers')
@@ -71,21 +77,44 @@ def read_mat(path, variable):
     return array
 
 
-def read_names(path, variable):
-    """The strings of a cell array, or None where the file has no such variable or it holds something else.
+def read_integers(path: File, variable: str) -> NDArray[np.int64]:
+    """Read a vector of whole numbers, stored as a row or a column of integers or integral floats: (n,) int64.
 
-    Returns:
-        list of str or None.
+    Raises:
+        InputError: see read_mat; the array is not a vector or has a fraction.
+    """
+    stored = read_mat(path, variable)
+    if stored.size != max(stored.shape, default=1):
+        raise InputError(f'{path}: {variable} must be a vector, its shape is {stored.shape}')
+    stored = stored.reshape(-1)
+    with np.errstate(invalid='ignore'):
+        numbers = stored.astype(np.int64)
+    if (numbers != stored).any():
+        raise InputError(f'{path}: {variable} must hold whole numbers, it has {stored[numbers != stored][0]}')
+    return numbers
+
+
+def as_float32(path: File, variable: str, array: Array) -> NDArray[np.float32]:
+    """Copy an array of a file as C-ordered float32. Raises InputError if a value is too large.
+
+    The copy has native byte order: MindSpore 2.7 does not know the dtypes with explicit byte order that files have.
+    """
+    with np.errstate(over='ignore'):
+        copy = array.astype(np.float32, order='C')
+    if not np.isfinite(copy).all():
+        raise InputError(f'{path}: {variable} has values too large for float32')
+    return copy
+
+
+def read_names(path: File, variable: str) -> Optional[List[str]]:
+    """Read the strings of a cell array; None if the file has no such variable or the variable is not a cell array.
 
     Raises:
         InputError: missing, truncated or foreign file.
     """
-    path = str(path)
-    if not os.path.isfile(path):
-        raise InputError(f'{path}: no such file; it must hold the variable {variable}')
-    try:
+    with _reading(path, variable):
         if not h5py.is_hdf5(path):
-            cells = scipy.io.loadmat(path, appendmat=False, variable_names=[variable]).get(variable)
+            cells = scipy.io.loadmat(str(path), appendmat=False, variable_names=[variable]).get(variable)
             if cells is None or cells.dtype.kind not in 'OU':
                 return None
             return [str(np.asarray(cell).reshape(-1)[0]) if np.size(cell) else '' for cell in cells.reshape(-1)]
@@ -93,6 +122,3 @@ def read_names(path, variable):
             if variable not in contents or contents[variable].dtype.kind != 'O':
                 return None
             return [''.join(map(chr, np.asarray(contents[cell]).reshape(-1))) for cell in contents[variable][()].reshape(-1)]
-    except Exception as error:
-        raise InputError(f'{path}: cannot read {variable}, the file is truncated, damaged or not a MATLAB file; '
-                         f'copy or download it again ({" ".join(str(error).split())})') from error

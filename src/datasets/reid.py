@@ -1,7 +1,7 @@
-"""Re-identification: published datasets by name, one class a file, and the user's own `path label camera` lists."""
+"""Re-identification: published datasets by name, one type a file, and the user's own `path label camera` lists."""
 import os
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -11,38 +11,44 @@ from src.datasets import REID_DATASETS
 from src.datasets.image_list import ImageList, check_images, list_images, read_image_list
 
 JUNK = -1
-Parts = Tuple[Optional[ImageList], ImageList, ImageList]
-SPLITS = ('train', 'query', 'gallery')
-_dataset_class = loader('src.datasets', REID_DATASETS, '--dataset')
+Counts = Dict[str, Tuple[int, int, int]]
+_dataset_type = loader('src.datasets', REID_DATASETS, '--dataset')
+
+
+class ReidImages(NamedTuple):
+    """The images of a dataset, with labels (persons) and cameras; train is None for lists when not training."""
+    train: Optional[ImageList]
+    query: ImageList
+    gallery: ImageList
 
 
 class ReidFolders:
-    """A published dataset: three folders of images whose names tell person and camera.
+    """A published dataset: three folders of images whose file names tell person and camera.
 
-    A subclass names, beside its published statistics in the docstring:
-        folders: names that the dataset's folder has below data_path, the usual one first.
-        file_name: compiled pattern whose groups are person and camera; person -1 is junk and left out.
-        file_example: a file's name, for errors.
+    A subtype sets, and repeats its published statistics in the docstring:
+        folders: possible names of the dataset's folder below data_path, the usual one first.
+        file_name: compiled pattern whose groups are person and camera; images of person -1 are junk and left out.
+        file_example: a file name, for errors.
         expected: {'train' | 'query' | 'gallery': (identities, images, cameras)} as published.
-        splits: only where its sub-folders are called differently.
+        splits: names of its sub-folders, if they differ from these.
     """
 
     folders: Tuple[str, ...] = ()
     file_name: 're.Pattern[str]' = re.compile('')
     file_example = ''
-    expected: Dict[str, Tuple[int, int, int]] = {}
+    expected: Counts = {}
     splits = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}
 
     @classmethod
-    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> Parts:
-        """(train, query, gallery), each sorted by file name; see open_reid."""
+    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> ReidImages:
+        """All three parts, each sorted by file name; see open_reid."""
         if not data_path:
             raise InputError(f'--data_path is missing: the folder that holds {cls.folders[0]}')
         folder = cls._find(data_path)
-        return tuple(cls._read_folder(os.path.join(folder, cls.splits[split])) for split in SPLITS)
+        return ReidImages(*(cls._read_folder(os.path.join(folder, cls.splits[split])) for split in ReidImages._fields))
 
     @classmethod
-    def _find(cls, data_path):
+    def _find(cls, data_path: str) -> str:
         for folder in [os.path.join(data_path, name) for name in cls.folders] + [data_path]:
             if os.path.isdir(os.path.join(folder, cls.splits['train'])):
                 return folder
@@ -50,10 +56,12 @@ class ReidFolders:
                          f'expected {cls.folders[0]}/{{{",".join(cls.splits.values())}}}/*.jpg')
 
     @classmethod
-    def _read_folder(cls, folder):
+    def _read_folder(cls, folder: str) -> ImageList:
         if not os.path.isdir(folder):
             raise InputError(f'{folder}: no such folder; expected the images of the published dataset')
-        paths, people, cameras = [], [], []
+        paths: List[str] = []
+        people: List[int] = []
+        cameras: List[int] = []
         for path in list_images(os.path.abspath(folder)):
             match = cls.file_name.match(os.path.basename(path))
             if not match:
@@ -68,13 +76,13 @@ class ReidFolders:
 
 
 class ReidLists:
-    """Three lists of `path label camera` lines; nothing is expected of them."""
+    """Three lists of `path label camera` lines, without expected statistics."""
 
-    expected: Dict[str, Tuple[int, int, int]] = {}
+    expected: Counts = {}
 
     @classmethod
-    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> Parts:
-        """(train, query, gallery), train None when not training; see open_reid."""
+    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> ReidImages:
+        """All three parts, train None when not training; see open_reid."""
         parts = []
         for flag in ('train_list', 'query', 'gallery') if training else ('query', 'gallery'):
             file = lists.get(flag)
@@ -86,45 +94,38 @@ class ReidLists:
             check_images(images)
             parts.append(images)
         train = parts.pop(0) if training else None
-        return train, parts[0], parts[1]
+        return ReidImages(train, *parts)
 
 
 def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> Any:
-    """The class of a name of REID_DATASETS; the class of lists where any is given, which go before the name."""
-    return _dataset_class('lists' if any((lists or {}).values()) else name)
+    """The type that a name of REID_DATASETS stands for; ReidLists if any list is given, whatever the name."""
+    return _dataset_type('lists' if any((lists or {}).values()) else name)
 
 
 def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dict[str, Optional[str]]] = None,
-              training: bool = True) -> Parts:
+              training: bool = True) -> ReidImages:
     """Training, query and gallery images, sorted by file name or in the order of their list.
 
     Args:
         name: of REID_DATASETS.
         data_path: folder that holds the dataset's folder, or that folder itself.
-        lists: {'train_list' | 'query' | 'gallery': file or None}; where any is given they go before the name.
+        lists: {'train_list' | 'query' | 'gallery': file or None}; if any is given, the name does not count.
         training: False needs no training list.
 
-    Returns:
-        (train, query, gallery) ImageLists with cameras; train is None for lists when not training.
-
     Raises:
-        InputError: something is not given, missing, empty or malformed.
+        InputError: a folder or list is not given, missing, empty or malformed.
     """
     return reid_dataset(name, lists).read(data_path, lists or {}, training)
 
 
-def _counts(images):
-    return len(np.unique(images.labels)), len(images), len(np.unique(images.cameras))
-
-
-def statistics(train: Optional[ImageList], query: ImageList, gallery: ImageList) -> Dict[str, Tuple[int, int, int]]:
+def statistics(images: ReidImages) -> Counts:
     """{'train' | 'query' | 'gallery': (identities, images, cameras)} of the parts that are there."""
-    return {split: _counts(images)
-            for split, images in zip(SPLITS, (train, query, gallery)) if images is not None}
+    return {split: (len(np.unique(part.known_labels)), len(part), len(np.unique(part.known_cameras)))
+            for split, part in zip(images._fields, images) if part is not None}
 
 
-def statistics_lines(dataset: Any, found: Dict[str, Tuple[int, int, int]]) -> List[str]:
-    """Lines to print: what `statistics` found, beside what is published of the dataset's class where that is known."""
+def statistics_lines(dataset: Any, found: Counts) -> List[str]:
+    """Lines to print: the counts of `statistics`, beside the published ones of the dataset's type if it has them."""
     lines = []
     for split, numbers in found.items():
         line = '{:7} {:6} identities {:6} images {:3} cameras'.format(split, *numbers)

@@ -1,34 +1,38 @@
-"""Which images make each batch, in which order. Pure numpy.
+"""The images of each batch, in order. Pure numpy.
 
 Every sampler is built from the labels (N,) of the training list and has
 
     steps_per_epoch     the same number on every rank
     epoch(e)            (indices int64, mask float32 or None), both (steps_per_epoch, batch_size), of this rank
 
-An epoch is drawn as a whole from (seed, e), identically on every rank, and cut into steps * size batches; step s of
-rank r is batch s * size + r. So what a run sees depends on nothing but seed and epoch, a resumed run needs no state,
-the ranks together make up the epoch, and no triplet or group is ever cut. What becomes of images that do not
-fill a last batch on every rank is said by `last_batch`:
+An epoch is drawn as a whole from (seed, e), identically on every rank, and cut into steps * size batches; step s of rank r is
+batch s * size + r. So the batches of a run depend on seed and epoch alone, a resumed run needs no state, the ranks together
+make up the epoch, and no triplet or group is ever cut. `last_batch` decides about images that do not fill a last batch on
+every rank:
 
-    'drop'  they are left out: chance decides which, anew each epoch.
-    'wrap'  as in the published training: an epoch has ceil(ceil(N / size) / batch_size) steps, which are filled up
-            from the beginning of the epoch, so that nothing is left out. Of a class whose images are no multiple of the
-            group the rest makes a group too, together with others of its class. Where these groups are more than
-            such an epoch holds, the next epoch goes on where it ended: each pass over all groups is whole.
+    'drop'  they are left out, other ones in each epoch, at random.
+    'wrap'  as in the published training: an epoch has ceil(ceil(N / size) / batch_size) steps, which are filled up from the
+            beginning of the epoch, so that nothing is left out. If the images of a class are no multiple of the group, the
+            rest makes a group with other images of its class. If the groups are more than an epoch holds, the next epoch
+            starts where this one ended: each pass over all groups is complete.
 """
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from src.common.errors import InputError
+from src.common.registry import lookup
+from src.datasets.image_list import remap_labels
 
 LAST_BATCH = ('drop', 'wrap')
 SMALL_CLASSES = ('leave_out', 'repeat', 'mask')
-Epoch = Tuple[np.ndarray, Optional[np.ndarray]]
+Rows = NDArray[np.int64]
+Epoch = Tuple[Rows, Optional[NDArray[np.float32]]]
 
 
 class Sampler:
-    """What the samplers share.
+    """The base of the samplers.
 
     Args:
         labels: (N,) class ids of any value.
@@ -36,22 +40,28 @@ class Sampler:
         seed: not negative.
         rank, size: this process and the number of processes.
         last_batch: 'drop' or 'wrap'.
-        unit_size: rows of what an epoch is made of: 1, a triplet's 3 or a group's.
+        unit_size: rows that stay together: 1, or those of a triplet or group.
+
+    Attributes:
+        instances: images of one class side by side; 1 where no order is promised.
 
     Raises:
         InputError: a batch_size that is no positive multiple of unit_size, or an unknown last_batch.
         ValueError: a rank that is not one of `size`.
     """
 
-    def __init__(self, labels, *, batch_size, seed, rank=0, size=1, last_batch='drop', unit_size=1):
+    instances = 1
+    steps_per_epoch: int
+
+    def __init__(self, labels: ArrayLike, *, batch_size: int, seed: int, rank: int = 0, size: int = 1,
+                 last_batch: str = 'drop', unit_size: int = 1):
         if not 0 <= rank < size:
             raise ValueError(f'rank {rank} is not one of {size} ranks')
         if last_batch not in LAST_BATCH:
             raise InputError(f'last_batch={last_batch}: choose one of {", ".join(LAST_BATCH)}')
         if batch_size < 1 or batch_size % unit_size:
             raise InputError(f'--batch_size {batch_size}: must be a positive multiple of {unit_size}')
-        # the inverse of np.unique: classes become 0..C-1, whatever their ids
-        self.labels = np.unique(np.asarray(labels).reshape(-1), return_inverse=True)[1].reshape(-1)
+        self.labels = remap_labels(labels)
         self.counts = np.bincount(self.labels)
         self.starts = np.cumsum(self.counts) - self.counts
         self.batch_size, self.seed, self.rank, self.size = batch_size, seed, rank, size
@@ -62,8 +72,8 @@ class Sampler:
         """The batches of this rank in epoch e."""
         raise NotImplementedError
 
-    def _set_steps(self, units, what):
-        """steps_per_epoch, and `total`, how many units an epoch has on all ranks, from the units that there are."""
+    def _set_steps(self, units: int, what: str) -> None:
+        """Set steps_per_epoch and `total`, the number of units of an epoch on all ranks, for a list of `units` units."""
         if self.wrap:
             self.steps_per_epoch = -(-(-(-len(self.labels) // self.size)) // self.batch_size)
         else:
@@ -73,14 +83,14 @@ class Sampler:
                              f'{self.per_batch * self.size} {what} a step, the list gives {units}; lower --batch_size')
         self.total = self.steps_per_epoch * self.size * self.per_batch
 
-    def _rng(self, epoch):
+    def _rng(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch))
 
-    def _shuffled_by_class(self, rng):
+    def _shuffled_by_class(self, rng: np.random.Generator) -> Rows:
         """All images sorted by class, in random order within a class; class c begins at starts[c]."""
         return np.lexsort((rng.random(len(self.labels)), self.labels))
 
-    def _mine(self, units):
+    def _mine(self, units: NDArray[Any]) -> NDArray[Any]:
         """Rows (total, unit_size) of the whole epoch -> (steps, batch_size) of this rank."""
         return units.reshape(self.steps_per_epoch, self.size, self.batch_size)[:, self.rank]
 
@@ -88,12 +98,12 @@ class Sampler:
 class ShuffleSampler(Sampler):
     """Every image once an epoch in random order."""
 
-    def __init__(self, labels, **common):
+    def __init__(self, labels: ArrayLike, **common: Any):
         super().__init__(labels, **common)
         self._set_steps(len(self.labels), 'images')
 
     def epoch(self, e: int) -> Epoch:
-        # np.resize cuts what is too long and repeats from the beginning what is too short
+        # np.resize cuts an array that is too long and repeats one that is too short from its beginning.
         return self._mine(np.resize(self._rng(e).permutation(len(self.labels)), self.total)), None
 
 
@@ -101,14 +111,14 @@ class TripletSampler(Sampler):
     """Triplets (anchor, positive, negative), three consecutive rows; batch_size is a multiple of 3.
 
     An epoch has about as many rows as the list has images, as the published training counts its epochs: a third of the
-    images are anchors, and in three epochs every image that shares its class with another has been one (bar the short
-    last batches that 'drop' leaves out). The positive is another image of the class and the negative an image of another
-    class, both uniformly at random. An image alone in its class is never anchor nor positive, but may be a negative.
+    images are anchors, and in three epochs every image that shares its class with another has been one (except for the last
+    batches that 'drop' leaves out). The positive is another image of the class and the negative an image of another class,
+    both uniformly at random. An image alone in its class is never anchor or positive, but may be a negative.
 
-    Raises InputError when there is no class with two images or only one class.
+    Raises InputError if there is only one class or no class with two images.
     """
 
-    def __init__(self, labels, **common):
+    def __init__(self, labels: ArrayLike, **common: Any):
         super().__init__(labels, unit_size=3, **common)
         single = int((self.counts == 1).sum())
         if len(self.counts) < 2 or single == len(self.counts):
@@ -121,7 +131,7 @@ class TripletSampler(Sampler):
     def epoch(self, e: int) -> Epoch:
         by_class = self._shuffled_by_class(self._rng(e // 3 * 3))
         classes = self.labels[by_class]
-        # places are positions in by_class, where a class is the run starts[c] .. starts[c] + counts[c] - 1
+        # Anchors, positives and negatives are positions in by_class; class c has starts[c] .. starts[c] + counts[c] - 1.
         anchors = self._rng(e // 3 * 3 + 1).permutation(np.flatnonzero(self.counts[classes] > 1))
         anchors = np.resize(np.roll(anchors, -(e % 3) * self.third), max(self.third, self.total))
         rng = np.random.default_rng((self.seed, e, 3))
@@ -135,21 +145,21 @@ class TripletSampler(Sampler):
 class GroupSampler(Sampler):
     """P classes x K images: groups of K = `instances` different images of a class, consecutive rows.
 
-    Each epoch cuts every class anew into whole groups. With last_batch 'drop' an image is seen at most once, and a
-    class of n >= K images leaves n mod K of them out, others in the next epoch; with 'wrap' these make a group
-    too. The groups of a batch are of distinct classes unless a class has more groups than the epoch has batches over
-    all ranks. batch_size is a multiple of K. What becomes of classes of n < K images is said by `small_classes`:
+    Each epoch cuts every class into other groups. With last_batch 'drop' an image is seen at most once an epoch, and a class of
+    n >= K images leaves n mod K of them out, other ones in the next epoch; with 'wrap' these make a group too. The groups of a
+    batch are of distinct classes unless a class has more groups than the epoch has batches over all ranks. batch_size is a
+    multiple of K. `small_classes` decides about classes of n < K images:
 
-        'leave_out'  they are not trained on: with K = 4 all classes of 2 or 3 images, so look at the counts first.
+        'leave_out'  they are not trained on: with K = 4 all classes of 2 or 3 images, so check the counts first.
         'repeat'     each makes one group: its n images, then repeats of them (augmented differently), which count.
-                     Of a class of one image, every positive pair is one of repeats.
+                     All positive pairs of a class of one image are repeats.
         'mask'       the same, and epoch(e) gives a mask of 0 for the repeats: they must not count in losses and
                      centroids. A class of one image is kept too, without a positive.
 
-    Raises InputError when fewer than two classes make groups: there would be no negative pair.
+    Raises InputError if fewer than two classes make groups: there would be no negative pair.
     """
 
-    def __init__(self, labels, instances=2, small_classes='leave_out', **common):
+    def __init__(self, labels: ArrayLike, instances: int = 2, small_classes: str = 'leave_out', **common: Any):
         if instances < 2:
             raise InputError(f'--samples_each_class={instances}: a positive pair needs 2 images')
         if small_classes not in SMALL_CLASSES:
@@ -164,7 +174,7 @@ class GroupSampler(Sampler):
             raise InputError(f'groups of {instances} images need two classes'
                              + (f' of at least {instances} images' if small_classes == 'leave_out' else '')
                              + f'; the list of {len(self.labels)} images has {np.count_nonzero(whole) + len(small)}')
-        # Of each group: its class, and where among the images of its class it begins. Small classes come last.
+        # The class of each group, and its first position among the images of its class. Small classes come last.
         self.group_classes = np.concatenate([np.repeat(np.arange(len(whole)), whole), small])
         first = np.concatenate([np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole),
                                 np.zeros(len(small), int)]) * instances
@@ -180,8 +190,8 @@ class GroupSampler(Sampler):
         mask = self._mine(self.group_mask[groups[order]]) if self.small_classes == 'mask' else None
         return self._mine(rows[order]), mask
 
-    def _draw(self, e):
-        """(images (total, K), numbers (total,) of their groups, rng for what follows) of an epoch, in random order."""
+    def _draw(self, e: int) -> Tuple[Rows, Rows, np.random.Generator]:
+        """(images (total, K), numbers (total,) of their groups, rng for the rest) of an epoch, in random order."""
         count = len(self.group_classes)
         if not self.wrap or count <= self.total:
             rng = self._rng(e)
@@ -189,20 +199,20 @@ class GroupSampler(Sampler):
             groups = np.resize(rng.permutation(count), self.total)
             return rows[groups], groups, rng
         begin = e * self.total
-        rows, groups = [], []
+        passes, groups_of_pass = [], []
         for number in range(begin // count, -(-(begin + self.total) // count)):
             rng = self._rng(number)
             by_class = self._shuffled_by_class(rng)
-            groups.append(rng.permutation(count))
-            rows.append(by_class[self.group_places[groups[-1]]])
+            groups_of_pass.append(rng.permutation(count))
+            passes.append(by_class[self.group_places[groups_of_pass[-1]]])
         part = slice(begin % count, begin % count + self.total)
-        return np.concatenate(rows)[part], np.concatenate(groups)[part], np.random.default_rng((self.seed, e, 3))
+        return np.concatenate(passes)[part], np.concatenate(groups_of_pass)[part], np.random.default_rng((self.seed, e, 3))
 
-    def _deal(self, classes, rng):
+    def _deal(self, classes: Rows, rng: np.random.Generator) -> Rows:
         """Classes (G,) of groups, G a multiple of per_batch -> positions in them (batches, per_batch).
 
-        The groups of a class lie side by side and are dealt to the batches in turn, like cards: as long as a class has
-        no more groups than there are batches, no batch gets two of them.
+        The groups of a class lie side by side and are dealt to the batches in turn, like cards: no batch gets two of them
+        unless the class has more groups than there are batches.
         """
         class_order = rng.permutation(len(self.counts))[classes]
         batches = len(classes) // self.per_batch
@@ -213,7 +223,7 @@ class GroupSampler(Sampler):
 class PairSampler(GroupSampler):
     """P classes x 2 images, for losses that compare two images of a class: GroupSampler with `instances` 2."""
 
-    def __init__(self, labels, instances=2, **options):
+    def __init__(self, labels: ArrayLike, instances: int = 2, **options: Any):
         if instances != 2:
             raise InputError(f'--samples_each_class={instances}: this loss compares 2 images a class')
         super().__init__(labels, instances, **options)
@@ -222,10 +232,10 @@ class PairSampler(GroupSampler):
 class IdentitySampler(GroupSampler):
     """P identities x K images for centroids (CTL, arXiv 2104.13643): GroupSampler that keeps every identity.
 
-    small_classes is 'mask', or 'repeat' where repeats are to count; a mask is always given.
+    small_classes is 'mask', or 'repeat' if repeats shall count; a mask is always given.
     """
 
-    def __init__(self, labels, instances=4, small_classes='mask', **common):
+    def __init__(self, labels: ArrayLike, instances: int = 4, small_classes: str = 'mask', **common: Any):
         super().__init__(labels, instances, small_classes, **common)
 
     def epoch(self, e: int) -> Epoch:
@@ -236,35 +246,36 @@ class IdentitySampler(GroupSampler):
 class SuperClassSampler(GroupSampler):
     """P classes x K images, the classes of a batch from one super-class: negatives that are alike.
 
-    Groups are cut as by GroupSampler. Each super-class fills as many whole batches as it can; what is left of all of
-    them is put together, super-class by super-class, into the few batches that remain.
+    Groups are cut as by GroupSampler. Each super-class fills as many whole batches as it can; the groups that are left of all
+    super-classes fill the remaining batches, super-class by super-class.
 
     Args:
         super_labels: (N,) ids of any value; a class belongs to the super-class of its first image.
 
-    Raises InputError when super_labels is None, and as GroupSampler.
+    Raises InputError if super_labels is None, and as GroupSampler.
     """
 
-    def __init__(self, labels, super_labels=None, instances=4, small_classes='leave_out', **common):
+    def __init__(self, labels: ArrayLike, super_labels: Optional[ArrayLike] = None, instances: int = 4,
+                 small_classes: str = 'leave_out', **common: Any):
         super().__init__(labels, instances, small_classes, **common)
         if super_labels is None:
             raise InputError('batches of super-classes need lists that name them: lines of `image_id class_id '
                              'super_class_id path`')
         self.super_of_class = np.asarray(super_labels)[np.unique(self.labels, return_index=True)[1]]
 
-    def _deal(self, classes, rng):
+    def _deal(self, classes: Rows, rng: np.random.Generator) -> Rows:
         supers = self.super_of_class[classes]
         batches, rest = [], []
         for one in rng.permutation(np.unique(supers)):
             mine = np.flatnonzero(supers == one)
-            whole = len(mine) // self.per_batch * self.per_batch
-            batches.append(mine[super()._deal(classes[mine[:whole]], rng)])
-            rest.append(mine[whole:])
-        batches = np.concatenate([*batches, np.concatenate(rest).reshape(-1, self.per_batch)])
-        return batches[rng.permutation(len(batches))]
+            full = len(mine) // self.per_batch * self.per_batch
+            batches.append(mine[super()._deal(classes[mine[:full]], rng)])
+            rest.append(mine[full:])
+        dealt = np.concatenate([*batches, np.concatenate(rest).reshape(-1, self.per_batch)])
+        return dealt[rng.permutation(len(dealt))]
 
 
-# name -> (class, options that it takes beside the common ones)
+# name -> (type, options that it takes beside the common ones)
 SAMPLERS: Dict[str, Tuple[Callable[..., Sampler], Tuple[str, ...]]] = {
     'shuffle': (ShuffleSampler, ()),
     'triplet': (TripletSampler, ()),
@@ -275,19 +286,18 @@ SAMPLERS: Dict[str, Tuple[Callable[..., Sampler], Tuple[str, ...]]] = {
 }
 
 
-def create_sampler(name: str, labels: np.ndarray, *, batch_size: int, seed: int, rank: int = 0, size: int = 1,
-                   last_batch: str = 'drop', instances: Optional[int] = None, small_classes: Optional[str] = None,
-                   super_labels: Optional[np.ndarray] = None) -> Sampler:
-    """A sampler of SAMPLERS; see its class for the arguments. None stands for the sampler's own default.
+def create_sampler(name: str, labels: ArrayLike, *, instances: Optional[int] = None, small_classes: Optional[str] = None,
+                   super_labels: Optional[ArrayLike] = None, **common: Any) -> Sampler:
+    """Create a sampler of SAMPLERS.
 
-    instances, small_classes and super_labels are passed to the samplers that know them.
+    Args:
+        name, labels: of the sampler, and of Sampler.
+        instances, small_classes, super_labels: passed to the samplers that have them; None for the sampler's default.
+        common: the other arguments of Sampler.
 
     Raises:
-        InputError: no such sampler, or labels that cannot be sampled so.
+        InputError: no such sampler, or labels that it cannot sample.
     """
-    if name not in SAMPLERS:
-        raise InputError(f'sampler {name}: choose one of {", ".join(SAMPLERS)}')
-    kind, takes = SAMPLERS[name]
+    kind, takes = lookup(SAMPLERS, name, 'sampler')
     given = {'instances': instances, 'small_classes': small_classes, 'super_labels': super_labels}
-    return kind(labels, batch_size=batch_size, seed=seed, rank=rank, size=size, last_batch=last_batch,
-                **{option: given[option] for option in takes if given[option] is not None})
+    return kind(labels, **common, **{option: given[option] for option in takes if given[option] is not None})

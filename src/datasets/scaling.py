@@ -1,36 +1,35 @@
-"""Features and class semantics in the scale a recipe trains in; the statistics are those of the training data alone."""
+"""Scaling of features and class semantics, fitted to the training data alone."""
 from dataclasses import replace
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from src.common.arrays import unit_rows
+from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
-from src.datasets.zero_shot_data import EvalPart, ZeroShotData
+from src.datasets.zero_shot_data import Data, EvalPart, ZeroShotData
 
-# Directions that 'principal' keeps, at most, and training images they are computed from, at most.
+# Largest number of directions that 'principal' keeps, and of training images that they are computed from.
 PRINCIPAL, PRINCIPAL_ROWS = 512, 8192
 
 
-def _signed_root(rows):
+def _signed_root(rows: Array) -> Array:
     return np.sign(rows) * np.sqrt(np.abs(rows))
 
 
 class Scale(NamedTuple):
-    """One kind of rows in another scale: optional signed square root, minus a mean, onto some directions, over a factor.
+    """Transformation of rows, in this order: signed square root, subtraction of a mean, projection, division.
 
-    root: whether the signed root is taken first. mean: (D,) or None for none. directions: (D, K) with orthonormal columns
-    or None for all. factor: a number to divide by, or None: rows get
-    the given length.
+    root: whether to take the signed square root. mean: (D,), or None for no subtraction. directions: (D, K) with
+    orthonormal columns, or None for no projection. factor: the divisor, or None to scale each row to `length`.
     """
     root: bool = False
-    mean: Optional[np.ndarray] = None
-    directions: Optional[np.ndarray] = None
+    mean: Optional[Array] = None
+    directions: Optional[Array] = None
     factor: Optional[float] = 1.0
     length: float = 1.0
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (N, D) float in this scale: (N, K or D) float32."""
+    def __call__(self, rows: Array) -> Array:
+        """Transform rows (N, D) float: (N, K or D) float32."""
         if self.root:
             rows = _signed_root(rows)
         if self.mean is not None:
@@ -43,11 +42,11 @@ class Scale(NamedTuple):
         return (rows / self.factor).astype(np.float32) if self.factor != 1.0 else rows.astype(np.float32, copy=False)
 
 
-def principal_directions(rows: np.ndarray, count: int) -> np.ndarray:
-    """The directions of the largest variance of centred rows (N, D): (D, count) float32, the largest first.
+def principal_directions(rows: Array, count: int) -> Array:
+    """Directions of the largest variance of centred rows (N, D): (D, count) float32, the largest first.
 
-    By subspace iteration from random directions (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4): where the
-    variances fall slowly the last directions are mixed with those left out, which does not matter here.
+    Subspace iteration from random directions (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4). It is inexact:
+    where the variances fall slowly, the last directions mix with omitted ones. That does no harm here.
     """
     rng = np.random.default_rng(0)
     some = rows if len(rows) <= PRINCIPAL_ROWS else rows[rng.permutation(len(rows))[:PRINCIPAL_ROWS]]
@@ -58,31 +57,31 @@ def principal_directions(rows: np.ndarray, count: int) -> np.ndarray:
     return np.ascontiguousarray(basis @ np.linalg.eigh(inside.T @ inside)[1][:, ::-1][:, :count], np.float32)
 
 
-def _fit_centred(rows, root, principal=False):
-    mean = (_signed_root(rows) if root else rows).mean(axis=0)
-    count = min(PRINCIPAL, len(rows) // 2)
-    directions = None
-    if principal and count < rows.shape[1]:
-        directions = principal_directions((_signed_root(rows) if root else rows) - mean, count)
+def _fit_centred(rows: Array, root: bool, principal: bool = False) -> Scale:
+    rows = _signed_root(rows) if root else rows
+    mean, count = rows.mean(axis=0), min(PRINCIPAL, len(rows) // 2)
+    directions = principal_directions(rows - mean, count) if principal and count < rows.shape[1] else None
     return Scale(root, mean, directions, None)
 
 
-def _fit_semantics(rows, root):
+def _fit_semantics(rows: Array, root: bool) -> Scale:
     rows = _signed_root(rows) if root else rows
     mean = rows.mean(axis=0)
-    # Classes that are all alike are left at zero.
+    # A root mean square of 0, where all classes are equal, leaves them at zero.
     return Scale(root, mean, None, float(np.sqrt(np.square(rows - mean).mean())) or 1.0)
 
 
-# name -> (features of training images) -> Scale; name -> (semantics of the seen classes) -> Scale.
-FEATURE_SCALING = {
+Fit = Callable[[Array], Scale]
+# name -> function of the features of the training images
+FEATURE_SCALING: Dict[str, Fit] = {
     'none': lambda rows: Scale(),
     'centred': lambda rows: _fit_centred(rows, False),
     'root_centred': lambda rows: _fit_centred(rows, True),
     'principal': lambda rows: _fit_centred(rows, False, True),
     'root_principal': lambda rows: _fit_centred(rows, True, True),
 }
-SEMANTICS_SCALING = {
+# name -> function of the semantics of the seen classes
+SEMANTICS_SCALING: Dict[str, Fit] = {
     'none': lambda rows: Scale(),
     'unit': lambda rows: Scale(factor=None, length=float(np.sqrt(rows.shape[1]))),
     'centred': lambda rows: _fit_semantics(rows, False),
@@ -91,46 +90,43 @@ SEMANTICS_SCALING = {
 
 
 class Scaling(NamedTuple):
-    """The scale of the features and that of each kind of semantics."""
+    """The scale of the features and the scale of each kind of semantics."""
     features: Scale
     semantics: Tuple[Scale, ...]
 
     def part(self, part: EvalPart) -> EvalPart:
-        """Images to classify, and their classes, in this scale."""
+        """Scale images to classify and their classes."""
         return replace(part, features=self.features(part.features),
                        semantics=tuple(scale(rows) for scale, rows in zip(self.semantics, part.semantics)))
 
-    def train(self, data: ZeroShotData) -> ZeroShotData:
-        """The training images and their semantics in this scale; the test parts stay as they are."""
+    def train(self, data: Data) -> Data:
+        """Scale the training images and their semantics, not the test parts."""
         return replace(data, train_features=self.features(data.train_features),
                        train_semantics=tuple(scale(rows) for scale, rows in zip(self.semantics, data.train_semantics)))
 
 
 def fit_scaling(data: ZeroShotData, features: str = 'none', semantics: str = 'none',
                 fitted: Optional[Dict[str, Scale]] = None) -> Scaling:
-    """The scaling of a recipe with the statistics of the training data.
+    """Fit the scaling of a recipe to the training data.
 
-    Features: 'centred', minus the mean of the training images, then unit length; 'principal', between the two, projected
-    on at most PRINCIPAL directions of the largest variance; 'root_...' takes signed square roots first. Semantics:
-    'centred', minus the mean over the seen classes, divided by the root mean square of all that is left of them;
-    'root_centred' takes signed square roots first; 'unit', length sqrt(A). 'none' changes nothing.
+    Features: 'centred' subtracts the mean of the training images and scales rows to unit length; 'principal' projects onto
+    at most PRINCIPAL directions of the largest variance in between; 'root_...' takes signed square roots first.
+    Semantics: 'centred' subtracts the mean over the seen classes and divides by the root mean square of all remaining
+    values; 'root_centred' takes signed square roots first; 'unit' scales rows to length sqrt(A). 'none' changes nothing.
 
     Args:
         data: after any split.
         features, semantics: keys of FEATURE_SCALING and SEMANTICS_SCALING.
-        fitted: scales of features that were fitted to the same data before; what is not there is added.
+        fitted: scales of features already fitted to the same data, by name; a new one is added to it.
 
     Raises:
         InputError: no scaling of that name.
     """
+    for entry, name, table in (('feature_scaling', features, FEATURE_SCALING),
+                               ('semantics_scaling', semantics, SEMANTICS_SCALING)):
+        if name not in table:
+            raise InputError(f'--set {entry}={name}: choose one of {", ".join(table)}')
     fitted = {} if fitted is None else fitted
     if features not in fitted:
-        fitted[features] = _of(FEATURE_SCALING, features, 'feature_scaling')(data.train_features)
-    return Scaling(fitted[features],
-                   tuple(_of(SEMANTICS_SCALING, semantics, 'semantics_scaling')(rows) for rows in data.seen_prototypes))
-
-
-def _of(table: Dict, name: str, entry: str):
-    if name not in table:
-        raise InputError(f'--set {entry}={name}: choose one of {", ".join(table)}')
-    return table[name]
+        fitted[features] = FEATURE_SCALING[features](data.train_features)
+    return Scaling(fitted[features], tuple(map(SEMANTICS_SCALING[semantics], data.seen_prototypes)))

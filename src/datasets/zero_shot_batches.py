@@ -1,17 +1,18 @@
-"""Training batches of zero-shot learning: the images of each step, beside the semantics of theirs or of all classes."""
+"""Training batches of zero-shot learning: images with the semantics of their own classes or of all seen classes."""
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from src.common.arrays import Array
 from src.common.errors import InputError
 from src.datasets.zero_shot_data import ZeroShotData
 
 
 class Epoch(NamedTuple):
-    """Which of the epochs, on which of the devices, from which step on.
+    """One device's share of one epoch.
 
-    seed, number: not negative; together they decide the order. rank, size: this device and the number of devices. skip:
-    steps of this epoch already done.
+    seed, number: not negative; together they decide the order of the images. rank, size: index of this device and number of
+    devices. skip: steps of this epoch that are already done.
     """
     seed: int
     number: int
@@ -21,28 +22,28 @@ class Epoch(NamedTuple):
 
 
 def steps_per_epoch(count: int, batch_size: int, size: int = 1) -> int:
-    """Whole batches in an epoch of `count` images for each of `size` devices; the last short one is dropped.
+    """Number of whole batches per device in an epoch of `count` images on `size` devices; a short last batch is dropped.
 
     Raises:
-        InputError: batch_size is not positive, or not even one batch for every device is there.
+        InputError: batch_size is not positive, or there is not one batch for every device.
     """
     steps = count // (batch_size * size) if batch_size > 0 else 0
     if not steps:
-        raise InputError(f'--batch_size={batch_size} for each of {size} device(s): choose between 1 and '
+        raise InputError(f'--batch_size={batch_size} on each of {size} device(s): choose between 1 and '
                          f'{count // size}, there are {count} training images')
     return steps
 
 
-def shuffled_rows(count: int, batch_size: int, epoch: Epoch) -> np.ndarray:
-    """The images of each batch of one device: int (steps left, batch_size).
+def shuffled_rows(count: int, batch_size: int, epoch: Epoch) -> Array:
+    """Image numbers of each remaining batch of one device: (steps left, batch_size) int.
 
     All devices draw the same permutation of the images from (seed, number of the epoch); step s of device r takes the
     r-th batch of the s-th group of size * batch_size images. So no image comes twice in an epoch, all devices do the
-    same number of steps, and any epoch can be repeated or entered half-way.
+    same number of steps, and any epoch can be repeated or resumed.
 
     Raises:
         InputError: batch_size is larger than the data (see steps_per_epoch).
-        ValueError: rank or skip out of range.
+        ValueError: rank or skip is out of range.
     """
     steps = steps_per_epoch(count, batch_size, epoch.size)
     if not 0 <= epoch.rank < epoch.size or not 0 <= epoch.skip < steps:
@@ -51,8 +52,8 @@ def shuffled_rows(count: int, batch_size: int, epoch: Epoch) -> np.ndarray:
     return order[:steps * epoch.size * batch_size].reshape(steps, epoch.size, batch_size)[epoch.skip:, epoch.rank]
 
 
-def image_batches(data: ZeroShotData, batch_size: int, epoch: Epoch) -> Iterator[Tuple[np.ndarray, ...]]:
-    """One shuffled epoch of images, each with the semantics of its class: what mean squared error is trained on.
+def image_batches(data: ZeroShotData, batch_size: int, epoch: Epoch) -> Iterator[Tuple[Array, ...]]:
+    """Batches of one shuffled epoch for the mean squared error: each image with the semantics of its class.
 
     Yields:
         (semantics (batch_size, A_0), ..., features (batch_size, V)), float32.
@@ -65,13 +66,13 @@ def image_batches(data: ZeroShotData, batch_size: int, epoch: Epoch) -> Iterator
 
 
 def prototype_batches(data: ZeroShotData, batch_size: int, epoch: Epoch, dropout: Optional[Sequence[float]] = None,
-                      hidden_dim: int = 0) -> Iterator[Tuple[np.ndarray, ...]]:
-    """One shuffled epoch of images, each batch beside all seen classes: what prototype_softmax is trained on.
+                      hidden_dim: int = 0) -> Iterator[Tuple[Array, ...]]:
+    """Batches of one shuffled epoch for prototype_softmax: images with the semantics of all seen classes.
 
     Args:
-        dropout: shares of the semantics and of the hidden units that are dropped, the rest scaled up; drawn from (seed,
-            epoch, rank, step). None for none.
-        hidden_dim: width of the hidden layer that is dropped out.
+        dropout: shares of the semantics and of the hidden units to drop; the rest is scaled up. Drawn from (seed, epoch,
+            rank, step). None: no dropout.
+        hidden_dim: width of the hidden layer that dropout applies to.
 
     Yields:
         (semantics of all seen classes (S, A_0), ..., with dropout keep (S, hidden_dim), features (batch_size, V)), float32,
@@ -92,5 +93,6 @@ def prototype_batches(data: ZeroShotData, batch_size: int, epoch: Epoch, dropout
         yield (*semantics, _keep(rng, (len(prototypes[0]), hidden_dim), dropout[1]), *images)
 
 
-def _keep(rng, shape, share):
+def _keep(rng: np.random.Generator, shape: Tuple[int, ...], share: float) -> Array:
+    """Factors 0 for dropped values and 1 / (1 - share) for kept ones: float32."""
     return (rng.random(shape, np.float32) >= share).astype(np.float32) / np.float32(1 - share)

@@ -1,9 +1,11 @@
-"""Images of seen classes to train on, of unseen ones to test on, and parts of the first held out."""
+"""Zero-shot data: images of seen classes to train on, images of unseen classes to test on."""
 from dataclasses import dataclass, replace
-from typing import Dict, Optional, Tuple
+from typing import List, Tuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from src.common.arrays import Array
 from src.datasets.splits import held_out
 
 
@@ -11,55 +13,64 @@ from src.datasets.splits import held_out
 class EvalPart:
     """Images to classify and the classes to choose from.
 
-    features (M, V) float32, labels (M,) int64, class_ids (C,) int64, semantics: tuple of (C, A_i) float32, row c
-    describing class_ids[c].
+    features: (M, V) float32. labels: (M,) int64. class_ids: (C,) int64. semantics: tuple of (C, A_i) float32; row c
+    describes class_ids[c].
     """
-    features: np.ndarray
-    labels: np.ndarray
-    class_ids: np.ndarray
-    semantics: Tuple[np.ndarray, ...]
+    features: Array
+    labels: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
+    semantics: Tuple[Array, ...]
 
 
 @dataclass(frozen=True)
 class ZeroShotData:
     """Seen classes to train on and unseen classes to test on.
 
-    train_features (N, V) float32; train_semantics: tuple of (N, A_i) float32, one for each input of the network:
-    (attribute,), (word,) or (attribute, word); train_labels (N,) int64: seen class of each image. test: the unseen
-    classes and their images. seen_test, where the data has it: other images of seen classes; then train_labels and the
-    ids of both parts are of one numbering, otherwise they have nothing to do with each other. names: of class ids, where
-    they are known.
+    train_features: (N, V) float32. train_semantics: tuple of (N, A_i) float32, one for each network input: (attribute,),
+    (word,) or (attribute, word). train_labels: (N,) int64, the seen class of each image. test: the unseen classes and
+    their images. The ids in train_labels and in test are unrelated, except in GeneralisedData.
     """
-    train_features: np.ndarray
-    train_semantics: Tuple[np.ndarray, ...]
-    train_labels: np.ndarray
+    train_features: Array
+    train_semantics: Tuple[Array, ...]
+    train_labels: NDArray[np.int64]
     test: EvalPart
-    seen_test: Optional[EvalPart] = None
-    names: Optional[Dict[int, str]] = None
 
     @property
-    def seen_class_ids(self) -> np.ndarray:
+    def seen_class_ids(self) -> NDArray[np.int64]:
         """(S,) int64: the different train_labels, ascending."""
         return np.unique(self.train_labels)
 
     @property
-    def seen_prototypes(self) -> Tuple[np.ndarray, ...]:
+    def seen_prototypes(self) -> Tuple[Array, ...]:
         """Tuple of (S, A_i) float32: the semantics of each of seen_class_ids."""
         first = np.unique(self.train_labels, return_index=True)[1]
         return tuple(rows[first] for rows in self.train_semantics)
 
 
-def hold_out(data: ZeroShotData, fraction: float, seed: int, by: str) -> Tuple[ZeroShotData, EvalPart]:
-    """Hold out a part of the training images for validation.
+@dataclass(frozen=True)
+class GeneralisedData(ZeroShotData):
+    """Zero-shot data with a test of the seen classes; all class ids are of one numbering.
+
+    seen_test: images of the seen classes that are not trained on. names: the name of class id i is names[i].
+    """
+    seen_test: EvalPart
+    names: List[str]
+
+
+Data = TypeVar('Data', bound=ZeroShotData)
+
+
+def hold_out(data: Data, fraction: float, seed: int, by: str) -> Tuple[Data, EvalPart]:
+    """Split off a part of the training images for validation.
 
     Args:
-        data: left unchanged.
+        data: not changed.
         fraction, seed: see src.datasets.splits.held_out.
-        by: 'images', some images of the seen classes, to be chosen among all of these; 'classes', all images of some
-            seen classes, to be chosen among these alone: validation on classes that training never meets, like the test.
+        by: 'images' holds out some images, to be classified among all seen classes. 'classes' holds out all images of some
+            seen classes, to be classified among these alone; like the test, on classes not seen in training.
 
     Returns:
-        (the data without these training images, the images; labels and class_ids are values of train_labels).
+        (the data without the held-out images, the held-out images; their labels and class_ids are values of train_labels).
 
     Raises:
         InputError: the fraction leaves no image or class to train on.

@@ -1,6 +1,6 @@
 """Cross-batch memory: a contrastive loss against the embeddings of past steps."""
 import mindspore as ms
-from mindspore import Parameter, Tensor, ops
+from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 from mindspore.communication import get_rank
 
@@ -60,7 +60,7 @@ class CrossBatchMemoryLoss(Loss):
         self.warm_up = warm_up
         self.device_num = device_num
         self.rank = get_rank() if device_num > 1 else 0
-        self.gather_all = ops.AllGather() if device_num > 1 else ops.identity
+        self.gather_all = ops.AllGather() if device_num > 1 else nn.Identity()
 
     def check_batch(self, rows: int) -> None:
         everywhere = rows * self.device_num

@@ -1,17 +1,21 @@
-"""Convolution whose gradient is not slow on a CPU where maps are small."""
+"""Convolution as matrix products where MindSpore's kernels are slow on a CPU."""
+from contextlib import contextmanager
+from typing import Any, Iterator, Tuple
+
 import mindspore as ms
 import mindspore.nn as nn
 import numpy as np
 from mindspore import Tensor, ops
-from mindspore.communication import GlobalComm
 
-# MindSpore's kernels fall from 70-100 to 18 GFLOP/s there; on maps of 4 x 4 they are as fast as a product
-# (benchmarks/resnet_step.py).
+from src.common.device import reference_convolutions
+
+# The gradient of MindSpore's convolution falls from 70-100 to 18 GFLOP/s on maps up to this side; on maps of 4 x 4 it is as
+# fast as a product (benchmarks/resnet_step.py).
 LARGEST = 2
 
 
-def _span(at, stride, before, size, kernel):
-    """What an output position sees along one axis: (first and end of the inputs, first and end of the taps)."""
+def _span(at: int, stride: int, before: int, size: int, kernel: int) -> Tuple[int, int, int, int]:
+    """Inputs and taps of an output position along one axis: (first input, end of inputs, first tap, end of taps)."""
     first = at * stride - before
     low, high = max(first, 0), min(first + kernel, size)
     return low, high, low - first, high - first
@@ -20,9 +24,13 @@ def _span(at, stride, before, size, kernel):
 class Convolution(nn.Conv2d):
     """nn.Conv2d without bias, dilation and groups, with symmetric or 'same' padding.
 
-    In a training on one CPU process output maps of up to 2 x 2 are computed as matrix products, equal but for rounding. A 1 x 1
-    kernel is one product. A larger one is a product for each output position, of the inputs it sees with the taps it
-    uses; these are picked by a product with a matrix of 0 and 1, whose gradient is a product again.
+    On a CPU some convolutions are computed as matrix products, equal but for rounding.
+
+    - Output maps of up to 2 x 2 in training: a 1 x 1 kernel is one product. A larger one is a product for each output position,
+      of the inputs that it sees and the taps that it uses; a product with a matrix of 0 and 1 picks these taps, because its
+      gradient is a product again.
+    - Every kernel but 1 x 1 at stride 1 where oneDNN would take its reference kernel (reference_convolutions): one product with
+      the inputs of all positions, which are copied side by side (im2col).
 
     Args:
         in_channels, out_channels, kernel, stride (int): kernel odd.
@@ -32,45 +40,74 @@ class Convolution(nn.Conv2d):
     Inputs: (N, in_channels, H, W). Outputs: (N, out_channels, ceil(H / stride), ceil(W / stride)).
     """
 
-    def __init__(self, in_channels, out_channels, kernel, stride, padding, weight_init):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, padding: str, weight_init: Any) -> None:
         where = {'pad_mode': 'same'} if padding == 'same' else {'pad_mode': 'pad', 'padding': kernel // 2}
         super().__init__(in_channels, out_channels, kernel, stride, has_bias=False, weight_init=weight_init, **where)
         self.side, self.step, self.same = kernel, stride, padding == 'same'
-        # Not on several devices: MindSpore's fused AllReduce takes a gradient that is another's output reshaped from a wrong
-        # place (tests/doors/test_distributed.py sees it).
-        self.by_products = ms.get_context('device_target') == 'CPU' and not GlobalComm.INITED
+        self.by_products = ms.get_context('device_target') == 'CPU'
+        self.by_columns = reference_convolutions() and (kernel, stride) != (1, 1)
         taps = kernel * kernel
         self.taps = Tensor(np.eye(taps, dtype=np.float32).reshape(kernel, kernel, taps))
         self.product = ops.MatMul(transpose_b=True)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         height, width = -(-x.shape[2] // self.step), -(-x.shape[3] // self.step)
-        # Not in evaluation, whose graph is exported for any batch.
-        if not (self.training and self.by_products and height <= LARGEST and width <= LARGEST):
-            return self.conv2d(x, self.weight)
-        if self.side == self.step == 1:
-            rows = ops.transpose(x, (0, 2, 3, 1)).reshape(-1, self.in_channels)
-            rows = self.product(rows, self.weight.reshape(self.out_channels, -1))
-            return ops.transpose(rows.reshape(-1, height, width, self.out_channels), (0, 3, 1, 2))
-        return self._by_position(x, height, width)
+        # Not in evaluation, where the convolution is fast.
+        if self.by_products and self.training and height <= LARGEST and width <= LARGEST:
+            if self.side == self.step == 1:
+                rows = ops.transpose(x, (0, 2, 3, 1)).reshape(-1, self.in_channels)
+                rows = self.product(rows, self.weight.reshape(self.out_channels, -1))
+                return ops.transpose(rows.reshape(-1, height, width, self.out_channels), (0, 3, 1, 2))
+            return self._by_position(x, height, width)
+        if self.by_products and self.by_columns:
+            return self._by_columns(x, height, width)
+        return self.conv2d(x, self.weight)
 
-    def _before(self, size, out):
+    def _padding(self, size: int, out: int) -> Tuple[int, int]:
+        """Zeros before and after an axis."""
         if self.same:
-            return max((out - 1) * self.step + self.side - size, 0) // 2
-        return self.side // 2
+            total = max((out - 1) * self.step + self.side - size, 0)
+            return total // 2, total - total // 2
+        return self.side // 2, self.side // 2
 
-    def _by_position(self, x, height, width):
+    def _by_columns(self, x: Tensor, height: int, width: int) -> Tensor:
+        top, bottom = self._padding(x.shape[2], height)
+        left, right = self._padding(x.shape[3], width)
+        around = top
+        if not top == bottom == left == right:
+            x, around = ops.pad(x, (left, right, top, bottom)), 0
+        columns = ops.transpose(ops.unfold(x, self.side, 1, around, self.step), (1, 0, 2))
+        weight = self.weight.reshape(self.out_channels, -1)
+        outputs = ops.MatMul()(weight, columns.reshape(weight.shape[1], -1))
+        return ops.transpose(outputs.reshape(self.out_channels, -1, height, width), (1, 0, 2, 3))
+
+    def _by_position(self, x: Tensor, height: int, width: int) -> Tensor:
         count, _, in_height, in_width = x.shape
         weight = self.weight.reshape(-1, self.side * self.side)
+        above, before = self._padding(in_height, height)[0], self._padding(in_width, width)[0]
         outputs = ()
         for i in range(height):
-            top, bottom, a, b = _span(i, self.step, self._before(in_height, height), in_height, self.side)
+            top, bottom, a, b = _span(i, self.step, above, in_height, self.side)
             for j in range(width):
-                left, right, c, d = _span(j, self.step, self._before(in_width, width), in_width, self.side)
+                left, right, c, d = _span(j, self.step, before, in_width, self.side)
                 taps = weight
                 if b - a < self.side or d - c < self.side:
                     taps = self.taps[a:b, c:d].reshape(-1, self.side * self.side).astype(weight.dtype)
                     taps = self.product(weight, taps)
                 seen = x[:, :, top:bottom, left:right].reshape(count, -1)
-                outputs += (self.product(seen, taps.reshape(self.out_channels, -1)),)
+                outputs += (self.product(seen, taps.reshape(self.out_channels, -1)),)  # type: ignore[assignment]
         return ops.stack(outputs, 2).reshape(count, self.out_channels, height, width)
+
+
+@contextmanager
+def plain_convolutions(network: nn.Cell) -> Iterator[None]:
+    """Within `with`, the network is compiled with MindSpore's convolutions alone: products know the size of the batch, and
+    ONNX has no im2col."""
+    cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Convolution) and cell.by_products]
+    for cell in cells:
+        cell.by_products = False
+    try:
+        yield
+    finally:
+        for cell in cells:
+            cell.by_products = True

@@ -13,7 +13,7 @@ from src.common.errors import InputError
 from src.recipes.entries import ENTRIES
 from src.recipes.flags import FLAGS, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
-from src.recipes.systems import SYSTEMS, system_of
+from src.recipes.systems import DATASETS, SYSTEMS, system_of
 from src.recipes.types import Type, text
 
 # Entries by which a recipe is chosen: they cannot be set.
@@ -90,8 +90,8 @@ class Command:
             return 'lists'
         if 'SOP' in suggested and 'none' not in suggested:
             return 'SOP'
-        raise InputError('which system? Give --dataset (AwA, CUB, GBU, DukeMTMC-reID, Market1501), --train_list '
-                         'or --dataset_path, the folder of images')
+        named = ', '.join(name for name in DATASETS if name not in ('SOP', 'lists'))
+        raise InputError(f'which system? Give --dataset ({named}), --train_list or --dataset_path, the folder of images')
 
 
 class _Parser(argparse.ArgumentParser):

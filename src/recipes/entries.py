@@ -17,8 +17,8 @@ class Entry:
     """One entry of a recipe.
 
     type: what it may be. default: what a recipe has that says nothing of it. purpose: one line for --help.
-    of: which recipes have it: 'all', 'images' (systems whose network takes images), 'semantics' (the others), or names
-    of systems. run: whether it says how to run a training (paths, threads, files) rather than what to learn; these may
+    of: which recipes have it: 'all', 'images' (systems whose network takes images), 'arrays' (the others), or names of
+    systems. run: whether it says how to run a training (paths, threads, files) rather than what to learn; these may
     change when a training is resumed. network: whether it says what the network is, so that a checkpoint's cannot change.
     implies: entries that it sets too, unless they are set themselves.
     """
@@ -33,7 +33,7 @@ class Entry:
 
 NATURAL, POSITIVE, RATE, OPTIONS = whole(), whole(1), real(), table(anything)
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
-METRIC, REID, GBU, SEMANTICS, IMAGES = 'metric_learning', 'reid', 'generalised', 'semantics', 'images'
+METRIC, REID, GBU, SEMANTICS, IMAGES = 'metric_learning', 'reid', 'generalised', 'zero_shot generalised', 'images'
 
 ENTRIES: Dict[str, Entry] = {
     # What the recipe is, which flags choose.
@@ -55,6 +55,8 @@ ENTRIES: Dict[str, Entry] = {
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or one for each layer by name'),
     'decay': Entry(text, 'weights', "what is decayed: 'weights' spares gamma and beta of normalisations, 'all' does not"),
     'loss_scale': Entry(real(positive=True), 1.0, 'factor on the loss before differentiation; dynamic on Ascend'),
+    'amp_level': Entry(one_of(('auto', 'O0', 'O2', 'bfloat16')), 'auto', 'O0 for float32, O2 for float16 with BatchNorm in '
+                       'float32, bfloat16 for the same with bfloat16; auto: O2 on Ascend, else O0', IMAGES),
     'clip_norm': Entry(RATE, 0.0, 'bound on the global norm of the gradients, 0 for none'),
     'chunk_size': Entry(NATURAL, 0, 'rows of a batch that are embedded at once, 0 for all'),
     'loss_lr_factor': Entry(RATE, 1.0, "factor on the learning rate of the loss's parameters"),
@@ -94,7 +96,7 @@ ENTRIES: Dict[str, Entry] = {
     'dropout': Entry(several(real(0, 1), 2).or_none(), None, 'shares of the semantics and of the hidden units that are '
                      'dropped in training', SEMANTICS),
     'data_path': Entry(text.or_none(), None, 'folder that holds AwA_data and CUB_data, or DukeMTMC-reID or market1501; GBU: '
-                       'the one of res101.mat', 'semantics reid', run=True, implies=LISTS),
+                       'the one of res101.mat', 'arrays reid', run=True, implies=LISTS),
     'features': Entry(text, 'res101.mat', 'GBU: file of the features and labels', GBU),
     'splits': Entry(text, 'att_splits.mat', 'GBU: file of the semantics and splits', GBU),
     'kernel_options': Entry(OPTIONS, {}, 'kernel ridge regression of the network `ensemble`: shrinkage of the whitening (None '
@@ -161,5 +163,5 @@ def entries_of(system: str, images: bool) -> Dict[str, Entry]:
     Args:
         system: a key of SYSTEMS. images: whether its network takes images.
     """
-    kinds = {'all', system, 'images' if images else 'semantics'}
+    kinds = {'all', system, 'images' if images else 'arrays'}
     return {name: entry for name, entry in ENTRIES.items() if kinds & set(entry.of.split())}

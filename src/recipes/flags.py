@@ -80,6 +80,7 @@ FLAGS = [
          help='one process of several, started by a launcher'),
     Flag(('--device_num',), (TRAIN,), DEVICE, type=whole(1), idle=(EVAL, EXPORT),
          help='number of processes of a distributed training'),
+    Flag(('--amp_level',), (TRAIN, INFER), DEVICE, 'amp_level'),
     Flag(('--use_gpu',), DOORS, DEVICE, type=boolean, help='of PaddleCV: a GPU where the machine has one and no Ascend'),
 
     Flag(('--dataset', 'DATASETS.NAMES'), DOORS, WORK, type=one_of(DATASETS), spelling=DATASET,
@@ -111,6 +112,8 @@ FLAGS = [
     Flag(('--resume',), (TRAIN,), FILES, switch=True, help='continue from the last training state in the folder'),
     Flag(('--checkpoint',), (TRAIN,), FILES, type=text,
          help='continue from this training state, or from the last one in this folder'),
+    Flag(('--profile',), (TRAIN,), FILES, type=text,
+         help="write MindSpore's profile of a few steps to this folder"),
     Flag(('--result_file',), (EVAL,), FILES, type=OUTPUT, help='write the figures to this file as JSON too'),
 
     Flag(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'batch_size'),
@@ -168,7 +171,7 @@ FLAGS = [
     Flag(('--train_list',), (TRAIN,), REID, 'train_list', suggests='lists'),
     Flag(('--resample',), (TRAIN,), REID, 'resample', help='let the repeated images of identities with too few count'),
 
-    Flag(('--false_match_rate',), (EVAL,), MEASURING, 'false_match_rate'),
+    Flag(('--false_match_rate',), (EVAL,), MEASURING, 'false_match_rate', type=FRACTION),
     Flag(('--rerank',), (EVAL,), MEASURING, 'rerank', switch=True),
     Flag(('--mirror',), (EVAL, INFER), MEASURING, 'mirror', switch=True),
     Flag(('--turned',), (EVAL, INFER), MEASURING, 'turned', switch=True),

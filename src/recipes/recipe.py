@@ -347,8 +347,8 @@ def _no_entry(change: Change, entries: Mapping[str, Any]) -> str:
     name = change.entry.partition('.')[0]
     word = change.word if change.word.startswith('--set=') else change.word.partition('=')[0]
     if name in ENTRIES:
-        return (f'{word}: is not for {entries["dataset"]}: it has no effect on recipe `{entries["recipe"]}`; remove it')
-    return f'{word}: is not for {entries["dataset"]}: no recipe has an entry {name}{_nearest(name, entries)}'
+        return f'{word}: has no effect on recipe `{entries["recipe"]}` for {entries["dataset"]}; remove it'
+    return f'{word}: no recipe has an entry {name}{_nearest(name, entries)}'
 
 
 def _nearest(name: str, names: Any) -> str:

@@ -11,7 +11,7 @@ class SystemRow(NamedTuple):
     target: its type, 'module.Name' below src.systems. title: for help and errors. datasets: those that choose it; one that
     has no recipes of its own takes those of the first that has. recipes: the module of src.recipes that holds them.
     choice: the flag that chooses among them, 'loss_name' or 'train_mode', and default: what it is where it is not given.
-    images: whether its network takes images.
+    images: whether its network takes images, rather than arrays.
     """
     target: str
     title: str

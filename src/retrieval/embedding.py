@@ -1,41 +1,42 @@
-"""Images to embeddings with a trained network."""
+"""Embedding images with a trained network."""
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
-from numpy.typing import NDArray
 
 from src.checkpoints.engine import Engine
-from src.common.arrays import unit_rows
+from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
+from src.common.imagenet import DEVIATION, MEAN
 from src.common.values import height_width
-from src.datasets.image_batches import eval_dataset, reading
+from src.datasets.image_batches import ImageOptions, eval_dataset, reading
 from src.datasets.image_list import ImageList
+from src.networks import backbone_class
 
-Run = Callable[[NDArray[Any]], NDArray[Any]]
-# Seconds from one line of progress to the next.
-SHOWN_EVERY = 5
+Run = Callable[[Array], Array]
+SHOWN_EVERY = 5  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
-    """How images become embeddings, beside the network: preprocessing and test-time augmentation.
+    """Preprocessing and test-time augmentation with which a network embeds images.
 
     Attributes:
-        image_size: height and width.
-        eval_transform: a name of EVAL_TRANSFORMS. interpolation: 'bilinear' or 'bicubic'. bgr: whether the channels are in
-            the order blue, green, red, still through the RGB statistics.
+        image_size: height and width in pixels.
+        eval_transform: a name of EVAL_TRANSFORMS.
+        interpolation: 'bilinear' or 'bicubic'.
+        bgr: whether the channels are in the order blue, green, red; they are normalised by the RGB statistics all the same.
         mirror: whether each embedding is averaged with that of the mirrored image.
         turned: whether each image is embedded turned by 0, 90, 180 and 270 degrees and the four embeddings, each at unit
-            length, stand side by side: cosines of what results are the mean over the turns.
-        batch_size: the network sees batches of this size alone. num_workers: threads that read images. These two do not
-            change an embedding.
+            length, are concatenated: the cosine of two results is the mean over the turns.
+        batch_size: images per run of the network. num_workers: threads that read images. Neither changes an embedding.
+        mean, deviation: statistics by which images are normalised, those of the type of the backbone.
 
     Raises:
-        InputError: images to be turned that are not square.
+        InputError: turned, but the images are not square.
     """
     image_size: Tuple[int, int]
     eval_transform: str = 'resize'
@@ -45,6 +46,8 @@ class EmbeddingOptions:
     turned: bool = False
     batch_size: int = 50
     num_workers: int = 8
+    mean: Sequence[float] = MEAN
+    deviation: Sequence[float] = DEVIATION
 
     def __post_init__(self) -> None:
         height, width = self.image_size
@@ -54,61 +57,66 @@ class EmbeddingOptions:
 
     @classmethod
     def of_recipe(cls, recipe: Mapping[str, Any]) -> 'EmbeddingOptions':
-        """As a recipe of images says; an entry that it does not have has its default."""
+        """The options in a recipe for images; entries that it does not have keep their defaults."""
         names = {'batch_size': 'test_batch_size'}
         values = {name: recipe[names.get(name, name)] for name in cls.__dataclass_fields__ if names.get(name, name) in recipe}
-        return cls(**{**values, 'image_size': height_width(recipe['image_size'])})
+        backbone = backbone_class(recipe['backbone'])
+        return cls(**{**values, 'image_size': height_width(recipe['image_size']), 'mean': backbone.mean,
+                      'deviation': backbone.deviation})
 
     @property
     def identity(self) -> str:
-        """What changes an embedding, in words: a part of embedding_identity."""
+        """The options that change an embedding, in words: the second part of embedding_identity."""
         height, width = self.image_size
-        return '+'.join([f'{height}x{width}', self.eval_transform, self.interpolation,
-                         *(name for name in ('bgr', 'mirror', 'turned') if getattr(self, name))])
+        words = [f'{height}x{width}', self.eval_transform, self.interpolation,
+                 *(name for name in ('bgr', 'mirror', 'turned') if getattr(self, name))]
+        if (tuple(self.mean), tuple(self.deviation)) != (tuple(MEAN), tuple(DEVIATION)):
+            words += [f'mean {self.mean}', f'deviation {self.deviation}']
+        return '+'.join(words)
 
     @property
     def runs(self) -> int:
-        """How often the network is run for one image."""
+        """Number of runs of the network per image."""
         return (4 if self.turned else 1) * (2 if self.mirror else 1)
 
 
 def embedding_identity(network: str, options: EmbeddingOptions) -> str:
-    """The identity of embeddings: that of the network (src.checkpoints.exported.network_identity) and of its options."""
+    """The identity of embeddings: that of the network (src.checkpoints.exported.network_identity) and that of the options."""
     return f'{network}+{options.identity}'
 
 
 def network_of(identity: str) -> str:
-    """The network's identity within that of embeddings."""
+    """The network's part of an embedding identity."""
     return identity.partition('+')[0]
 
 
 def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, show_progress: bool = False
-                  ) -> Iterator[NDArray[np.float32]]:
-    """The embeddings of all images, batch by batch, each image once and in order.
+                  ) -> Iterator[Array]:
+    """Yield the embeddings of all images in order, batch by batch.
 
     Args:
-        images: what to embed.
-        network: images (batch_size, 3, H, W) float32 array -> array (batch_size, D), as Engine.
-        options: how; the last batch is filled up and cut again.
-        show_progress: whether to write images done, rate and time left to standard error.
+        images: the images to embed.
+        network: images (batch_size, 3, H, W) float32 array -> array (batch_size, D), e.g. an Engine.
+        options: preprocessing and test-time augmentation.
+        show_progress: whether to print images done, rate and time left to standard error.
 
     Yields:
-        float32 arrays (n, D), or (n, 4 D) where turned, n <= batch_size.
+        float32 arrays (n, D), or (n, 4 D) if turned; n <= batch_size.
 
     Raises:
-        InputError: naming an image that is missing or broken.
+        InputError: an image is missing or broken; the message names it.
     """
     began = shown = time.perf_counter()
     done = 0
-    dataset = eval_dataset(images, batch_size=options.batch_size, image_size=options.image_size,
-                           transform=options.eval_transform, interpolation=options.interpolation, bgr=options.bgr,
-                           num_workers=options.num_workers)
+    given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
+                         options.deviation, options.num_workers)
+    dataset = eval_dataset(images, given, options.batch_size)
     iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     while done < len(images):
         with reading(images):
             batch, *_ = next(iterator)
         count = len(batch)
-        # One shape, one graph: another for the last short batch would be compiled anew.
+        # The last batch is padded with zeros, as another shape would compile another graph.
         filled = np.concatenate([batch, np.zeros((options.batch_size - count, *batch.shape[1:]), batch.dtype)])
         if options.turned:
             embeddings = np.concatenate([unit_rows(_embed_view(network, np.rot90(filled, turn, (2, 3)), options.mirror))
@@ -125,26 +133,26 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
                   f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
 
 
-def _embed_view(network: Run, images: NDArray[Any], mirror: bool) -> NDArray[Any]:
+def _embed_view(network: Run, images: Array, mirror: bool) -> Array:
     views = [images, images[..., ::-1]] if mirror else [images]
-    total: NDArray[Any] = sum(network(np.ascontiguousarray(view)) for view in views)  # type: ignore[assignment]
+    total: Array = sum(network(np.ascontiguousarray(view)) for view in views)  # type: ignore[assignment]
     return total / len(views)
 
 
 def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, show_progress: bool = False,
-          engine: Optional[str] = None, target: str = 'CPU') -> NDArray[np.float32]:
-    """The embeddings of all images as one float32 array (N, D).
+          engine: Optional[str] = None, target: str = 'CPU') -> Array:
+    """Embed all images; returns a float32 array (N, D), or (N, 4 D) if turned.
 
-    The network is put into evaluation and then back into the mode it was in.
+    The network runs in evaluation mode and is then put back into its mode.
 
     Args:
-        images: of open_images.
+        images: from open_images.
         network: images (batch_size, 3, H, W) float32 -> (batch_size, D).
-        options: how images are given to it, see EmbeddingOptions.of_recipe.
-        show_progress: of embed_batches. engine, target: of Engine.
+        options: preprocessing and test-time augmentation, e.g. from EmbeddingOptions.of_recipe.
+        show_progress: see embed_batches. engine, target: see Engine.
 
     Raises:
-        InputError: naming an image that is missing or broken.
+        InputError: an image is missing or broken; the message names it.
     """
     training = network.training
     network.set_train(False)

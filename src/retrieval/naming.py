@@ -1,19 +1,18 @@
-"""Classes with names and prototypes in one file, and the names of pictures or embeddings by it, unseen classes included.
+"""Naming images: a file of class names and prototypes, and scores of image features against it, unseen classes included.
 
-`classes.npz` lies beside the checkpoint of a semantic network and `X.mindir.classes.npz` beside the exported one: what
-the network made of the classes it was evaluated with, and the scale of features and semantics.
+`classes.npz` lies beside the checkpoint of a semantic network, `X.mindir.classes.npz` beside an exported one. It holds the
+network's prototypes of the classes that it was evaluated with, and the scales of features and semantics.
 """
 import json
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Callable, List, Optional, Tuple, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
-from src.common.arrays import unit_rows
+from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import read_record
@@ -25,27 +24,29 @@ CLASSES = 'classes.npz'
 
 @dataclass(frozen=True)
 class Space:
-    """Where features and prototypes are compared: scale, then, where there is a whitening, both versions beside each other.
+    """The space in which features and prototypes are compared.
 
-    features: their Scale. whitening (V, V) or None; share of the whitened part, see src.networks.ensemble. metric:
-    'cosine' or 'euclidean'.
+    features: the Scale of image features.
+    whitening: (V, V); with it rows are concatenated with their whitened version. None: no whitened version.
+    share: weight of the whitened version, 0..1, see src.networks.ensemble.
+    metric: 'cosine' or 'euclidean'.
     """
     features: Scale
-    whitening: Optional[np.ndarray] = None
+    whitening: Optional[Array] = None
     share: float = 0.0
     metric: str = 'cosine'
 
-    def near(self, scaled: NDArray[Any]) -> NDArray[Any]:
-        """Scaled features (M, V) -> (M, V or 2 V), what prototypes are compared with."""
+    def near(self, scaled: Array) -> Array:
+        """Scaled features (M, V) -> (M, V or 2 V), which are compared with prototypes."""
         return scaled if self.whitening is None else self.mixed(unit_rows(scaled), unit_rows(scaled @ self.whitening))
 
-    def mixed(self, of_networks: NDArray[Any], of_regression: NDArray[Any]) -> NDArray[Any]:
-        """Rows at unit length, (M, V) each, side by side: cosines of (M, 2 V) are 1 - share of one part's, share of the
-        other's."""
+    def mixed(self, of_networks: Array, of_regression: Array) -> Array:
+        """Concatenate unit rows, (M, V) each: the cosine of rows (M, 2 V) is (1 - share) times that of the networks' parts plus
+        share times that of the regression's parts."""
         return np.concatenate([(1 - self.share) ** 0.5 * of_networks, self.share ** 0.5 * of_regression], 1)
 
-    def scores(self, near: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[np.float64]:
-        """Cosine, or minus the squared distance, of (M, P) and (C, P): (M, C) float64."""
+    def scores(self, near: Array, prototypes: Array) -> Array:
+        """Cosines or negative squared distances of (M, P) and (C, P): (M, C) float64."""
         near, prototypes = near.astype(np.float64), prototypes.astype(np.float64)
         if self.metric == 'cosine':
             return unit_rows(near) @ unit_rows(prototypes).T
@@ -54,7 +55,7 @@ class Space:
 
 @dataclass(frozen=True)
 class ScaleCard:
-    """What a file of classes says of a Scale beside its arrays."""
+    """The scalars of a Scale in a file of classes; its arrays are stored beside them."""
     root: bool
     factor: Optional[float]
     length: float
@@ -62,10 +63,10 @@ class ScaleCard:
 
 @dataclass(frozen=True)
 class ClassesCard:
-    """What a file of classes says beside its arrays, see NamedClasses.
+    """The JSON part of a file of classes; its entries are described at NamedClasses.
 
     Raises:
-        ValueError: an unknown metric, a share outside 0..1, a gamma that is no number, or a name that comes twice.
+        ValueError: an unknown metric, a share outside 0..1, a gamma that is not finite, or a repeated name.
     """
     names: List[str]
     gamma: float
@@ -84,22 +85,26 @@ class ClassesCard:
 
 @dataclass(frozen=True)
 class NamedClasses:
-    """Classes an image may be of.
+    """The classes that images are told apart into.
 
-    names (C); unseen (C,) bool: no image of it was trained on; prototypes (C, P) float32, the network's; space; gamma:
-    what is taken off the score of every seen class; semantics: Scale of the numbers of a class; model: identity of the
-    network.
+    names: C of them.
+    unseen: (C,) bool; True: no image of the class was trained on.
+    prototypes: (C, P) float32, made by the network.
+    space: where features and prototypes are compared.
+    gamma: subtracted from the scores of seen classes.
+    semantics: the Scale of the numbers that describe a class.
+    model: identity of the network.
     """
     names: List[str]
-    unseen: np.ndarray
-    prototypes: np.ndarray
+    unseen: Array
+    prototypes: Array
     space: Space
     gamma: float
     semantics: Scale
     model: str
 
     def save(self, path: Union[str, Path]) -> None:
-        """Write everything to one .npz. Raises InputError when it cannot be written."""
+        """Write everything to one .npz. Raises InputError if it cannot be written."""
         arrays = dict(prototypes=self.prototypes, unseen=self.unseen)
         if self.space.whitening is not None:
             arrays['whitening'] = self.space.whitening
@@ -115,7 +120,7 @@ class NamedClasses:
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> 'NamedClasses':
-        """Raises InputError: no such file, or another one."""
+        """Read a file of `save`. Raises InputError: no such file, damaged, or another kind of file."""
         if not Path(path).is_file():
             raise InputError(f'{path}: no such file; eval.py writes it beside the checkpoint, export.py beside the model')
         try:
@@ -125,7 +130,7 @@ class NamedClasses:
         except (OSError, EOFError, ValueError, KeyError, RecursionError, RuntimeError, NotImplementedError, zlib.error,
                 zipfile.BadZipFile) as error:
             why = f': {error}' if isinstance(error, InputError) else ''
-            raise InputError(f'{path}: damaged or no file of classes; run eval.py or export.py again{why}') from error
+            raise InputError(f'{path}: damaged, or not a file of classes; run eval.py or export.py again{why}') from error
 
         def scale(kind: str, said: ScaleCard) -> Scale:
             return Scale(said.root, arrays.get(f'{kind}_mean'), arrays.get(f'{kind}_directions'), said.factor, said.length)
@@ -136,7 +141,7 @@ class NamedClasses:
         return classes
 
     def check(self, path: str) -> None:
-        """Raise InputError where arrays of the file `path` do not fit each other, or hold NaN or Inf."""
+        """Raise InputError if the arrays, read from the file `path`, do not fit each other or hold NaN or Inf."""
         count = len(self.names)
         arrays = [self.prototypes, *(array for array in (
             self.space.whitening, self.space.features.mean, self.space.features.directions, self.semantics.mean,
@@ -152,17 +157,17 @@ class NamedClasses:
 
     @property
     def width(self) -> int:
-        """Values of a scaled feature."""
+        """Number of values of a scaled feature."""
         scale = self.space.features
         if scale.directions is not None:
             return int(scale.directions.shape[1])
         return int(self.prototypes.shape[1]) // (1 if self.space.whitening is None else 2)
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Calibrated scores of features (M, V) as they come from the image network: float64 (M, C).
+    def scores(self, features: Array) -> Array:
+        """Calibrated scores (M, C) float64 of unscaled features (M, V) of the image network.
 
         Raises:
-            InputError: features of another width than trained on.
+            InputError: features of another width than those of the training.
         """
         scale, width = self.space.features, self.prototypes.shape[1]
         if scale.mean is not None:
@@ -174,22 +179,23 @@ class NamedClasses:
                              'the image network that made those')
         return self.space.scores(self.space.near(scale(features)), self.prototypes) - self.gamma * ~self.unseen
 
-    def added(self, path: str, run: Callable, width: int, batch: int) -> 'NamedClasses':
-        """With the classes of a CSV (name, numbers) as unseen ones, without training.
+    def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int) -> 'NamedClasses':
+        """These classes and those of a CSV (name, numbers), as unseen classes; nothing is trained.
 
         Args:
             path: the CSV.
-            run: the semantic network, scaled semantics (batch, width) float32 -> prototypes. batch: 0 for any.
+            run: the semantic network, scaled semantics (batch, width) float32 -> prototypes.
+            width: numbers per class that the network takes. batch: rows that it takes at once, 0 for any number.
 
         Raises:
-            InputError: a bad CSV, another number of numbers, a name that there is.
+            InputError: a bad CSV, another number of numbers per class, or a name that is taken.
         """
         names, semantics = read_classes(path)
         twice = sorted(set(names) & set(self.names))
         if twice:
             raise InputError(f'{path}: class {twice[0]} is among the classes already; give it another name')
         if semantics.shape[1] != width:
-            raise InputError(f'{path}: {semantics.shape[1]} numbers a class, the network takes {width}')
+            raise InputError(f'{path}: {semantics.shape[1]} numbers per class, the network takes {width}')
         scaled = self.semantics(semantics)
         batch = batch or len(scaled)
         filled = np.concatenate([scaled, np.zeros((-len(scaled) % batch, width), np.float32)])
@@ -198,23 +204,27 @@ class NamedClasses:
                        prototypes=np.concatenate([self.prototypes, made.astype(np.float32)]))
 
 
-def best_classes(classes: NamedClasses, features: np.ndarray, count: int) -> List[List[Tuple[str, float, bool]]]:
-    """For each row of features the `count` best classes: [(name, calibrated score, whether unseen)], the best first."""
+def best_classes(classes: NamedClasses, features: Array, count: int) -> List[List[Tuple[str, float, bool]]]:
+    """The `count` best classes of each row of features, best first: [(name, calibrated score, whether unseen)]."""
     scores = classes.scores(features)
     order = np.argsort(-scores, axis=1, kind='stable')[:, :count]
     return [[(classes.names[c], float(row[c]), bool(classes.unseen[c])) for c in best] for row, best in zip(scores, order)]
 
 
 def export_classes(checkpoint: str, model: str, exported: str) -> str:
-    """Put the classes beside a checkpoint beside its exported network too; returns their path.
+    """Copy the file of classes from beside a checkpoint to beside its exported network; returns the copy's path.
+
+    Args:
+        checkpoint, exported: the two files of the network.
+        model: identity of the network.
 
     Raises:
-        InputError: there are none, or of another network than `model`.
+        InputError: there is no file of classes, or it is of another network.
     """
     source = Path(checkpoint).parent / CLASSES
     classes = NamedClasses.load(source)
     if classes.model != model:
-        raise InputError(f'{source}: the classes of another checkpoint; run eval.py on {checkpoint}')
+        raise InputError(f'{source}: these are the classes of another checkpoint; run eval.py on {checkpoint}')
     classes.save(f'{exported}.{CLASSES}')
     print(f'{exported}.{CLASSES}: {len(classes.names)} classes, {classes.unseen.sum()} of them unseen, gamma '
           f'{classes.gamma:.6f}')

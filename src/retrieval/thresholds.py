@@ -1,7 +1,7 @@
-"""The similarity from which two images show the same, kept beside the checkpoint it was found for.
+"""Files of thresholds: the similarity from which two images count as showing the same.
 
-It lies in `train.threshold.json` beside `train.ckpt` and in the card of an exported model, and names the embeddings whose
-similarities it is for.
+A threshold is stored in `train.threshold.json` beside `train.ckpt`, and in the card of an exported model. It names the
+embeddings that it was found for.
 """
 import json
 from dataclasses import dataclass
@@ -16,14 +16,15 @@ from src.retrieval.embedding import network_of
 
 @dataclass(frozen=True)
 class KeptThreshold:
-    """A threshold in a file.
+    """A threshold as stored in a file; None: unknown.
 
-    similarity: cosine; a nearest neighbour below it is `unknown`. model: identity of the embeddings it is for. searched:
-    images in the gallery for which it holds. The others say how it was found, see src.accuracy.thresholds.Threshold;
-    reported: what was measured on classes that it was not chosen on.
+    similarity: cosine; a query whose nearest neighbour is below it is `unknown`.
+    model: identity of the embeddings it was found for.
+    reported: figures on held-out classes, on which it was not chosen.
+    The other attributes are those of src.accuracy.thresholds.Threshold.
 
     Raises:
-        ValueError: no similarity between -1 and 1.
+        ValueError: the similarity is not between -1 and 1.
     """
     similarity: float
     model: str
@@ -42,31 +43,31 @@ class KeptThreshold:
     reported: Optional[Dict[str, Any]] = None
 
     def __post_init__(self) -> None:
-        # Just above 1 where images of two classes are equal.
+        # Just above 1 if images of two classes are equal.
         if not -1 <= self.similarity <= 1 + 1e-6:
-            raise ValueError('holds no similarity between -1 and 1')
+            raise ValueError('similarity is not between -1 and 1')
 
 
 def threshold_path(checkpoint: str) -> str:
-    """Where the threshold of a checkpoint is: train.threshold.json beside train.ckpt."""
+    """The path of a checkpoint's threshold: train.threshold.json beside train.ckpt."""
     return str(Path(checkpoint).with_suffix('.threshold.json'))
 
 
 def write_threshold(checkpoint: str, threshold: KeptThreshold) -> None:
-    """Write a threshold beside the checkpoint it was found for. Raises InputError where the file cannot be written."""
+    """Write a threshold beside the checkpoint it was found for. Raises InputError if the file cannot be written."""
     with replacing(threshold_path(checkpoint)) as part:
         part.write_text(json.dumps(as_table(threshold), indent=1) + '\n', encoding='utf-8')
 
 
 def read_threshold(path: str, model: str) -> KeptThreshold:
-    """A threshold from its own file, or from the card of an exported model.
+    """Read a threshold from its own file or from the card of an exported model.
 
     Args:
         path: of the file.
-        model: identity of the embeddings it is to be used for, or of the network alone for any of its embeddings.
+        model: identity of the embeddings it will be applied to; the identity of a network stands for any of its embeddings.
 
     Raises:
-        InputError: there is none, it is damaged, or it is for others than `model`.
+        InputError: the file has none, is damaged, or its threshold was found for other embeddings.
     """
     advice = 'find the threshold with eval.py --false_match_rate=0.01'
     values = read_json(path, advice)
@@ -74,11 +75,11 @@ def read_threshold(path: str, model: str) -> KeptThreshold:
         values = values.get('threshold') or {}
     threshold = read_record(KeptThreshold, values, path, advice)
     if model not in (threshold.model, network_of(threshold.model)):
-        raise InputError(f'{path}: is the threshold of another network, or of images given to it in another way '
-                         f'({ways(threshold.model, model)}); find that of this network with eval.py and the same flags')
+        raise InputError(f'{path}: is the threshold of another network or other preprocessing '
+                         f'({ways(threshold.model, model)}); find one for this network with eval.py and the same flags')
     return threshold
 
 
 def ways(one: str, other: str) -> str:
-    """What two identities of embeddings say of the images, for an error."""
+    """The options in two embedding identities, for an error."""
     return ' and '.join(identity.partition('+')[2].replace('+', ' ') or 'unknown' for identity in (one, other))

@@ -1,1 +1,1 @@
-"""Data that the project draws itself, for quick starts and tests."""
+"""Synthetic data for quick starts and tests."""

@@ -1,145 +1,130 @@
-"""Pictures the project renders itself, in the published data sets' layouts, for quick starts and tests.
+"""Data sets of rendered pictures in the published layouts, for quick starts and tests.
 
-    python -m src.samples.image_sample products FOLDER     Stanford Online Products lists and folders
+    python -m src.samples.image_sample products FOLDER     Stanford Online Products: lists and folders
     python -m src.samples.image_sample market FOLDER       FOLDER/market1501
     python -m src.samples.image_sample duke FOLDER         FOLDER/DukeMTMC-reID
     python -m src.samples.image_sample described FOLDER    classes with attributes, some of them without training images
 
-Every picture is a function of the seed and of its own number, so the same call writes the same bytes. The
-pictures are no substitute for the real sets: their figures say that a pipeline works, never how good it is.
+Every picture is a function of the seed and of its number, so that the same call writes the same bytes. Results on these
+pictures show that a pipeline works; they say nothing about accuracy on the real data.
 """
 import argparse
 import math
 import os
 import shutil
-import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.run import run
 from src.common.values import natural
+
+Folder = Union[str, Path]
+Picture = Image.Image
+Colour = Tuple[int, int, int]
+Counts = Dict[str, int]
+Rng = np.random.Generator
 
 SPRITE = 160   # pixels of a product drawn once for its class, before the viewpoint is applied
 
-# Few colours for many classes, and the backgrounds use them too: a colour names no class.
+# Few colours for many classes, and the backgrounds use them too: a colour identifies no class.
 PALETTE = np.array([(196, 52, 48), (36, 92, 168), (232, 184, 56), (52, 132, 84),
                     (240, 236, 226), (44, 44, 52), (150, 104, 68), (140, 148, 160)], np.float32)
 PALETTES = 6
 
-# Silhouettes in a unit square, y downwards: (form, role of its colour, points or box). Role 0 carries the texture.
+# Parts of each silhouette: form, index of the colour, then points, or left top right bottom, in percent, y downwards.
+# The part of colour 0 has the texture.
 PRODUCTS = {
-    'bicycle': [('ring', 1, (0.02, 0.48, 0.44, 0.9)), ('ring', 1, (0.56, 0.48, 0.98, 0.9)),
-                ('polygon', 0, (0.2, 0.7, 0.38, 0.3, 0.76, 0.3, 0.8, 0.7, 0.7, 0.42, 0.5, 0.72)),
-                ('polygon', 2, (0.26, 0.2, 0.5, 0.2, 0.5, 0.28, 0.26, 0.28))],
-    'cabinet': [('polygon', 0, (0.15, 0.05, 0.85, 0.05, 0.85, 0.95, 0.15, 0.95)),
-                ('polygon', 1, (0.22, 0.5, 0.78, 0.5, 0.78, 0.54, 0.22, 0.54)),
-                ('ellipse', 2, (0.44, 0.2, 0.56, 0.32))],
-    'chair': [('polygon', 0, (0.2, 0.05, 0.36, 0.05, 0.4, 0.5, 0.84, 0.5, 0.84, 0.64, 0.24, 0.64)),
-              ('polygon', 1, (0.24, 0.64, 0.34, 0.64, 0.3, 0.97, 0.2, 0.97)),
-              ('polygon', 1, (0.74, 0.64, 0.84, 0.64, 0.88, 0.97, 0.78, 0.97))],
-    'coffee_maker': [('polygon', 0, (0.15, 0.05, 0.85, 0.05, 0.85, 0.25, 0.4, 0.25, 0.4, 0.95, 0.15, 0.95)),
-                     ('polygon', 1, (0.4, 0.85, 0.88, 0.85, 0.88, 0.95, 0.4, 0.95)),
-                     ('polygon', 2, (0.48, 0.45, 0.8, 0.45, 0.84, 0.83, 0.44, 0.83))],
-    'fan': [('polygon', 1, (0.46, 0.5, 0.54, 0.5, 0.54, 0.9, 0.46, 0.9)), ('ellipse', 0, (0.16, 0.02, 0.84, 0.7)),
-            ('ellipse', 2, (0.42, 0.28, 0.58, 0.44)), ('ellipse', 1, (0.26, 0.86, 0.74, 0.98))],
-    'kettle': [('ring', 1, (0.3, 0.02, 0.7, 0.5)), ('polygon', 2, (0.7, 0.5, 0.97, 0.3, 0.97, 0.4, 0.75, 0.75)),
-               ('ellipse', 0, (0.12, 0.28, 0.82, 0.96)),
-               ('polygon', 1, (0.36, 0.26, 0.58, 0.26, 0.6, 0.33, 0.34, 0.33))],
-    'lamp': [('polygon', 1, (0.46, 0.4, 0.54, 0.4, 0.54, 0.92, 0.46, 0.92)),
-             ('polygon', 0, (0.34, 0.05, 0.66, 0.05, 0.88, 0.5, 0.12, 0.5)), ('ellipse', 2, (0.28, 0.86, 0.72, 0.98))],
-    'mug': [('ring', 1, (0.56, 0.28, 0.98, 0.74)), ('polygon', 0, (0.1, 0.12, 0.74, 0.12, 0.7, 0.94, 0.14, 0.94)),
-            ('ellipse', 2, (0.1, 0.05, 0.74, 0.2))],
-    'sofa': [('polygon', 0, (0.08, 0.2, 0.92, 0.2, 0.92, 0.75, 0.08, 0.75)),
-             ('polygon', 1, (0.02, 0.4, 0.16, 0.4, 0.16, 0.85, 0.02, 0.85)),
-             ('polygon', 1, (0.84, 0.4, 0.98, 0.4, 0.98, 0.85, 0.84, 0.85)),
-             ('polygon', 2, (0.16, 0.58, 0.84, 0.58, 0.84, 0.78, 0.16, 0.78))],
-    'stapler': [('polygon', 1, (0.05, 0.76, 0.97, 0.76, 0.97, 0.86, 0.05, 0.86)),
-                ('polygon', 0, (0.08, 0.32, 0.3, 0.2, 0.97, 0.5, 0.97, 0.64, 0.08, 0.64)),
-                ('ellipse', 2, (0.08, 0.5, 0.3, 0.76))],
-    'table': [('polygon', 1, (0.14, 0.36, 0.24, 0.36, 0.2, 0.95, 0.1, 0.95)),
-              ('polygon', 1, (0.76, 0.36, 0.86, 0.36, 0.9, 0.95, 0.8, 0.95)),
-              ('polygon', 0, (0.16, 0.14, 0.84, 0.14, 0.97, 0.38, 0.03, 0.38)),
-              ('polygon', 2, (0.22, 0.6, 0.78, 0.6, 0.78, 0.68, 0.22, 0.68))],
-    'toaster': [('polygon', 2, (0.25, 0.08, 0.75, 0.08, 0.75, 0.5, 0.25, 0.5)),
-                ('polygon', 0, (0.12, 0.26, 0.88, 0.26, 0.94, 0.9, 0.06, 0.9)),
-                ('ellipse', 1, (0.7, 0.58, 0.84, 0.72))],
+    'bicycle': 'ring 1 2 48 44 90, ring 1 56 48 98 90, polygon 0 20 70 38 30 76 30 80 70 70 42 50 72, box 2 26 20 50 28',
+    'cabinet': 'box 0 15 5 85 95, box 1 22 50 78 54, ellipse 2 44 20 56 32',
+    'chair': 'polygon 0 20 5 36 5 40 50 84 50 84 64 24 64, polygon 1 24 64 34 64 30 97 20 97, '
+             'polygon 1 74 64 84 64 88 97 78 97',
+    'coffee_maker': 'polygon 0 15 5 85 5 85 25 40 25 40 95 15 95, box 1 40 85 88 95, polygon 2 48 45 80 45 84 83 44 83',
+    'fan': 'box 1 46 50 54 90, ellipse 0 16 2 84 70, ellipse 2 42 28 58 44, ellipse 1 26 86 74 98',
+    'kettle': 'ring 1 30 2 70 50, polygon 2 70 50 97 30 97 40 75 75, ellipse 0 12 28 82 96, '
+              'polygon 1 36 26 58 26 60 33 34 33',
+    'lamp': 'box 1 46 40 54 92, polygon 0 34 5 66 5 88 50 12 50, ellipse 2 28 86 72 98',
+    'mug': 'ring 1 56 28 98 74, polygon 0 10 12 74 12 70 94 14 94, ellipse 2 10 5 74 20',
+    'sofa': 'box 0 8 20 92 75, box 1 2 40 16 85, box 1 84 40 98 85, box 2 16 58 84 78',
+    'stapler': 'box 1 5 76 97 86, polygon 0 8 32 30 20 97 50 97 64 8 64, ellipse 2 8 50 30 76',
+    'table': 'polygon 1 14 36 24 36 20 95 10 95, polygon 1 76 36 86 36 90 95 80 95, polygon 0 16 14 84 14 97 38 3 38, '
+             'box 2 22 60 78 68',
+    'toaster': 'box 2 25 8 75 50, polygon 0 12 26 88 26 94 90 6 90, ellipse 1 70 58 84 72',
 }
 
 CLOTHES = [(190, 44, 44), (40, 70, 150), (236, 232, 224), (36, 36, 42), (228, 184, 60), (60, 124, 70),
            (120, 120, 130), (140, 90, 150), (150, 104, 70), (110, 170, 210)]
 SKIN = [(236, 196, 168), (200, 150, 116), (140, 96, 68), (92, 62, 46)]
 HAIR = [(30, 24, 22), (92, 60, 36), (196, 160, 90), (120, 116, 112)]
+SIDES = ('front', 'back', 'side')
 REID_FOLDERS = {'market': 'market1501', 'duke': 'DukeMTMC-reID'}
+REID_PARTS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test', 'junk': 'bounding_box_test'}
 
 
-def make_products(folder, classes=48, images_per_class=16, size=96, seed=0):
+def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16, size: int = 96, seed: int = 0) -> Counts:
     """Render a product set in the layout of Stanford Online Products.
 
     Args:
-        folder: new or empty folder for `Ebay_train.txt`, `Ebay_test.txt` (header, then
-            `image_id class_id super_class_id path`) and `<super class>_final/*.JPG`.
-        classes (int): product classes of both lists together; the first half trains, the others test.
-        images_per_class (int): pictures of each class.
-        size (int): width and height in pixels.
-        seed (int): same seed, same bytes.
+        folder: new or empty folder for `Ebay_train.txt`, `Ebay_test.txt` (header, then `image_id class_id super_class_id path`)
+            and `<super class>_final/*.JPG`.
+        classes: product classes of both lists together; the first half is for training, the others for the test.
+        images_per_class: pictures of each class.
+        size: width and height in pixels.
+        seed: same seed, same bytes.
 
     Returns:
-        dict: number of `train_images`, `train_classes`, `test_images`, `test_classes`.
+        numbers of `train_images`, `train_classes`, `test_images`, `test_classes`.
 
     Raises:
-        InputError: the folder holds files already, or a number is too small.
+        InputError: the folder is not empty, or a number is too small.
     """
     if classes < 2 or images_per_class < 2 or size < 16:
-        raise InputError(f'{folder}: a product set needs at least 2 classes, 2 images a class and 16 pixels, '
+        raise InputError(f'{folder}: a product set needs at least 2 classes, 2 images per class and 16 pixels, '
                          f'not {classes}, {images_per_class} and {size}')
-    with _NewFolder(folder) as root:
-        names = sorted(PRODUCTS)
-        image_id = 0
-        for split, numbers in (('train', range(classes // 2)), ('test', range(classes // 2, classes))):
-            # Class ids rise with the super class inside a list, as in the real files.
+    names, image_id, train = sorted(PRODUCTS), 0, classes // 2
+    with _new_folder(folder) as root:
+        for split, numbers in (('train', range(train)), ('test', range(train, classes))):
+            # Class ids rise with the super class within a list, as in the real files.
             kinds = sorted(number % len(names) for number in numbers)
             rows = ['image_id class_id super_class_id path']
             for number, kind in zip(numbers, kinds):
-                sub = root / f'{names[kind]}_final'
-                sub.mkdir(exist_ok=True)
-                sprite = _product_sprite(PRODUCTS[names[kind]], number, np.random.default_rng([seed, 1, number]))
+                sprite = _product_sprite(names[kind], number, np.random.default_rng([seed, 1, number]))
                 for view in range(images_per_class):
                     image_id += 1
-                    name = f'{111000000000 + number}_{view}.JPG'
-                    rng = np.random.default_rng([seed, 2, number, view])
-                    _photograph(sprite, size, rng).save(sub / name, 'JPEG', quality=88)
-                    rows.append(f'{image_id} {number + 1} {kind + 1} {sub.name}/{name}')
+                    name = f'{names[kind]}_final/{111000000000 + number}_{view}.JPG'
+                    _save(_photograph(sprite, size, np.random.default_rng([seed, 2, number, view])), root / name)
+                    rows.append(f'{image_id} {number + 1} {kind + 1} {name}')
             (root / f'Ebay_{split}.txt').write_text('\n'.join(rows) + '\n')
-    train = classes // 2
     return {'train_images': train * images_per_class, 'train_classes': train,
             'test_images': (classes - train) * images_per_class, 'test_classes': classes - train}
 
 
-def make_reid(folder, style='market', identities=48, cameras=None, seed=0):
-    """Render a person re-identification set: figures of 128 x 64 pixels seen by several cameras.
+def make_reid(folder: Folder, style: str = 'market', identities: int = 48, cameras: int = 0, seed: int = 0) -> Counts:
+    """Render a person re-identification set: figures of 128 x 64 pixels (height x width) seen by several cameras.
 
-    An identity is a build and its clothes; a camera is a background, an illumination and a preferred viewpoint.
-    Identities are seen by 1 to `cameras` cameras, 1 to 6 times by each. Half of them train. Of a test identity
-    that two or more cameras saw, each camera that saw it twice or more gives one query; all the rest is gallery,
-    so every query has a match in another camera and identities of one camera are distractors.
+    An identity is a build and its clothes; a camera is a background, an illumination and a preferred viewpoint. 1 to
+    `cameras` cameras see an identity, each of them 1 to 6 times. Half of the identities are for training. Of a test identity
+    seen by two or more cameras, each camera that saw it at least twice gives one query; all other pictures are gallery. So
+    every query has a match from another camera, and identities of one camera are distractors.
 
     Args:
-        folder: where `market1501` or `DukeMTMC-reID` is made, with `bounding_box_train`, `query` and
-            `bounding_box_test`.
-        style (str): 'market' (`0002_c1s1_000451_03.jpg`, and junk of person -1 in the gallery) or
-            'duke' (`0005_c2_f0046985.jpg`).
-        identities (int): persons of training and test together.
-        cameras (int): 6 for market and 8 for duke by default.
-        seed (int): same seed, same bytes.
+        folder: where `market1501` or `DukeMTMC-reID` is made, with `bounding_box_train`, `query` and `bounding_box_test`.
+        style: 'market' (`0002_c1s1_000451_03.jpg`, and junk of person -1 in the gallery) or 'duke' (`0005_c2_f0046985.jpg`).
+        identities: persons of training and test together.
+        cameras: 2 to 9, or 0 for 6 (market) or 8 (duke).
+        seed: same seed, same bytes.
 
     Returns:
-        dict: number of `train_images`, `train_identities`, `query_images`, `gallery_images` (junk not counted),
-        `junk_images`, `test_identities`, `cameras`.
+        numbers of `train_images`, `train_identities`, `query_images`, `gallery_images` (without junk), `junk_images`,
+        `test_identities`, `cameras`.
 
     Raises:
-        InputError: unknown style, the folder holds files already, or a number is too small.
+        InputError: unknown style, the folder is not empty, or a number is out of range.
     """
     if style not in REID_FOLDERS:
         raise InputError(f'style {style}: choose one of {", ".join(REID_FOLDERS)}')
@@ -151,169 +136,176 @@ def make_reid(folder, style='market', identities=48, cameras=None, seed=0):
     views = [_Camera(np.random.default_rng([seed, 4, camera])) for camera in range(cameras)]
     # Real person numbers have gaps and are mixed between training and test.
     persons = np.sort(rng.choice(np.arange(1, 2 * identities + 1), identities, replace=False))
-    trains = np.zeros(identities, bool)
-    trains[rng.permutation(identities)[:identities // 2]] = True
-    counts = dict.fromkeys(('train_images', 'train_identities', 'query_images', 'gallery_images', 'junk_images',
-                            'test_identities', 'cameras'), 0)
-    counts['cameras'] = cameras
-    with _NewFolder(Path(folder) / REID_FOLDERS[style]) as root:
-        for sub in ('bounding_box_train', 'query', 'bounding_box_test'):
-            (root / sub).mkdir()
-        # The first persons of each half meet two cameras, so that even a tiny set has queries with a match.
-        sure = {int(np.flatnonzero(trains)[0]), int(np.flatnonzero(~trains)[0])}
+    train = rng.permutation(identities)[:identities // 2]
+    # The first persons of each half meet two cameras, so that even a tiny set has queries with a match.
+    sure = {min(train), min(set(range(identities)) - set(train))}
+    counts = {'train_images': 0, 'train_identities': len(train), 'query_images': 0, 'gallery_images': 0, 'junk_images': 0,
+              'test_identities': identities - len(train), 'cameras': cameras}
+    with _new_folder(Path(folder) / REID_FOLDERS[style]) as root:
         for index, person in enumerate(persons):
             rng = np.random.default_rng([seed, 5, index])
-            figure = _Figure(rng)
-            seen = rng.integers(2 if index in sure else 1, cameras + 1)
-            counts['train_identities' if trains[index] else 'test_identities'] += 1
-            for camera in np.sort(rng.permutation(cameras)[:seen]):
-                images = int(rng.integers(2 if index in sure else 1, 7))
-                frame = int(rng.integers(1, 90000))
-                for image in range(images):
-                    frame += int(rng.integers(10, 60))
-                    part = 'train' if trains[index] else 'query' if image == 0 < images - 1 and seen > 1 else 'gallery'
-                    sub = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}[part]
-                    name = _reid_name(style, f'{person:04d}', camera, frame, 0 if part == 'query' else image + 1)
-                    views[camera].picture(figure, rng).save(root / sub / name, 'JPEG', quality=88)
-                    counts[f'{part}_images'] += 1
-        if style == 'market':
-            rng = np.random.default_rng([seed, 6])
-            for junk in range(max(4, identities // 4)):
-                camera = int(rng.integers(cameras))
-                picture = views[camera].picture(_Figure(rng), rng, misplaced=True)
-                name = _reid_name(style, '-1', camera, 100000 + junk, 1)
-                picture.save(root / 'bounding_box_test' / name, 'JPEG', quality=88)
-                counts['junk_images'] += 1
+            for part, camera, frame, box, picture in _sightings(views, index in train, 2 if index in sure else 1, rng):
+                _save(picture, root / REID_PARTS[part] / _reid_name(style, f'{person:04d}', camera, frame, box))
+                counts[f'{part}_images'] += 1
+        rng = np.random.default_rng([seed, 6])
+        counts['junk_images'] = max(4, identities // 4) if style == 'market' else 0
+        for junk in range(counts['junk_images']):
+            camera = int(rng.integers(cameras))
+            picture = views[camera].picture(_Figure(rng), rng, misplaced=True)
+            _save(picture, root / REID_PARTS['junk'] / _reid_name(style, '-1', camera, 100000 + junk, 1))
     return counts
 
 
-class _NewFolder:
-    """Context of a folder that appears under its name whole or not at all, and never over other files."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder).resolve()
-
-    def __enter__(self):
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise InputError(f'{self.folder}: exists and is not an empty folder; remove it or name another one')
-        self.part = self.folder.with_name(f'.{self.folder.name}.part')
-        shutil.rmtree(self.part, ignore_errors=True)
-        try:
-            self.part.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f'cannot write {self.folder}: {error.strerror}') from error
-        return self.part
-
-    def __exit__(self, kind, error, trace):
-        if kind is None:
-            os.replace(self.part, self.folder)
-        else:
-            shutil.rmtree(self.part, ignore_errors=True)
-            if issubclass(kind, OSError):
-                raise InputError(f'cannot write {self.folder}: {error.strerror or error}') from error
+def _sightings(views: List['_Camera'], trains: bool, least: int, rng: Rng) -> Iterator[Tuple[str, int, int, int, Picture]]:
+    """(part, camera, frame, number of the box, picture) for a new person, seen `least` times by `least` cameras at least."""
+    figure = _Figure(rng)
+    seen = rng.integers(least, len(views) + 1)
+    for camera in np.sort(rng.permutation(len(views))[:seen]):
+        images, frame = int(rng.integers(least, 7)), int(rng.integers(1, 90000))
+        for image in range(images):
+            frame += int(rng.integers(10, 60))
+            part = 'train' if trains else 'query' if image == 0 < images - 1 and seen > 1 else 'gallery'
+            yield part, camera, frame, 0 if part == 'query' else image + 1, views[camera].picture(figure, rng)
 
 
-def make_described(folder, images_per_class=10, size=64, seed=0):
-    """Render classes that attributes describe: a product in a colour, every product and colour seen in other classes too.
+def _reid_name(style: str, person: str, camera: int, frame: int, box: int) -> str:
+    if style == 'market':
+        return f'{person}_c{camera + 1}s{1 + frame // 30000}_{frame:06d}_{box:02d}.jpg'
+    return f'{person}_c{camera + 1}_f{frame:07d}.jpg'
+
+
+def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, seed: int = 0) -> Counts:
+    """Render classes described by attributes: products in a colour; each product and each colour is in several classes.
 
     Args:
-        folder: new or empty folder for `images/<class>/*.JPG` (30 classes); `classes.csv`, a line a class: name, 1 for its
+        folder: new or empty folder for `images/<class>/*.JPG` (30 classes); `classes.csv`, a line per class: name, 1 for its
             product and for its colour, 0 for the others; `unseen.txt`, the names of 6 classes; `added.csv` and
-            `added/<class>/*.JPG`, one class more that the rest does not know.
+            `added/<class>/*.JPG`, one further class that the other files do not contain.
         images_per_class, size, seed: as for make_products.
 
     Returns:
-        dict: number of `classes`, `unseen_classes`, `images`.
+        numbers of `classes`, `unseen_classes`, `images`.
 
     Raises:
-        InputError: the folder holds files already.
+        InputError: the folder is not empty.
     """
     kinds, colours = sorted(PRODUCTS)[:6], ('red', 'blue', 'yellow', 'green', 'white', 'black')
-    with _NewFolder(folder) as root:
-        lines, unseen = {'classes': ['name,' + ','.join([*kinds, *colours])], 'added': []}, []
-        for k, kind in enumerate(kinds):
-            for c, colour in enumerate(colours):
-                number, name = k * len(colours) + c, f'{colour}_{kind}'
-                # The diagonals of the table: every product and every colour once.
-                if (c - k) % len(colours) == 1:
-                    unseen.append(name)
-                if (c - k) % len(colours) == 2 and k:
-                    continue
-                added = (c - k) % len(colours) == 2
-                lines['added' if added else 'classes'].append(
-                    f'{name},' + ','.join(str(int(word in (kind, colour))) for word in [*kinds, *colours]))
-                sub = root / ('added' if added else 'images') / name
-                sub.mkdir(parents=True)
-                shades = [tuple(int(v) for v in PALETTE[i]) for i in (c, c, 7)]
-                sprite = _product_sprite(PRODUCTS[kind], number, np.random.default_rng([seed, 5, number]), shades)
-                for view in range(images_per_class):
-                    rng = np.random.default_rng([seed, 6, number, view])
-                    _photograph(sprite, size, rng).save(sub / f'{view}.JPG', 'JPEG', quality=88)
-        for name, rows in (('classes.csv', lines['classes']), ('added.csv', lines['added']), ('unseen.txt', unseen)):
-            (root / name).write_text('\n'.join(rows) + '\n')
-    count = len(lines['classes']) - 1
-    return {'classes': count, 'unseen_classes': len(unseen), 'images': count * images_per_class}
+    words = [*kinds, *colours]
+    lists: Dict[str, List[str]] = {'classes.csv': ['name,' + ','.join(words)], 'added.csv': [], 'unseen.txt': []}
+    with _new_folder(folder) as root:
+        for number in range(len(kinds) * len(colours)):
+            k, c = divmod(number, len(colours))
+            name = f'{colours[c]}_{kinds[k]}'
+            # Each diagonal of the table has every product and every colour once.
+            diagonal = (c - k) % len(colours)
+            if diagonal == 2 and k:
+                continue
+            if diagonal == 1:
+                lists['unseen.txt'].append(name)
+            file, group = ('added.csv', 'added') if diagonal == 2 else ('classes.csv', 'images')
+            lists[file].append(f'{name},' + ','.join(str(int(word in (kinds[k], colours[c]))) for word in words))
+            shades = [_colour(PALETTE[i]) for i in (c, c, 7)]
+            sprite = _product_sprite(kinds[k], number, np.random.default_rng([seed, 5, number]), shades)
+            for view in range(images_per_class):
+                rng = np.random.default_rng([seed, 6, number, view])
+                _save(_photograph(sprite, size, rng), root / group / name / f'{view}.JPG')
+        for file, rows in lists.items():
+            (root / file).write_text('\n'.join(rows) + '\n')
+    count = len(lists['classes.csv']) - 1
+    return {'classes': count, 'unseen_classes': len(lists['unseen.txt']), 'images': count * images_per_class}
 
 
-def _product_sprite(parts, number, rng, colours=None):
-    """A class seen from the front: (SPRITE, SPRITE) RGBA, transparent around the product; three colours or the class's own."""
+@contextmanager
+def _new_folder(folder: Folder) -> Iterator[Path]:
+    """Give a temporary folder that is renamed to `folder` when the block ends, and removed if the block fails.
+
+    Raises:
+        InputError: `folder` is a file or not empty, or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f'{folder}: exists and is not an empty folder; remove it or name another one')
+    part = folder.with_name(f'.{folder.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        os.replace(part, folder)
+    except OSError as error:
+        raise InputError(f'cannot write {folder}: {error.strerror or error}') from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _save(picture: Picture, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, 'JPEG', quality=88)
+
+
+def _picture(pixels: Array) -> Picture:
+    """Picture of an array (height, width, channels) of any number type, clipped to 0..255."""
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def _colour(values: Array) -> Colour:
+    return int(values[0]), int(values[1]), int(values[2])
+
+
+def _product_sprite(kind: str, number: int, rng: Rng, colours: Optional[List[Colour]] = None) -> Picture:
+    """Front view of a class: (SPRITE, SPRITE) RGBA, transparent around the product. colours: three, or None to draw them."""
     if colours is None:
-        # Every PALETTES-th class has the same three colours; which part wears which is the class's own.
+        # Every PALETTES-th class has the same three colours; which part has which colour depends on the class.
         shared = np.random.default_rng([7, number % PALETTES]).permutation(len(PALETTE))[:3]
-        colours = [tuple(int(c) for c in colour) for colour in PALETTE[rng.permutation(shared)]]
+        colours = [_colour(PALETTE[i]) for i in rng.permutation(shared)]
     scale = SPRITE * 3
-    width, height, taper, shear = (rng.uniform(0.72, 1), rng.uniform(0.72, 1), rng.uniform(-0.35, 0.35),
-                                   rng.uniform(-0.15, 0.15))
+    width, height, taper, shear = rng.uniform((0.72, 0.72, -0.35, -0.15), (1, 1, 0.35, 0.15))
 
-    def place(points):
-        x, y = np.asarray(points, float).reshape(-1, 2).T - 0.5
+    def place(percent: Sequence[str]) -> List[Tuple[float, float]]:
+        x, y = (np.array(percent, float) / 100).reshape(-1, 2).T - 0.5
         points = np.stack([0.5 + width * x * (1 + taper * y) + shear * y, 0.5 + height * y], 1)
-        return [tuple(point) for point in np.clip(points, 0.01, 0.99) * scale]
+        return [(across, down) for across, down in np.clip(points, 0.01, 0.99) * scale]
 
     body = Image.new('L', (scale, scale))
     picture = Image.new('RGBA', (scale, scale))
     texture = _texture(scale, colours[0], colours[int(rng.integers(1, 3))], rng)
-    for form, role, points in parts:
+    for part in PRODUCTS[kind].split(', '):
+        form, role, *points = part.split()
         mask = Image.new('L', (scale, scale))
         draw = ImageDraw.Draw(mask)
-        points = place(points)
-        if form == 'polygon':
-            draw.polygon(points, fill=255)
+        if form in ('box', 'polygon'):
+            points = points if form == 'polygon' else [points[i] for i in (0, 1, 2, 1, 2, 3, 0, 3)]
+            draw.polygon(place(points), fill=255)
         else:
-            (left, top), (right, bottom) = points
-            box = (min(left, right), top, max(left, right), bottom)
-            draw.ellipse(box, fill=255 if form == 'ellipse' else None, outline=255, width=scale // 16)
-        picture.paste(texture if role == 0 else Image.new('RGBA', (scale, scale), colours[role] + (255,)), mask=mask)
-        if role == 0:
+            (x, y), (x2, y2) = place(points)
+            draw.ellipse((min(x, x2), y, max(x, x2), y2), 255 if form == 'ellipse' else None, 255, width=scale // 16)
+        if role == '0':
             body = mask
-    left, top, right, bottom = body.getbbox()
-    _label(picture, body, (left, top, right - left, bottom - top), colours, rng)
+        picture.paste(texture if role == '0' else Image.new('RGBA', (scale, scale), (*colours[int(role)], 255)), mask=mask)
+    _label(picture, body, colours, rng)
     return picture.reduce(3)
 
 
-def _texture(scale, first, second, rng):
-    """(scale, scale) RGBA in two colours: plain, stripes at an angle, dots or checks of the class's own pitch."""
+def _texture(scale: int, first: Colour, second: Colour, rng: Rng) -> Picture:
+    """(scale, scale) RGBA in two colours: plain, or stripes at an angle, dots or checks of a random pitch."""
     kind = ('plain', 'stripes', 'dots', 'checks')[rng.integers(4)]
     pitch, angle = rng.uniform(0.09, 0.2), rng.uniform(0, math.pi)
     y, x = np.mgrid[0:scale, 0:scale] / scale
     u, v = (x * math.cos(angle) + y * math.sin(angle)) / pitch, (y * math.cos(angle) - x * math.sin(angle)) / pitch
+    mark: Array = np.zeros_like(u, bool)
     if kind == 'stripes':
         mark = u % 1 < rng.uniform(0.3, 0.6)
     elif kind == 'dots':
         mark = (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < rng.uniform(0.06, 0.14)
     elif kind == 'checks':
         mark = (u % 2 < 1) ^ (v % 2 < 1)
-    else:
-        mark = np.zeros_like(u, bool)
-    rgba = np.where(mark[..., None], np.array(second + (255,)), np.array(first + (255,)))
-    return Image.fromarray(rgba.astype(np.uint8))
+    return _picture(np.where(mark[..., None], (*second, 255), (*first, 255)))
 
 
-def _label(picture, body, box, colours, rng):
-    """Draw the class's label with its stripes on the body, clipped to it."""
-    left, top, width, height = box
-    tall, wide = height * rng.uniform(0.2, 0.4), width * rng.uniform(0.3, 0.6)
-    x, y = left + rng.uniform(0.1, 0.9) * (width - wide), top + rng.uniform(0.1, 0.9) * (height - tall)
+def _label(picture: Picture, body: Picture, colours: List[Colour], rng: Rng) -> None:
+    """Draw the class's label with its stripes on the body, clipped to it. body: the mask of the body."""
+    left, top, right, bottom = body.getbbox() or (0, 0, 0, 0)
+    tall, wide = (bottom - top) * rng.uniform(0.2, 0.4), (right - left) * rng.uniform(0.3, 0.6)
+    x, y = left + rng.uniform(0.1, 0.9) * (right - left - wide), top + rng.uniform(0.1, 0.9) * (bottom - top - tall)
     label = picture.copy()
     draw = ImageDraw.Draw(label)
     paper, ink = (colours[1], colours[2]) if rng.random() < 0.5 else (colours[2], colours[1])
@@ -321,24 +313,20 @@ def _label(picture, body, box, colours, rng):
     stripes, upright = int(rng.integers(1, 5)), rng.random() < 0.5
     for stripe in range(stripes):
         a, b = (stripe + 0.25) / stripes, (stripe + 0.25 + rng.uniform(0.25, 0.6)) / stripes
-        if upright:
-            draw.rectangle((x + a * wide, y, x + b * wide, y + tall), fill=ink)
-        else:
-            draw.rectangle((x, y + a * tall, x + wide, y + b * tall), fill=ink)
+        draw.rectangle((x + a * wide, y, x + b * wide, y + tall) if upright else (x, y + a * tall, x + wide, y + b * tall), ink)
     picture.paste(label, mask=body)
 
 
-def _photograph(sprite, size, rng):
+def _photograph(sprite: Picture, size: int, rng: Rng) -> Picture:
     """One view of a product: (size, size) RGB with its own background, viewpoint, light, blur and noise."""
     colours = PALETTE[rng.permutation(len(PALETTE))[:4]]
     clouds = 0.55 * colours[rng.integers(0, 2, (4, 4))] + rng.uniform(20, 95) + rng.normal(0, 14, (4, 4, 3))
-    picture = Image.fromarray(np.clip(clouds, 0, 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+    picture = _picture(clouds).resize((size, size), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.integers(0, 4)):
         _clutter(draw, size, colours[rng.integers(2, 4)], rng)
 
-    product = sprite.transform((size, size), Image.Transform.PERSPECTIVE, _viewpoint(size, rng),
-                               Image.Resampling.BILINEAR)
+    product = sprite.transform((size, size), Image.Transform.PERSPECTIVE, _viewpoint(size, rng), Image.Resampling.BILINEAR)
     picture.paste(product, mask=product.getchannel('A'))
     if rng.random() < 0.25:
         _clutter(draw, size, colours[2], rng)
@@ -349,22 +337,21 @@ def _photograph(sprite, size, rng):
     light = rng.uniform(0.7, 1.15) * (1 + across * ramp[None, :] + down * ramp[:, None])
     tint = rng.uniform(0.85, 1.15, 3).astype(np.float32)
     noise = rng.standard_normal((size, size, 3), np.float32) * rng.uniform(2, 9)
-    pixels = np.asarray(picture, np.float32) * light[..., None].astype(np.float32) * tint + noise
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    return _picture(np.asarray(picture, np.float32) * light[..., None].astype(np.float32) * tint + noise)
 
 
-def _clutter(draw, size, colour, rng):
-    """A box or disc of other goods at the edge of the picture."""
+def _clutter(draw: ImageDraw.ImageDraw, size: int, colour: Array, rng: Rng) -> None:
+    """Draw a box or disc of other goods at the edge of the picture."""
     x, y = rng.choice([rng.uniform(-0.1, 0.15), rng.uniform(0.85, 1.1)]) * size, rng.uniform(0, 1) * size
     if rng.random() < 0.5:
         x, y = y, x
     w, h = rng.uniform(0.06, 0.2, 2) * size
     shape = draw.rectangle if rng.random() < 0.5 else draw.ellipse
-    shape((x - w, y - h, x + w, y + h), fill=tuple(int(c) for c in colour))
+    shape((x - w, y - h, x + w, y + h), fill=_colour(colour))
 
 
-def _viewpoint(size, rng):
-    """The eight coefficients that take a pixel of the picture to a pixel of the sprite (a homography)."""
+def _viewpoint(size: int, rng: Rng) -> Tuple[float, ...]:
+    """The eight coefficients of the homography from a pixel of the picture to a pixel of the sprite."""
     angle, half = rng.normal(0, 0.25), size * rng.uniform(0.36, 0.52)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)
     near = corners * (rng.uniform(0.7, 1), 1)                                # turned away: foreshortened
@@ -372,22 +359,15 @@ def _viewpoint(size, rng):
     turn = np.array([(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))])
     target = size / 2 + near @ turn * half + rng.uniform(-0.1, 0.1, 2) * size
     source = (corners + 1) / 2 * SPRITE
-    rows = []
-    for (x, y), (u, v) in zip(target, source):
-        rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
+    rows = [row for (x, y), (u, v) in zip(target, source)
+            for row in ((x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y))]
     return tuple(np.linalg.solve(np.array(rows), source.reshape(-1)))
 
 
-def _reid_name(style, person, camera, frame, box):
-    if style == 'market':
-        return f'{person}_c{camera + 1}s{1 + frame // 30000}_{frame:06d}_{box:02d}.jpg'
-    return f'{person}_c{camera + 1}_f{frame:07d}.jpg'
-
-
 class _Figure:
-    """What stays of a person from picture to picture: build, hair, clothes and bag."""
+    """Appearance of a person in all pictures: build, hair, clothes and bag."""
 
-    def __init__(self, rng):
+    def __init__(self, rng: Rng) -> None:
         colours = [CLOTHES[index] for index in rng.permutation(len(CLOTHES))]
         self.top, self.second, self.legs, self.shoes, self.bag_colour = colours[:5]
         self.pattern = ('plain', 'hoops', 'stripes', 'halves', 'print')[rng.integers(5)]
@@ -401,31 +381,31 @@ class _Figure:
 
 
 class _Camera:
-    """What stays of a place: its background, its light and the side it mostly sees persons from."""
+    """Properties of a place in all pictures: background, light and the side from which it mostly sees persons."""
 
-    def __init__(self, rng):
+    def __init__(self, rng: Rng) -> None:
         ground, wall = (rng.uniform(80, 190) + rng.normal(0, 18, 3) for _ in range(2))
-        self.scene = Image.new('RGB', (320, 288), tuple(int(c) for c in wall))
+        self.scene = Image.new('RGB', (320, 288), _colour(wall))
         draw = ImageDraw.Draw(self.scene)
         for _ in range(8):
             x, y, w, h = rng.uniform(0, 320), rng.uniform(0, 160), rng.uniform(10, 50), rng.uniform(20, 110)
             colour = np.clip(wall + rng.uniform(-60, 60) + rng.normal(0, 20, 3), 0, 255)
-            draw.rectangle((x, y, x + w, y + h), fill=tuple(int(c) for c in colour))
+            draw.rectangle((x, y, x + w, y + h), fill=_colour(colour))
         horizon = rng.uniform(110, 190)
-        draw.rectangle((0, horizon, 320, 288), fill=tuple(int(c) for c in ground))
+        draw.rectangle((0, horizon, 320, 288), fill=_colour(ground))
         for _ in range(5):
             y = rng.uniform(horizon, 288)
-            draw.line((0, y, 320, y + rng.uniform(-30, 30)), fill=tuple(int(c) for c in ground * 0.8), width=3)
+            draw.line((0, y, 320, y + rng.uniform(-30, 30)), fill=_colour(ground * 0.8), width=3)
         self.scene = self.scene.filter(ImageFilter.GaussianBlur(2))
         self.gain, self.gamma = rng.uniform(0.75, 1.1) * rng.uniform(0.9, 1.1, 3), rng.uniform(0.7, 1.4)
-        self.side = ('front', 'back', 'side')[rng.integers(3)]
+        self.side = SIDES[rng.integers(3)]
         self.blur, self.noise = rng.uniform(0, 0.9), rng.uniform(2, 8)
 
-    def picture(self, figure, rng, misplaced=False):
-        """(128, 64) RGB of a figure before this camera; misplaced as a failed detection is."""
+    def picture(self, figure: _Figure, rng: Rng, misplaced: bool = False) -> Picture:
+        """Picture of a figure, 128 x 64 RGB; misplaced like a failed detection, if wanted."""
         x, y = rng.integers(0, 320 - 128), rng.integers(0, 288 - 256)
         picture = self.scene.crop((x, y, x + 128, y + 256))     # twice the size, halved below: smooth edges
-        side = self.side if rng.random() < 0.6 else ('front', 'back', 'side')[rng.integers(3)]
+        side = self.side if rng.random() < 0.6 else SIDES[rng.integers(3)]
         centre, top = 64 + rng.normal(0, 5), 16 + rng.normal(0, 5)
         if misplaced:
             centre, top = centre + rng.choice([-1, 1]) * rng.uniform(45, 70), top + rng.uniform(40, 120)
@@ -435,27 +415,30 @@ class _Camera:
         pixels = 255 * (np.asarray(picture, np.float32) / 255) ** np.float32(self.gamma)
         pixels *= (self.gain * rng.uniform(0.9, 1.1)).astype(np.float32)
         pixels += rng.standard_normal(pixels.shape, np.float32) * self.noise
-        return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        return _picture(pixels)
 
 
-def _draw_figure(draw, figure, side, centre, top, tall, rng):
-    """A walking person `tall` pixels high whose head begins at (centre, top)."""
+def _draw_figure(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, centre: float, top: float, tall: float,
+                 rng: Rng) -> None:
+    """Draw a walking person `tall` pixels high whose head begins at (centre, top)."""
     unit = tall / 100
     wide = 13 * unit * figure.width * (0.7 if side == 'side' else 1)
     stride, swing = rng.uniform(0, 9) * unit * (1.3 if side == 'side' else 0.6), rng.uniform(-6, 6) * unit
     neck, waist, knee, foot = (top + at * unit for at in (16, 50, 72, 97))
 
-    def limb(points, colour, width):
+    def box(half: float, above: float, below: float, middle: float = centre) -> Tuple[float, float, float, float]:
+        return middle - half, above, middle + half, below
+
+    def limb(points: List[Tuple[float, float]], colour: Colour, width: float) -> None:
         draw.line(points, fill=colour, width=int(width * unit), joint='curve')
 
-    def bag():
+    def bag() -> None:
         if figure.bag == 'backpack' and side != 'front':
-            shift = -wide * 0.9 if side == 'side' else 0
-            draw.rounded_rectangle((centre + shift - wide * 0.7, neck + 3 * unit, centre + shift + wide * 0.7,
-                                    neck + 27 * unit), 4 * unit, fill=figure.bag_colour)
+            middle = centre - wide * 0.9 if side == 'side' else centre
+            draw.rounded_rectangle(box(wide * 0.7, neck + 3 * unit, neck + 27 * unit, middle), 4 * unit, figure.bag_colour)
         elif figure.bag == 'handbag':
-            draw.rectangle((centre + wide * 0.9, waist, centre + wide * 0.9 + 11 * unit, waist + 12 * unit),
-                           fill=figure.bag_colour)
+            left = centre + wide * 0.9
+            draw.rectangle((left, waist, left + 11 * unit, waist + 12 * unit), figure.bag_colour)
 
     if side == 'side':
         bag()
@@ -465,24 +448,13 @@ def _draw_figure(draw, figure, side, centre, top, tall, rng):
         hip, at = centre + sign * wide * 0.45, centre + sign * (wide * 0.45 + stride)
         limb([(hip, waist), ((hip + at) / 2, knee)], upper, 9 * figure.width)
         limb([((hip + at) / 2, knee), (at, foot)], lower, 7.5 * figure.width)
-        draw.ellipse((at - 6 * unit, foot - 3 * unit, at + 6 * unit, foot + 3 * unit), fill=figure.shoes)
+        draw.ellipse(box(6 * unit, foot - 3 * unit, foot + 3 * unit, at), figure.shoes)
     if figure.lower == 'skirt':
         draw.polygon([(centre - wide * 0.9, waist - unit), (centre + wide * 0.9, waist - unit),
                       (centre + wide * 1.3, knee), (centre - wide * 1.3, knee)], fill=figure.legs)
 
-    draw.rounded_rectangle((centre - wide, neck, centre + wide, waist + 3 * unit), 3 * unit, fill=figure.top)
-    left, right, bottom = centre - wide + unit, centre + wide - unit, waist + 2 * unit
-    step = figure.pitch * unit
-    if figure.pattern == 'hoops':
-        for y in np.arange(neck + step / 2, bottom - step / 2, step):
-            draw.rectangle((left, y, right, y + step / 2), fill=figure.second)
-    elif figure.pattern == 'stripes':
-        for x in np.arange(left + step / 4, right - step / 4, step / 1.5):
-            draw.rectangle((x, neck + unit, x + step / 3, bottom), fill=figure.second)
-    elif figure.pattern == 'halves':
-        draw.rectangle((left, (neck + bottom) / 2, right, bottom), fill=figure.second)
-    elif figure.pattern == 'print' and side != 'back':
-        draw.ellipse((centre - step, neck + 7 * unit, centre + step, neck + 7 * unit + 2 * step), fill=figure.second)
+    draw.rounded_rectangle(box(wide, neck, waist + 3 * unit), 3 * unit, figure.top)
+    _draw_pattern(draw, figure, side, (centre - wide + unit, neck, centre + wide - unit, waist + 2 * unit), centre, unit)
 
     for sign in (-1, 1):
         shoulder, hand = centre + sign * wide * 0.95, centre + sign * (wide * 1.15 + swing * sign)
@@ -493,32 +465,43 @@ def _draw_figure(draw, figure, side, centre, top, tall, rng):
         bag()
 
     if figure.long_hair:
-        draw.ellipse((centre - 8 * unit, top, centre + 8 * unit, neck + 5 * unit), fill=figure.hair)
-    draw.ellipse((centre - 6.5 * unit, top + unit, centre + 6.5 * unit, neck + unit), fill=figure.skin)
+        draw.ellipse(box(8 * unit, top, neck + 5 * unit), figure.hair)
+    draw.ellipse(box(6.5 * unit, top + unit, neck + unit), figure.skin)
     crown = {'front': top + 6 * unit, 'side': top + 8 * unit, 'back': neck}[side]
-    draw.chord((centre - 7 * unit, top, centre + 7 * unit, max(crown, top + 7 * unit) + 4 * unit),
-               *((180, 360) if side != 'back' else (0, 360)), fill=figure.hair)
+    draw.chord(box(7 * unit, top, max(crown, top + 7 * unit) + 4 * unit), 180 if side != 'back' else 0, 360, figure.hair)
 
 
-def main(arguments):
+def _draw_pattern(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, box: Tuple[float, float, float, float],
+                  centre: float, unit: float) -> None:
+    """Draw the pattern of the top in a box (left, top, right, bottom)."""
+    left, neck, right, bottom = box
+    step, colour = figure.pitch * unit, figure.second
+    if figure.pattern == 'hoops':
+        for y in np.arange(neck + step / 2, bottom - step / 2, step):
+            draw.rectangle((left, y, right, y + step / 2), fill=colour)
+    elif figure.pattern == 'stripes':
+        for x in np.arange(left + step / 4, right - step / 4, step / 1.5):
+            draw.rectangle((x, neck + unit, x + step / 3, bottom), fill=colour)
+    elif figure.pattern == 'halves':
+        draw.rectangle((left, (neck + bottom) / 2, right, bottom), fill=colour)
+    elif figure.pattern == 'print' and side != 'back':
+        draw.ellipse((centre - step, neck + 7 * unit, centre + step, neck + 7 * unit + 2 * step), fill=colour)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(prog='python -m src.samples.image_sample',
                                      description='Render a small data set in a published layout.')
     parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
     parser.add_argument('folder')
     parser.add_argument('--seed', type=natural, default=0)
     args = parser.parse_args(arguments)
-    try:
-        if args.kind == 'products':
-            where, counts = args.folder, make_products(args.folder, seed=args.seed)
-        elif args.kind == 'described':
-            where, counts = args.folder, make_described(args.folder, seed=args.seed)
-        else:
-            where = os.path.join(args.folder, REID_FOLDERS[args.kind])
-            counts = make_reid(args.folder, args.kind, seed=args.seed)
-    except InputError as error:
-        parser.exit(2, f'{error}\n')
+    if args.kind in REID_FOLDERS:
+        counts = make_reid(args.folder, args.kind, seed=args.seed)
+    else:
+        counts = (make_products if args.kind == 'products' else make_described)(args.folder, seed=args.seed)
+    where = Path(args.folder, REID_FOLDERS.get(args.kind, ''))
     print(f'{where}: ' + ', '.join(f'{count} {name.replace("_", " ")}' for name, count in counts.items()))
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    run(main)

@@ -18,7 +18,7 @@ from src.common.errors import InputError
 from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.scaling import Scale, fit_scaling
-from src.datasets.zero_shot_data import EvalPart, ZeroShotData
+from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
 from src.pictures import seen_unseen_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
@@ -59,7 +59,7 @@ class Generalised(ZeroShot):
     Found = GeneralisedFound
     measure = 'harmonic mean'
     # The seen and unseen parts of the test, once they were read.
-    data: Optional[ZeroShotData] = None
+    data: Optional[GeneralisedData] = None
 
     @classmethod
     def restored(cls, recipe: Recipe, found: GeneralisedFound) -> Recipe:
@@ -123,11 +123,11 @@ class Generalised(ZeroShot):
             return Space(self.scaling.features, metric=self.recipe.metric)
         return Space(self.scaling.features, self.network.whitening.asnumpy(), self.recipe.kernel_options.share)
 
-    def _test(self, data: ZeroShotData) -> 'TestParts':
+    def _test(self, data: GeneralisedData) -> 'TestParts':
         """Both parts of the test, scaled."""
         return TestParts.of(self.scaling.part(data.seen_test), self.scaling.part(data.test))
 
-    def _curve(self, data: ZeroShotData) -> Curve:
+    def _curve(self, data: GeneralisedData) -> Curve:
         """The seen-unseen curve on the test parts of data."""
         test = self._test(data)
         return test.curve(self.space.scores(self.space.near(test.features), self.prototypes(test.semantics)))
@@ -136,7 +136,7 @@ class Generalised(ZeroShot):
         """H of the test classes at the chosen gamma."""
         return self._curve(self._test_data()).at(self.found.gamma)['H']
 
-    def _test_data(self) -> ZeroShotData:
+    def _test_data(self) -> GeneralisedData:
         """The data whose test parts are measured; read here where no training has read it."""
         if self.data is None:
             self.data = self._open().final()
@@ -227,7 +227,8 @@ class Selection:
             what: the name of the way in which candidates are measured. curves_of: that way.
         """
         best, known = -np.inf, set()
-        for changes in [[{}], *lists]:
+        nothing: List[Changes] = [{}]
+        for changes in [nothing, *lists]:
             kept = self.choice
             for change in changes:
                 recipe = self.recipe.changed({**kept, **change, 'candidates': [], 'kernel_candidates': []})
@@ -285,7 +286,7 @@ class Regression:
         return unit_rows(features @ self.whitening) @ unit_rows(prototypes).T
 
 
-def regression_curve(recipe: Recipe, data: ZeroShotData, fitted: Dict[str, Scale]) -> Curve:
+def regression_curve(recipe: Recipe, data: GeneralisedData, fitted: Dict[str, Scale]) -> Curve:
     """The curve that the regression of a recipe alone gives on the test parts of data."""
     scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, fitted)
     test = TestParts.of(scaling.part(data.seen_test), scaling.part(data.test))
@@ -302,7 +303,7 @@ class Trial(Generalised):
         super().__init__(recipe, Process(process.target, process.device_id, 0, 1))
         self.fitted = fitted
 
-    def run(self, data: ZeroShotData, share: float) -> Curves:
+    def run(self, data: GeneralisedData, share: float) -> Curves:
         """Train on data for `share` of the recipe's iterations; returns further changes and the curves on its test parts."""
         if self.recipe.total_iter_num:
             self.recipe = self.recipe.changed({'total_iter_num': max(1, round(share * self.recipe.total_iter_num))})

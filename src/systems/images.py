@@ -3,12 +3,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
-from mindspore import Tensor, amp, nn
+from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from src.checkpoints.weights import Weights, conventions, load_classifier, load_weights, read_weights
 from src.common.errors import InputError
-from src.datasets.image_batches import reading, train_dataset
+from src.common.values import height_width
+from src.datasets.image_batches import EpochOptions, ImageOptions, reading, train_dataset
 from src.datasets.image_list import ImageList
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
@@ -17,12 +18,8 @@ from src.networks import create_image_network
 from src.pictures import check_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
+from src.training.precision import level_for, mixed_precision
 from src.training.system import System
-
-
-def for_device(network: nn.Cell, target: str) -> nn.Cell:
-    """The network in float16, with BatchNorm in float32, on Ascend; elsewhere as it is."""
-    return amp.auto_mixed_precision(network, 'O2') if target == 'Ascend' else network
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,6 @@ class ImageSystem(System):
     Found = ImageFound
     # What --validation may be.
     validations: Tuple[str, ...] = ()
-    # Entries of the recipe that go to train_dataset as they are.
-    train_options: Tuple[str, ...] = ('image_size', 'flip', 'num_workers', 'interpolation')
     # The training images, and their labels 0..C-1; set by open_training_images.
     images: ImageList
     labels: NDArray[np.int64]
@@ -108,7 +103,7 @@ class ImageSystem(System):
         self.loss = self._create_loss(network.out_channels)
         if start:
             self._start_from(start, network)
-        self.network = for_device(network, process.target)
+        self.network = mixed_precision(network, level_for(recipe.amp_level, process.target))
         self.sampler = create_sampler(
             recipe.sampler or kind.batch, self.labels, batch_size=recipe.batch_size,
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
@@ -147,9 +142,11 @@ class ImageSystem(System):
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process
         indices, mask = self.sampler.epoch(epoch)
-        dataset = train_dataset(self.images, self.labels, indices, mask, seed=recipe.seed * 1_000_003 + epoch, skip=skip,
-                                rank=process.rank, size=process.size, transform=recipe.train_transform, as_uint8=True,
-                                **{name: recipe[name] for name in self.train_options})
+        # As uint8: the network normalises on the device, by its backbone's statistics.
+        options = ImageOptions(height_width(recipe.image_size), recipe.train_transform, recipe.interpolation,
+                               recipe.get('bgr', False), as_uint8=True, num_workers=recipe.num_workers)
+        dataset = train_dataset(self.images, self.labels, indices, mask, options, EpochOptions(
+            recipe.seed * 1_000_003 + epoch, recipe.flip, recipe.get('augmentation', {}), skip, process.rank, process.size))
         iterator = dataset.create_tuple_iterator(num_epochs=1, do_copy=False)
         while True:
             # Only what reading raises is about an image.

@@ -21,7 +21,6 @@ class MetricLearning(ImageSystem):
     # Names of src.accuracy.MEASURES: printed, written to result.json and compared by benchmarks/compare.py.
     measures = ('recall', 'r_precision', 'map_at_r')
     validations = ('seen_classes', 'test_classes', 'none')
-    train_options = (*ImageSystem.train_options, 'bgr', 'augmentation')
     # The images that --validation measures; set by open_training_images.
     held_out: ImageList
 
@@ -29,7 +28,7 @@ class MetricLearning(ImageSystem):
         recipe = self.recipe
         self.images = open_images(recipe.dataset_path, 'train', subset=recipe.subset)
         if recipe.validation == 'seen_classes':
-            apart = held_out(self.images.labels, recipe.validation_fraction, recipe.seed, 'classes')
+            apart = held_out(self.images.known_labels, recipe.validation_fraction, recipe.seed, 'classes')
             self.held_out, self.images = self.images.select(apart), self.images.select(~apart)
         # What is missing must not come out after the first epoch or the last.
         if recipe.validation == 'test_classes':
@@ -37,12 +36,12 @@ class MetricLearning(ImageSystem):
         if recipe.run_eval:
             self.test_images()
         augmenting(recipe.augmentation, (1, 1), recipe.seed)
-        listed = len(np.unique(self.images.labels))
+        listed = len(np.unique(self.images.known_labels))
         if recipe.class_num not in (0, listed):
             raise InputError(f'--class_num={recipe.class_num}: the training list has {listed} classes')
         if recipe.turned_classes:
             self.images = with_turned_classes(self.images)
-        self.labels = remap_labels(self.images.labels)
+        self.labels = remap_labels(self.images.known_labels)
         counts = np.bincount(self.labels)
         single = int((counts == 1).sum())
         if self.process.rank == 0:
@@ -57,7 +56,7 @@ class MetricLearning(ImageSystem):
         one after the other find each other without anything learnt.
         """
         held = self.held_out
-        return recall_across_cameras(self.embed(held), held.labels, held.cameras)
+        return recall_across_cameras(self.embed(held), held.known_labels, held.cameras)
 
     def test_images(self) -> List[ImageList]:
         recipe = self.recipe
@@ -88,24 +87,25 @@ class MetricLearning(ImageSystem):
         counts = dict(zip(('queries', 'gallery'), map(len, [query, *galleries])))
         ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
         # In the order of test_images, in which an Ascend 310's results are read.
-        embeddings = self.embed(query, True)
-        more = [part for gallery in galleries for part in (self.embed(gallery, True), gallery.labels)]
-        figures = measure(self.measures, Retrieval(embeddings, query.labels, *more, ks=ks))
+        embeddings, labels = self.embed(query, True), query.known_labels
+        others: Dict[str, Any] = {}
+        for gallery in galleries:
+            others = {'gallery': self.embed(gallery, True), 'gallery_labels': gallery.known_labels}
+        figures = measure(self.measures, Retrieval(embeddings, labels, ks=ks, **others))
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {figures['Recall@1']:.3f}}} ckpt={checkpoint}")
         print('\n'.join(f'{name} = {value:.5f}' for name, value in figures.items()))
         result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures, **counts}
         if recipe.rerank:
-            reranked = measure(self.measures, Retrieval(embeddings, query.labels, *more, ks=ks, rerank=Rerank()))
+            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=Rerank(), **others))
             print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         if recipe.false_match_rate:
-            labels = query.labels
             for gallery in galleries:
                 # An image that is in both lists would be found as itself.
                 new = ~np.isin(gallery.paths, query.paths)
-                embeddings, labels = (np.concatenate([one, other[new]])
-                                      for one, other in zip((embeddings, labels), more))
+                embeddings, labels = (np.concatenate([own, other[new]])
+                                      for own, other in zip((embeddings, labels), others.values()))
             result.update(find_threshold(self, checkpoint, embeddings, labels))
         return result
 

@@ -13,21 +13,20 @@ from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
+# Embeddings (N, D), persons (N,) and cameras (N,).
+Columns = Tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def _check_matches(query: ImageList, gallery: ImageList) -> None:
     """Before a training, because what measures finds it only after.
 
-    Args:
-        query, gallery (ImageList): with labels (persons) and cameras.
-
     Raises:
-        InputError: no query has anything to be found.
+        InputError: no query has an image to be found, or a list has no labels (persons) or cameras.
     """
     cameras: Dict[int, Set[int]] = {}
-    for person, camera in zip(gallery.labels.tolist(), gallery.cameras.tolist()):
+    for person, camera in zip(gallery.known_labels.tolist(), gallery.known_cameras.tolist()):
         cameras.setdefault(person, set()).add(camera)
-    pairs = zip(query.labels.tolist(), query.cameras.tolist())
+    pairs = zip(query.known_labels.tolist(), query.known_cameras.tolist())
     if not any(cameras.get(person, set()) - {camera} for person, camera in pairs):
         raise InputError(f'{query.paths[0]} and the other queries: none has a gallery image of its person from another '
                          'camera; look at the cameras of --query and --gallery (train.py measures nothing with '
@@ -49,32 +48,32 @@ class Reid(ImageSystem):
             return self.test
         recipe = self.recipe
         lists = {name: recipe[name] for name in ('train_list', 'query', 'gallery')}
-        images, query, gallery = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training)
+        found = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training)
         if not training or recipe.run_eval or recipe.validation != 'none':
-            _check_matches(query, gallery)
+            _check_matches(found.query, found.gallery)
         if self.process.rank == 0:
-            print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists),
-                                             statistics(images, query, gallery))))
-        if training:
-            self.images = images
-        self.test = query, gallery
+            print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists), statistics(found))))
+        if training and found.train is not None:
+            self.images = found.train
+        self.test = found.query, found.gallery
         return self.test
 
     def open_training_images(self) -> None:
         self._open(True)
-        self.labels = remap_labels(self.images.labels)
+        self.labels = remap_labels(self.images.known_labels)
 
     def test_images(self) -> List[ImageList]:
         return list(self._open(False))
 
-    def _embed_test(self, show_progress: bool = False) -> Tuple[Any, ...]:
-        """What the measures take: embeddings, ids and cameras of the queries, and of the gallery."""
-        return tuple(part for images in self.test_images()
-                     for part in (self.embed(images, show_progress), images.labels, images.cameras))
+    def _embed_test(self, show_progress: bool = False) -> List[Columns]:
+        """Embeddings, persons and cameras of the queries and of the gallery, as the measures take them."""
+        return [(self.embed(images, show_progress), images.known_labels, images.known_cameras)
+                for images in self.test_images()]
 
     def validate(self) -> float:
         """mAP of the queries among the images of the gallery."""
-        return float(reid_metrics(*self._embed_test())['mAP'])
+        query, gallery = self._embed_test()
+        return float(reid_metrics(*query, *gallery)['mAP'])
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """mAP, mINP and CMC of the queries, among images and among centroids, re-ranked too where asked to.
@@ -83,35 +82,36 @@ class Reid(ImageSystem):
         """
         recipe = self.recipe
         self.check_evaluation()
-        embedded = self._embed_test(True)
-        query, query_ids, query_cams, *gallery = embedded
-        sizes = {'instance': len(gallery[0]), 'centroid': len(make_centroids(*gallery, query_ids, query_cams)[0])}
+        query, gallery = self._embed_test(True)
+        _, persons, cameras = query
+        count = len(persons)
+        sizes = {'instance': len(gallery[0]), 'centroid': len(make_centroids(*gallery, persons, cameras)[0])}
         print('============== Starting Evaluating ==============')
-        result: Dict[str, Any] = {'queries': len(query)}
+        result: Dict[str, Any] = {'queries': count}
         for rerank in (None, Rerank())[:1 + recipe.rerank]:
             for kind, size in sizes.items():
-                measured = reid_metrics(*embedded, centroids=kind == 'centroid', rerank=rerank)
+                measured = reid_metrics(*query, *gallery, centroids=kind == 'centroid', rerank=rerank)
                 print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
                       + ', '.join(f'CMC@{k} = {share:.5f}' for k, share in measured['cmc'].items())
-                      + f' ({len(query)} queries, {measured["skipped"]} skipped, gallery of {size})')
+                      + f' ({count} queries, {measured["skipped"]} skipped, gallery of {size})')
                 result[kind + '_reranked' * bool(rerank)] = {
                     'mAP': measured['mAP'], 'mINP': measured['mINP'],
                     'cmc': {str(k): share for k, share in measured['cmc'].items()}, 'skipped': measured['skipped'],
                     'gallery': size}
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery.
-            known = np.isin(gallery[1], query_ids)
-            rows, ids, cams = (np.concatenate([own, other[known]]) for own, other in zip(embedded[:3], gallery))
-            result.update(find_threshold(self, checkpoint, rows, ids, cams))
+            known = np.isin(gallery[1], persons)
+            result.update(find_threshold(self, checkpoint, *(
+                np.concatenate([own, other[known]]) for own, other in zip(query, gallery))))
         elif recipe.picture:
             self._draw(query, gallery)
         return result
 
-    def _draw(self, query: NDArray[Any], gallery: List[NDArray[Any]]) -> None:
+    def _draw(self, query: Columns, gallery: Columns) -> None:
         images, others = self.test_images()
-        rows = np.unique(np.linspace(0, len(query) - 1, PICTURE_QUERIES).round().astype(int))
-        nearest, right = ranked_list(query[rows], images.labels[rows], images.cameras[rows], *gallery,
-                                     n=min(PICTURE_NEIGHBOURS, len(others)))
+        rows = np.unique(np.linspace(0, len(images) - 1, PICTURE_QUERIES).round().astype(int))
+        embeddings, persons, cameras = (column[rows] for column in query)
+        nearest, right = ranked_list(embeddings, persons, cameras, *gallery, n=min(PICTURE_NEIGHBOURS, len(others)))
         neighbours_picture([images.paths[row] for row in rows],
                            [[others.paths[i] for i in line if i >= 0] for line in nearest],
                            [found[line >= 0] for found, line in zip(right, nearest)], self.recipe.picture)

@@ -11,11 +11,12 @@ from src.checkpoints.exported import Card, network_identity
 from src.checkpoints.weights import load_weights, read_weights
 from src.common.device import Process
 from src.common.errors import InputError
+from src.common.imagenet import DEVIATION, MEAN
 from src.common.records import as_table, read_record
 from src.common.values import height_width
 from src.recipes.recipe import Changes, Recipe, read_recipe, use_recipe
 from src.recipes.systems import SYSTEMS
-from src.retrieval.embedding import EmbeddingOptions
+from src.retrieval.embedding import EmbeddingOptions, embedding_identity
 from src.retrieval.thresholds import read_threshold, threshold_path
 from src.systems import create_system, system_class
 from src.training.system import System
@@ -36,19 +37,26 @@ class Trained:
     @property
     def name(self) -> str:
         """A name for files of this network."""
-        return str(self.recipe.get('network') or f'{self.recipe.backbone}{"_reid" * (self.recipe.system == "reid")}')
+        system = self.recipe.system
+        return str(self.recipe.get('network') or self.recipe.get('backbone', system) + '_reid' * (system == 'reid'))
 
     @property
     def takes_images(self) -> bool:
-        """Whether the network takes images, rather than class semantics."""
+        """Whether the network takes images, rather than arrays."""
         return SYSTEMS[self.recipe.system].images
 
     @property
     def options(self) -> EmbeddingOptions:
         """How images become embeddings. Raises InputError where the network takes none."""
         if not self.takes_images:
-            raise InputError(f'{self.path}: a network of class semantics (DEM), which has no images; use eval.py')
+            raise InputError(f'{self.path}: a network of {SYSTEMS[self.recipe.system].title}, which takes no images; use '
+                             'eval.py')
         return EmbeddingOptions.of_recipe(self.recipe)
+
+    @property
+    def identity(self) -> str:
+        """The identity of its embeddings, for galleries."""
+        return embedding_identity(network_identity(self.network), self.options)
 
     def card(self, size: Optional[Tuple[int, int]] = None) -> Card:
         """What somebody who has the exported network alone must know to use it.
@@ -62,7 +70,10 @@ class Trained:
         recipe = Recipe({**self.recipe, 'image_size': list(size)}) if size else self.recipe
         known = dict(recipe)
         if self.takes_images:
-            known = {**vars(EmbeddingOptions.of_recipe(recipe)), **known}
+            options = EmbeddingOptions.of_recipe(recipe)
+            known = {**vars(options), **known, 'mean': None, 'deviation': None}
+            if (options.mean, options.deviation) != (MEAN, DEVIATION):
+                known.update(mean=list(options.mean), deviation=list(options.deviation))
         path = threshold_path(self.path)
         threshold = as_table(read_threshold(path, network_identity(self.network))) if Path(path).is_file() else None
         return Card(**{name: known[name] for name in Card.__dataclass_fields__ if name in known}, threshold=threshold)
@@ -78,8 +89,8 @@ class Trained:
             own = height_width(self.recipe.image_size)
             size = height or own[0], width or own[1]
         elif height or width:
-            raise InputError(f'--height, --width: {self.path} is a network of class semantics, which has no images; leave '
-                             'them out')
+            raise InputError(f'--height, --width: {self.path} is a network of {SYSTEMS[self.recipe.system].title}, which takes '
+                             'no images; leave them out')
         return system_class(self.recipe.system).input_shapes(self.network, size)
 
 

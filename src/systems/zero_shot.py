@@ -61,12 +61,11 @@ class ZeroShot(System):
 
     def prepare(self, found: Any = None) -> None:
         recipe = self.recipe
-        self.data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
-        self.held_out = self.data.test
+        data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        self.held_out = data.test
         if recipe.validation in HELD_OUT:
-            self.data, self.held_out = hold_out(self.data, recipe.validation_fraction, recipe.seed,
-                                                HELD_OUT[recipe.validation])
-        self._train_on(self.data)
+            data, self.held_out = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])
+        self._train_on(data)
 
     def _train_on(self, data: ZeroShotData) -> None:
         """Set what training needs, from data before scaling."""

@@ -91,7 +91,7 @@ LR_MODES: dict[str, Callable[[Plan], Rates]] = {
 }
 
 
-def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_end: float = 0.0,
+def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_end: float = 0.0,  # noqa: PLR0913 - public name
            warmup_steps: int = 0, milestones: Sequence[float] = (0.4, 0.8), gamma: float = 0.1, *,
            warmup_stairs: int = 1) -> Rates:
     """The learning rate of every step of a training.

@@ -22,6 +22,7 @@ from src.common.files import remove_unfinished, replacing
 from src.common.records import read_record
 from src.pictures import plot_curves
 from src.training.learning_rate import schedule
+from src.training.profiling import profiled
 from src.training.progress import Clock, Run, diverged
 from src.training.signals import Signals
 from src.training.states import CURVES, RESULT, TrainingStates, set_aside
@@ -29,7 +30,7 @@ from src.training.system import System
 from src.training.train_step import create_step
 
 
-def fit(system: System, folder: str | Path, resume: bool | str = False) -> dict[str, Any]:
+def fit(system: System, folder: str | Path, resume: bool | str = False, profile: str | None = None) -> dict[str, Any]:
     """Train a system by its recipe.
 
     Writes below `folder` (in a distributed run below folder/RANK): training states, train.ckpt, the network after the
@@ -39,6 +40,7 @@ def fit(system: System, folder: str | Path, resume: bool | str = False) -> dict[
         system: data, network, loss and accuracy that belong together; prepare() has not been called yet.
         resume: whether to continue from the last state in the folder, or from the beginning where there is none; a str is
             the name of the state to continue from. Otherwise what another training left there is moved to a sub-folder.
+        profile: folder for MindSpore's profile of a few steps, None for none.
 
     Returns:
         the contents of result.json.
@@ -47,9 +49,10 @@ def fit(system: System, folder: str | Path, resume: bool | str = False) -> dict[
         InputError: a state that cannot be read or is another training's, a loss that is no number, a full disk.
         SystemExit: 128 + the number of the signal that ended the training, after a state was saved.
     """
+    ms.set_seed(system.recipe.seed)
     training = Training(system, Path(folder), resume)
     began = time.perf_counter()
-    training.train()
+    training.train(profile)
     return training.report(time.perf_counter() - began)
 
 
@@ -156,15 +159,16 @@ class Training:
             if aside:
                 print(f'{path} held another training: moved to {aside}')
 
-    def train(self) -> None:
-        """Take all steps that are left."""
+    def train(self, profile: str | None = None) -> None:
+        """Take all steps that are left; profile: of fit."""
         if self.verbose:
             print('============== Starting Training ==============', flush=True)
-        with Signals() as signals:
+        with Signals() as signals, profiled(profile, self.process.target) as tick:
             for step, result in take_steps(self.system, self.step, self.run.step, self.total, signals.now):
                 self.clock.add(*result)
                 self.run.step = step
                 self._after_step(signals.noted)
+                tick()
         save_cell(self.system.network, self.own / LAST, self.recorded)
 
     def _after_step(self, noted: int) -> None:

@@ -1,15 +1,20 @@
-"""Optimizers by the name a recipe gives, and which parameter takes what learning rate and decay."""
-from collections.abc import Callable, Mapping
+"""Optimizers by name, and the learning rate and weight decay of every parameter."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
+from numpy.typing import NDArray
 
 from src.common.errors import InputError
 
-# Beginning of the names of a loss's parameters in a training, by which a checkpoint tells them from the network's.
+# Prefix of the names of a loss's parameters, by which a checkpoint tells them from the network's.
 LOSS = 'loss.'
+# A learning rate, or one a step.
+Rate = Any
 
 
 class Adam(nn.Optimizer):
@@ -19,17 +24,18 @@ class Adam(nn.Optimizer):
     warns of at every start. The parameters of its state have nn.Adam's names.
 
     Args:
-        params (list of Parameter or of groups, see nn.Optimizer): what it updates.
-        learning_rate (float or float32 array of one value a step).
-        beta1, beta2, eps (float): as in the paper.
-        weight_decay (float): L2, added to the gradient.
-        decoupled (bool): the decay shrinks the weights by learning rate times weight_decay instead, apart from the
+        params: parameters, or groups of them, see nn.Optimizer.
+        learning_rate: float, or float32 array of one value a step.
+        beta1, beta2, eps: as in the paper; eps is added as in its last paragraph of section 2 ("epsilon hat").
+        weight_decay: L2, added to the gradient.
+        decoupled: whether the decay shrinks the weights by learning rate times weight_decay instead, apart from the
             gradient: AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
 
     Inputs: gradients, a tuple in the order of params.
     """
 
-    def __init__(self, params, learning_rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+    def __init__(self, params: Sequence[Any], learning_rate: Rate, beta1: float = 0.9, beta2: float = 0.999,
+                 eps: float = 1e-8, weight_decay: float = 0.0, decoupled: bool = False):
         super().__init__(learning_rate, params, weight_decay)
         self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, beta2, eps))
         self.beta1_power = Parameter(Tensor(1, mstype.float32), name='beta1_power')
@@ -39,7 +45,7 @@ class Adam(nn.Optimizer):
         self.decoupled = decoupled
         self.adam = ops.Adam()
 
-    def construct(self, gradients):
+    def construct(self, gradients: tuple[Tensor, ...]) -> bool:
         decay = self.get_weight_decay()
         if not self.decoupled:
             gradients = self.decay_weight(gradients)
@@ -59,18 +65,16 @@ class Adam(nn.Optimizer):
 
 
 class WithOwnUpdates(nn.Cell):
-    """An optimizer, and plain SGD for parameters of the loss that ask for it (Loss.own_updates).
-
-    Those take no momentum, weight decay or schedule.
+    """An optimizer, and plain SGD without momentum, weight decay and schedule for the parameters in Loss.own_updates.
 
     Args:
-        optimizer (nn.Optimizer): of all other parameters.
-        updates (list of (Parameter, float)): with the size of their steps.
+        optimizer: of all other parameters.
+        updates: parameters with the size of their steps.
 
     Inputs: gradients, a tuple in the order of `parameters`.
     """
 
-    def __init__(self, optimizer, updates):
+    def __init__(self, optimizer: nn.Optimizer, updates: Sequence[tuple[Parameter, float]]):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.own = ParameterTuple([parameter for parameter, _ in updates])
@@ -78,14 +82,14 @@ class WithOwnUpdates(nn.Cell):
         self.parameters = ParameterTuple([*optimizer.parameters, *self.own])
         self.others = len(optimizer.parameters)
 
-    def construct(self, gradients):
+    def construct(self, gradients: tuple[Tensor, ...]) -> Any:
         for i in range(len(self.own)):
             ops.assign_sub(self.own[i], self.step_sizes[i] * gradients[self.others + i])
         return self.optimizer(gradients[:self.others])
 
 
-# Name -> function of (params, lr, decay, recipe) that makes it; params are parameters or groups of them.
-OPTIMIZERS: dict[str, Callable] = {
+# Name -> function (parameters or groups of them, lr, decay, recipe) -> optimizer.
+OPTIMIZERS: dict[str, Callable[..., nn.Optimizer]] = {
     'adam': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay),
     'adamw': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay, decoupled=True),
     'momentum': lambda params, lr, decay, recipe: nn.Momentum(params, lr, recipe['momentum'], decay),
@@ -101,12 +105,13 @@ def _decay_of(parameter: Parameter, recipe: Mapping[str, Any]) -> float:
             raise InputError(f'weight_decay: names {", ".join(decay)} but not {layer}, which {parameter.name} belongs '
                              'to; give every layer a value, 0 for none')
         return float(decay[layer])
-    # MindSpore's own rule for what is not grouped.
+    # MindSpore's own rule for parameters that are not grouped.
     spared = recipe['decay'] == 'weights' and ('beta' in parameter.name or 'gamma' in parameter.name)
     return 0.0 if spared else float(decay)
 
 
 def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
+    """The number of first steps in which new layers and the loss train alone."""
     epochs = recipe['head_first_epochs']
     if epochs and recipe['total_iter_num']:
         raise InputError(f'head_first_epochs={epochs}: counts epochs, and this recipe counts iterations '
@@ -117,18 +122,18 @@ def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
     return max(epochs - done, 0) * (total_steps // (recipe['epoch_size'] - done))
 
 
-def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: np.ndarray) -> nn.Cell:
+def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: NDArray[Any]) -> nn.Cell:
     """The optimizer of a recipe.
 
-    Every parameter that is trained has a learning rate, lr times loss_lr_factor and Loss.lr_factors where it is the
-    loss's; and a weight decay. In the first head_first_epochs the rate is 0 for all but the loss's parameters and the
-    network's new_layers, so that no other weight moves (the running statistics of BatchNorm do; moments gather).
+    Every trained parameter has a weight decay and a learning rate: lr, times loss_lr_factor and Loss.lr_factors for those
+    of the loss. In the first head_first_epochs the rate is 0 except for the loss's parameters and the network's new_layers,
+    so that no other weight moves (the running statistics of BatchNorm do, and moments accumulate).
 
     Args:
         recipe: optimizer, a key of OPTIMIZERS, with beta1 or momentum; weight_decay, a float, or a dict of layer name
             -> float; decay, which parameters a float is for: 'weights', all but gamma and beta of the normalisations,
             or 'all'; loss_lr_factor; head_first_epochs, with epoch_size, pretrain_epoch_size and total_iter_num.
-        network: to train; its attribute new_layers is asked for where head_first_epochs is not 0.
+        network: to train; has new_layers if head_first_epochs is not 0.
         loss: of src.losses; its parameters' names begin with 'loss.' by now.
         lr: float array, the learning rate of every step.
 
@@ -156,7 +161,7 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
     late = lr.copy()
     late[:waiting] = 0
     new_layers = tuple(network.new_layers) if waiting else ()
-    groups: dict[tuple[float, bool, float], list] = {}
+    groups: dict[tuple[float, bool, float], list[Parameter]] = {}
     for parameter in params:
         head = parameter.name in of_loss or parameter.name.startswith(new_layers)
         factor = recipe['loss_lr_factor'] * factors.get(parameter.name, 1.0) if parameter.name in of_loss else 1.0
@@ -164,7 +169,7 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
         groups.setdefault(key, []).append(parameter)
     rates = {(factor, waits) for factor, waits, _ in groups}
 
-    def group(factor, waits, decay, members):
+    def group(factor: float, waits: bool, decay: float, members: list[Parameter]) -> dict[str, Any]:
         rate = {} if rates == {(1.0, False)} else {'lr': (factor * (late if waits else lr)).astype(np.float32).tolist()}
         return {'params': members, 'weight_decay': decay, **rate}
 

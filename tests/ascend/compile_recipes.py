@@ -27,7 +27,7 @@ from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
 from src.networks.resnet import ResNet  # noqa: E402
 from src.recipes.recipe import RECIPES, Recipe, make_recipe  # noqa: E402
-from src.systems.images import for_device  # noqa: E402
+from src.training.precision import mixed_precision  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
 
 ASCEND = SimpleNamespace(target='Ascend', device_id=0, rank=0, size=1)
@@ -98,10 +98,10 @@ def networks_of_images():
 
         network = build()
         loss, others = loss_of(recipe, network.out_channels)
-        step = create_step(for_device(network, 'Ascend'), loss, 1, recipe, LR, ASCEND)
+        step = create_step(mixed_precision(network, 'O2'), loss, 1, recipe, LR, ASCEND)
         yield f'train {name}', step.set_train(), (STOP, PICTURES, *others)
         normalised = Tensor(np.zeros(PICTURES.shape), ms.float32)
-        yield f'evaluate {name}', for_device(build(), 'Ascend').set_train(False), (normalised,)
+        yield f'evaluate {name}', mixed_precision(build(), 'O2').set_train(False), (normalised,)
         yield f'export {name}', build().set_train(False), (normalised[:1],)
 
 
@@ -116,7 +116,7 @@ def losses_of_images():
     for (name, _), recipe in options.items():
         network = Units(2 if loss_class(name).uses_neck else 1)
         loss, others = loss_of(recipe, UNITS)
-        step = create_step(for_device(network, 'Ascend'), loss, 1, recipe, LR, ASCEND)
+        step = create_step(mixed_precision(network, 'O2'), loss, 1, recipe, LR, ASCEND)
         yield f'loss {name}', step.set_train(), (STOP, Tensor(np.zeros((ROWS, 3)), ms.float32), *others)
 
 

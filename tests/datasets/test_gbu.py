@@ -129,7 +129,7 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     embeddings = rng.random((25, 3)).astype(np.float32)
     np.savez(tmp_path / 'e.npz', embeddings=embeddings, paths=np.array(paths))
     (tmp_path / 'classes.csv').write_text('name,size,legs\n' + ''.join(f'{n},{i},{i + 1}\n' for i, n in enumerate(names)))
-    (tmp_path / 'unseen.txt').write_text('bee\neel\n')
+    (tmp_path / 'unseen.txt').write_text('\ufeffbee\r\neel\n')  # as Windows writes it
     main([str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')])
     assert '3 seen and 2 unseen classes, 12 images to train on, 3 and 10 to test' in capsys.readouterr().out
     bench = open_gbu(tmp_path / 'out')

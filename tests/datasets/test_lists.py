@@ -190,8 +190,8 @@ def test_grocery_lists(shared_data):
         assert len(images) == len(lines)
         assert images.paths[-1] == str(root / lines[-1].split()[0])
         assert [images.labels[-1], images.cameras[-1]] == [int(word) for word in lines[-1].split()[1:]]
-    assert open_reid('lists', lists=files, training=False)[0] is None
-    assert list(statistics(*open_reid('lists', lists=files, training=False))) == ['query', 'gallery']
+    measured = open_reid('lists', lists=files, training=False)
+    assert measured.train is None and list(statistics(measured)) == ['query', 'gallery']
     train = open_images(str(root), 'train')
     assert len(train) == 2781 and len(set(train.labels)) == 41
     with pytest.raises(InputError, match='camera'):
@@ -209,13 +209,13 @@ def test_reid_folders(tmp_path, name, folder, names):
         for file in names:
             write(tmp_path / folder / split / file, '')
         write(tmp_path / folder / split / 'Thumbs.db', '')
-    train, query, gallery = open_reid(name, str(tmp_path))
+    opened = open_reid(name, str(tmp_path))
     expected = sorted(file for file in names if not file.startswith('-1'))
-    for images in (train, query, gallery):
+    for images in opened:
         assert [Path(path).name for path in images.paths] == expected
         assert images.labels.tolist() == [int(file[:4]) for file in expected]
         assert images.cameras.tolist() == [int(file[6]) for file in expected]
-    found, dataset = statistics(train, query, gallery), reid_dataset(name)
+    found, dataset = statistics(opened), reid_dataset(name)
     assert found['query'] == (len(expected),) * 3 and set(found) == set(dataset.expected)
     assert statistics_lines(dataset, found)[1] == (
         'query   {:6} identities {:6} images {:3} cameras (published: {}, {}, {})'.format(
@@ -227,6 +227,15 @@ def test_reid_folders(tmp_path, name, folder, names):
     write(tmp_path / folder / 'query' / 'holiday.jpg', '')
     with pytest.raises(InputError, match='holiday.jpg'):
         open_reid(name, str(tmp_path))
+
+
+def test_labels_and_cameras_that_are_not_known_are_refused(tmp_path):
+    images = ImageList([str(tmp_path / 'a.jpg')], np.array([3]))
+    assert images.known_labels.tolist() == [3]
+    with pytest.raises(InputError, match='a.jpg: its camera is not known'):
+        images.known_cameras
+    with pytest.raises(InputError, match='a.jpg: its class is not known'):
+        ImageList(images.paths, None).known_labels
 
 
 def test_reid_absent(tmp_path):

@@ -1,4 +1,4 @@
-"""benchmarks/compare.py: what it trains, goes on with, refuses and prints."""
+"""benchmarks/compare.py: what it trains, continues, refuses and prints."""
 import json
 import os
 import subprocess
@@ -19,6 +19,7 @@ from src.recipes.command_line import parse_args
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ['one: --loss_name=softmax --recipe=small', 'two: --loss_name=triplet --recipe=small --pretrained={one}/train.ckpt']
 COMMON = '--dataset_path=D --validation=seen_classes'
+MEASURES = {'Recall@1': 0.3, 'MAP@R': 0.2}
 FIGURES = {'one': [0.50, 0.52, 0.51], 'two': [0.53, 0.55, 0.555]}
 
 
@@ -27,7 +28,7 @@ def trained(monkeypatch):
     """Trainings that write what a real one does; [(flags, folder)] of those that were started."""
     started = []
 
-    def fake(flags, folder):
+    def fake(flags, folder, program):
         started.append((flags, folder))
         seed, recipe = int(folder.name), parse_args('train', flags).make_recipe()
         last = FIGURES[folder.parent.name][seed - 1]
@@ -90,14 +91,41 @@ def test_nothing_measured_is_named_and_the_tests_figure_comes_first(tmp_path):
     (tmp_path / 'result.json').write_text(json.dumps(result))
     # The first result.json is written before the evaluation.
     assert compare.read_result(tmp_path, flags) is None
-    (tmp_path / 'result.json').write_text(json.dumps({**result, 'accuracy': 0.3}))
-    assert compare.read_result(tmp_path, flags) == (0.3, pytest.approx(0.1))
+    (tmp_path / 'result.json').write_text(json.dumps({**result, 'accuracy': 0.3, 'measures': MEASURES}))
+    assert compare.read_result(tmp_path, flags) == ({'accuracy': 0.3, **MEASURES}, pytest.approx(0.1))
 
 
 def test_figures_of_different_seeds_are_compared_in_pairs():
     lines, differences = compare.table({'a': {1: 0.5, 2: 0.6}, 'b': {2: 0.7, 3: 0.9}, 'c': {}}, {'a': [], 'b': [0.1], 'c': []})
     assert differences['b'][0] == pytest.approx(10) and differences['b'][1] == -np.inf and 'c' not in differences
     assert lines[-1].startswith('c  no seed in common')
+
+
+def test_measures_that_all_results_have_follow_the_accuracy(trained, tmp_path, capsys):
+    run(tmp_path, 2, [RECIPES[0], RECIPES[1] + ' --run_eval=True'])
+    for name in ('one', 'two'):
+        for seed in (1, 2):
+            file = tmp_path / name / str(seed) / 'result.json'
+            result = json.loads(file.read_text())
+            result['recipe']['run_eval'] = True
+            measures = {'Recall@1': 0.5, 'MAP@R': 0.1 * seed, **({'R-precision': 0.2} if name == 'one' else {})}
+            file.write_text(json.dumps({**result, 'accuracy': 0.5, 'measures': measures}))
+    capsys.readouterr()
+    run(tmp_path, 2, more=['--report', '--all=--run_eval=True'])
+    first, *rest = capsys.readouterr().out.split('\n\nMAP@R:\n')
+    # Recall@1 is the accuracy, and not all results have R-precision.
+    assert '50.00' in first and len(rest) == 1 and 'R-precision' not in first + rest[0] and 'Recall@1' not in first
+    assert rest[0].splitlines()[1].split() == ['one', '10.00', '20.00', '15.00', '7.07', '-']
+    assert '2 seeds show differences above' in rest[0]
+
+
+@pytest.mark.parametrize('file', ['dem_ablation', 'gbu_ablation'])
+def test_the_recipes_of_a_list_exist(monkeypatch, file):
+    taken = {}
+    monkeypatch.setattr(compare, 'compare', lambda recipes, seeds, out, report, program: taken.update(recipes))
+    compare.main(['out', f'@{ROOT}/benchmarks/{file}.txt', '--all=--data_path=D'])
+    made = [parse_args('train', flags).make_recipe() for flags in taken.values()]
+    assert len(made) > 15 and all(recipe != made[0] and recipe.data_path == 'D' for recipe in made[1:])
 
 
 @pytest.mark.slow

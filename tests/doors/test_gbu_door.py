@@ -1,5 +1,5 @@
-"""The benchmark's protocol through the doors: chosen on val classes, trained, reported, repeated by eval.py, exported, and
-pictures named by it, those of unseen and of added classes too."""
+"""The benchmark's protocol through the doors: choose on val classes, train what was chosen, report, repeat by eval.py, resume,
+export, and name images of seen, unseen and added classes."""
 import json
 import shutil
 
@@ -11,15 +11,21 @@ import eval as eval_door
 import export as export_door
 import infer as infer_door
 import train as train_door
+from src.checkpoints.checkpoint import read_checkpoint, read_recorded
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.retrieval.embedding_file import write_embeddings
+from src.systems.generalised import Generalised
+from src.training.states import TrainingStates
 
 CLASSES, EACH = 12, 20
 FLAGS = ['--dataset=GBU', '--device_target=CPU']
 # Of the recipe `chosen`, with fewer candidates and steps.
 QUICK = ['--batch_size=24', '--total_iter_num=60', '--lr=0.003', '--set', 'candidates=[]', '--set',
          "kernel_candidates=[[{'kernel_options.width': 0.0}]]", '--set', 'network_options.hidden_dim=32']
+# Constant, so that the history's lr is the recipe's lr_max.
+RANKED = ['--recipe=ranked', '--batch_size=24', '--total_iter_num=60', '--save_iter_step=20', '--keep_checkpoint_max=9',
+          '--set', 'network_options.hidden_dim=32', '--set', 'lr_mode=const']
 
 
 def names(count=CLASSES):
@@ -59,7 +65,7 @@ def benchmark(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(benchmark, tmp_path_factory):
-    """The result of a training by the default recipe and its folder."""
+    """The result of a training with the default recipe, and its folder."""
     folder = tmp_path_factory.mktemp('trained')
     return train_door.main([*FLAGS, f'--data_path={benchmark}', *QUICK, f'--save_ckpt={folder}']), folder
 
@@ -92,7 +98,7 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
     with pytest.raises(InputError, match='is among the classes already'):
         (tmp_path / 'again.csv').write_text(f'{names()[0]},' + ','.join('1' * 10) + '\n')
         infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "again.csv"}'])
-    with pytest.raises(InputError, match='3 numbers a class, the network takes 10'):
+    with pytest.raises(InputError, match='3 numbers per class, the network takes 10'):
         (tmp_path / 'short.csv').write_text('x,1,2,3\n')
         infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "short.csv"}'])
     write_embeddings(str(tmp_path / 'wide.npz'), [np.ones((2, 17), np.float32)], ImageList(['a.jpg', 'b.jpg'], None))
@@ -100,7 +106,7 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
         infer_door.main(['--device_target=CPU', f'--query={tmp_path / "wide.npz"}', f'--classes={exported}'])
     shutil.copy(f'{exported}.classes.npz', tmp_path / 'other.classes.npz')
     (tmp_path / 'net.mindir.classes.npz').write_bytes(b'no archive')
-    with pytest.raises(InputError, match='damaged or no file of classes'):
+    with pytest.raises(InputError, match='damaged, or not a file of classes'):
         infer_door.main([*query, f'--classes={exported}'])
 
 
@@ -114,6 +120,79 @@ def test_resumed_training_goes_on_with_what_was_chosen(benchmark, trained, tmp_p
     resumed = train_door.main([*flags, f'--save_ckpt={tmp_path / "b"}', '--resume'])
     for name in ('T1', 'u', 's', 'H', 'AUSUC', 'gamma', 'found'):
         assert resumed[name] == whole[name], name
+
+
+def weights(path):
+    """(name -> values of a checkpoint, what its training recorded)."""
+    values = read_checkpoint(path)
+    recorded = read_recorded(values.pop('facts'), path)
+    return {name: value.asnumpy() for name, value in values.items()}, recorded
+
+
+def assert_same_weights(folder, other):
+    values, others = (weights(one / 'train.ckpt')[0] for one in (folder, other))
+    assert values.keys() == others.keys()
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, others[name], name)
+
+
+@pytest.fixture(scope='module', params=[(1e-6, 0.01), (0.01, 1e-6)], ids=['candidate is better', 'flag is better'])
+def chosen(benchmark, tmp_path_factory, request):
+    """Flags that leave one entry, lr_max, to the val classes; the result of the training; its folder."""
+    folder, (lr, candidate) = tmp_path_factory.mktemp('chosen'), request.param
+    flags = [*FLAGS, f'--data_path={benchmark}', *RANKED, f'--lr={lr}', '--set', f"candidates=[[{{'lr_max': {candidate}}}]]"]
+    result = train_door.main([*flags, f'--save_ckpt={folder}'])
+    # 60 steps of 1e-6 train nothing. Both outcomes must be seen here.
+    assert result['found']['choice'] == ({} if lr > candidate else {'lr_max': candidate})
+    return flags, result, folder
+
+
+def test_what_was_chosen_is_what_is_stored_and_trained(benchmark, chosen, tmp_path):
+    _, result, folder = chosen
+    stored = json.loads((folder / 'result.json').read_text())
+    assert stored['recipe']['lr_max'] == result['recipe']['lr_max'] == 0.01 and stored['recipe']['candidates'] == []
+    assert len(stored['history']) > 1
+    for row in stored['history']:
+        assert row['lr'] == pytest.approx(0.01, rel=1e-6)
+    states = sorted(folder.glob('train-*.ckpt'))
+    assert len(states) == 3
+    for path in [*states, folder / 'train.ckpt']:
+        recorded = weights(path)[1]
+        assert recorded.recipe == stored['recipe'] and recorded.found == stored['found']
+    direct = train_door.main([*FLAGS, f'--data_path={benchmark}', *RANKED, '--lr=0.01', '--set', 'candidates=[]',
+                              f'--save_ckpt={tmp_path}'])
+    assert_same_weights(folder, tmp_path)
+    assert direct['recipe'] == result['recipe'] and direct['gamma'] == result['gamma']
+
+
+@pytest.mark.slow
+def test_result_json_repeats_the_training(chosen, tmp_path):
+    _, result, folder = chosen
+    again = train_door.main([f'--config_path={folder / "result.json"}', '--device_target=CPU', f'--save_ckpt={tmp_path}'])
+    assert_same_weights(folder, tmp_path)
+    for name in ('recipe', 'T1', 'u', 's', 'H', 'AUSUC', 'gamma'):
+        assert again[name] == result[name], name
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_with_what_was_chosen(chosen, tmp_path, monkeypatch):
+    flags, result, folder = chosen
+
+    def kill(*_):
+        raise Killed
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(TrainingStates, 'prune', kill)    # called when the first state is in place
+        train_door.main([*flags, f'--save_ckpt={tmp_path}'])
+    assert len(list(tmp_path.glob('*.ckpt'))) == 1
+    monkeypatch.setattr(Generalised, '_choose', kill)    # not chosen again
+    resumed = train_door.main([*flags, f'--save_ckpt={tmp_path}', '--resume'])
+    assert_same_weights(folder, tmp_path)
+    for name in ('recipe', 'found', 'T1', 'u', 's', 'H', 'AUSUC', 'gamma'):
+        assert resumed[name] == result[name], name
 
 
 @pytest.mark.slow

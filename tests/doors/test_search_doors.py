@@ -304,7 +304,7 @@ def test_images_given_to_the_network_in_another_way_are_refused(work, folder, sa
     said('export', f'--save_ckpt={work.root}/training', '--file_name=larger', '--height=24', '--width=24')
     assert read_card('larger.mindir').image_size == [24, 24]
     said('infer', '--model_file=larger.mindir', query[0], '--output=few.npy')
-    assert EmbeddingFile('few.npy').model == identity(work.network, image_size=24)
+    assert EmbeddingFile('few.npy').model == identity(work.network, image_size=(24, 24))
 
 
 @pytest.mark.parametrize('text', ['{"simil', '[]', '{"similarity": "high"}', '{"similarity": 7, "model": "m"}', '\0\xff'])
@@ -314,7 +314,7 @@ def test_damaged_threshold_is_refused(folder, refused, text):
 
 
 def test_absent_threshold_and_embeddings_of_nobody_knows_what(work, folder, refused):
-    assert 'absent.json: no such threshold' in refused(*SEARCH, '--threshold=absent.json')
+    assert 'absent.json: No such file or directory; find the threshold' in refused(*SEARCH, '--threshold=absent.json')
     Path('gallery.npy.json').unlink()
     assert 'say which network wrote them' in refused(*SEARCH, '--threshold=train.threshold.json')
 
@@ -365,7 +365,7 @@ def test_gallery_changed_since_is_refused(work, folder, refused):
     ('--query=gallery.npy --gallery=gallery.npy --remove=a.txt', '--query: is for a search or'),
     ('--classes=a --query=gallery.npy --gallery=gallery.npy', '--gallery: is not for --classes'),
     ('--append --output=absent.npy', 'absent.npy'), ('--index=hnsw', '--index'),
-    ('--query=gallery.npy --gallery=gallery.npy --index=ivf', 'holds 400 images, which the exact search')])
+    ('--query=gallery.npy --gallery=gallery.npy --index=ivf', 'holds 400 images, among which the exact search')])
 def test_flags_that_do_not_go_together(work, folder, refused, flags, words):
     Path('stranger.txt').write_text('/nowhere/stranger.png\n')
     if 'ivf' in flags:
@@ -423,7 +423,8 @@ def test_picture_of_metric_learning_needs_a_threshold(work):
 
 @pytest.mark.parametrize('flags, words', [
     ('--false_match_rate=0', '--false_match_rate'), ('--false_match_rate=1.5', '--false_match_rate'),
-    ('--dataset=CUB --rerank', '--rerank: is not for CUB'), ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
+    ('--dataset=CUB --rerank', '--rerank: has no effect on recipe'),
+    ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
 def test_flags_of_eval(flags, words):
     with pytest.raises(InputError, match=words):
         parse_args('eval', flags.split()).make_recipe()

@@ -1,11 +1,11 @@
-"""Convolution on small maps against loops over positions and taps, and its gradients against MindSpore's."""
+"""Convolution as products against loops over positions and taps, and its gradients against MindSpore's."""
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import Normal
 
-from src.networks.convolution import Convolution
+from src.networks.convolution import Convolution, plain_convolutions
 
 
 def naive(x, weight, stride, padding):
@@ -44,22 +44,27 @@ def gradients(cell, x, factor):
     return cell(x).asnumpy(), to_x.asnumpy(), to_weight.asnumpy()
 
 
+@pytest.mark.parametrize('columns', [False, True])
 @pytest.mark.parametrize('padding', ['symmetric', 'same'])
-@pytest.mark.parametrize('size, kernel, stride', [((2, 2), 3, 1), ((2, 1), 3, 1), ((1, 1), 3, 1), ((4, 3), 3, 2),
+@pytest.mark.parametrize('size, kernel, stride', [((5, 6), 3, 2), ((5, 6), 7, 2), ((6, 5), 1, 2),
+                                                  ((2, 2), 3, 1), ((2, 1), 3, 1), ((1, 1), 3, 1), ((4, 3), 3, 2),
                                                   ((3, 4), 1, 2), ((2, 2), 1, 1), ((3, 3), 3, 1), ((2, 2), 7, 2)])
-def test_small_maps_are_convolved_as_large_ones(padding, size, kernel, stride):
+def test_all_ways_are_the_same_convolution(padding, size, kernel, stride, columns):
     rng = np.random.default_rng(0)
     cell = Convolution(3, 5, kernel, stride, padding, Normal(0.5))
+    cell.by_columns = columns
     x = Tensor(rng.standard_normal((2, 3, *size)).astype(np.float32))
     expected = naive(x.asnumpy(), cell.weight.asnumpy().astype(np.float64), stride, padding)
     factor = Tensor(rng.standard_normal(expected.shape).astype(np.float32))
     results = []
-    for training in (True, False):
+    for training, by_products in ((True, True), (False, True), (True, False)):
         cell.set_train(training)
+        cell.by_products = by_products
         results.append(gradients(cell, x, factor))
         np.testing.assert_allclose(results[-1][0], expected, rtol=1e-5, atol=1e-5)
-    for ours, mindspores in zip(*results):
+    for ours, others, mindspores in zip(*results):
         np.testing.assert_allclose(ours, mindspores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(others, mindspores, rtol=1e-5, atol=1e-5)
 
 
 def test_float16_and_the_name_of_its_parameter():
@@ -69,3 +74,10 @@ def test_float16_and_the_name_of_its_parameter():
     x = Tensor(np.ones((2, 4, 2, 2), np.float32))
     expected = naive(x.asnumpy(), cell.weight.asnumpy(), 1, 'symmetric')
     np.testing.assert_allclose(cell(x).asnumpy(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_an_export_holds_convolutions_alone():
+    network = nn.SequentialCell(Convolution(3, 4, 3, 1, 'same', Normal(0.5)), nn.ReLU())
+    with plain_convolutions(network):
+        assert not network[0].by_products
+    assert network[0].by_products

@@ -155,7 +155,7 @@ def test_set_reaches_every_entry_with_its_type():
 
 
 @pytest.mark.parametrize('text, message', [
-    ('flip=much', 'expected a finite number'), ('wings=2', '--set=wings=2: is not for SOP'), ('flip', 'ENTRY=VALUE'),
+    ('flip=much', 'expected a finite number'), ('wings=2', '--set=wings=2: no recipe has an entry'), ('flip', 'ENTRY=VALUE'),
     ('epoch_sise=2', 'did you mean epoch_size?'), ('flip=7', 'below 1'),
     ('loss_options.wings=2', 'loss_options.wings=2: is not an option of --loss_name=triplet; its options are'),
     ('loss_options={"wings":2}', 'its options are'), ('loss_options={"margin":"x"}', 'expected a finite number'),
@@ -225,12 +225,12 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
 
 @pytest.mark.parametrize('line, message', [
     ('train --dataset=CUB --loss_name=triplet', '--loss_name=triplet: is not for CUB'),
-    ('train --dataset=CUB --pretrained=X', '--pretrained: is not for CUB'),
-    ('train --dataset=Market1501 --subset=half', '--subset: is not for Market1501'),
-    ('train --dataset=Market1501 --bgr=True', '--bgr: is not for'),
-    ('train --dataset=SOP --train_list=X', '--train_list: is not for SOP'),
+    ('train --dataset=CUB --pretrained=X', '--pretrained: has no effect on recipe `published` for CUB; remove it'),
+    ('train --dataset=Market1501 --subset=half', '--subset: has no effect on recipe `published` for Market1501; remove it'),
+    ('train --dataset=Market1501 --bgr=True', '--bgr: has no effect on recipe'),
+    ('train --dataset=SOP --train_list=X', '--train_list: has no effect on recipe `published` for SOP; remove it'),
     ('train --dataset_path=D --train_mode=att', '--train_mode=att: is not for SOP'),
-    ('train --dataset=CUB --model=ResNet50', '--model: is not for CUB'),
+    ('train --dataset=CUB --model=ResNet50', '--model: has no effect on recipe `published` for CUB; remove it'),
     ('train --dataset=Market1501 --embedding_size=8', '--embedding_size: is for metric learning'),
     ('train --dataset_path=D --margin=1', '--margin: is not an option of --loss_name=softmax'),
     ('train --dataset_path=D --lr_mode=cosine --lr_steps=3', '--lr_steps: is for --lr_mode=steps'),

@@ -91,7 +91,7 @@ def test_the_managers_file_alone_is_no_device(machine, shell):
 
 @pytest.mark.parametrize('shell', SHELLS)
 def test_without_an_active_environment_makes_one(machine, shell):
-    machine.python(machine.folder / 'bin' / 'python3.11')
+    machine.python(machine.folder / 'bin' / 'python3.12')
     path = os.pathsep.join([str(machine.folder / 'bin'), os.environ['PATH']])
     made = machine.folder / 'made'
     code, out, err = machine.prepare(shell, VIRTUAL_ENV='', VENV=str(made), PATH=path)
@@ -105,4 +105,4 @@ def test_no_python_is_one_line(machine, shell):
     for name in ('cat', 'cksum', 'cut', shell):
         (tools / name).symlink_to(shutil.which(name))
     code, _, err = machine.prepare(shell, VIRTUAL_ENV='', VENV=str(machine.folder / 'none'), PATH=str(tools))
-    assert code == 1 and len(err) == 1 and 'no Python 3.9, 3.10 or 3.11' in err[0]
+    assert code == 1 and len(err) == 1 and 'no Python 3.9 to 3.12' in err[0]

@@ -10,10 +10,13 @@ from PIL import Image
 from src.checkpoints.weights import read_weights
 from src.common.device import Process
 from src.common.errors import InputError
+from src.common.imagenet import MEAN
 from src.losses import LOSSES, loss_class, loss_kind
 from src.networks import create_network
+from src.networks.resnet import ResNet18
 from src.recipes.command_line import parse_args
 from src.recipes.recipe import RECIPES, Recipe, make_recipe
+from src.retrieval.embedding import EmbeddingOptions
 from src.systems.images import ImageFound
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.training.loop import fit
@@ -47,6 +50,12 @@ def test_a_ckpt_of_unknown_origin_is_used_as_the_recipe_says(published, more, pa
     assert options['padding'] == padding
     said = capsys.readouterr().out
     assert 'index_var' in said and said.count('\n') == 1
+
+
+def test_images_are_normalised_by_the_statistics_of_the_backbone(monkeypatch):
+    monkeypatch.setattr(ResNet18, 'mean', (0.5, 0.4, 0.3))
+    assert EmbeddingOptions.of_recipe(recipe(backbone='resnet18')).mean == (0.5, 0.4, 0.3)
+    assert EmbeddingOptions.of_recipe(recipe(backbone='resnet50')).mean == MEAN
 
 
 def test_weights_of_torchvision_bring_their_padding(tmp_path):
@@ -87,8 +96,8 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
 def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
     seeds = []
 
-    def train_dataset(*args, seed, **options):
-        seeds.append(seed)
+    def train_dataset(*args):
+        seeds.append(args[-1].seed)
         raise InputError('enough')
     monkeypatch.setattr('src.systems.images.train_dataset', train_dataset)
     for seed in (1, 2):

@@ -11,7 +11,7 @@ from src.losses import LOSSES, create_loss, loss_class, loss_kind
 from src.networks import create_network
 from src.networks.heads import ImageNetwork, NoHead
 from src.networks.resnet import ResNet
-from src.systems.images import for_device
+from src.training.precision import level_for, mixed_precision
 from src.training.train_step import FIRST_SCALE
 
 CLASSES, ROWS = 4, 12
@@ -42,7 +42,7 @@ class Gradient(nn.Cell):
                 weight.set_data(Tensor(rng.normal(0, deviation, weight.shape), ms.float32))
             elif weight.name.endswith('bn3.gamma'):
                 weight.set_data(Tensor(np.full(weight.shape, 0.5), ms.float32))
-        self.network = for_device(network, target).set_train()
+        self.network = mixed_precision(network, level_for('auto', target)).set_train()
         self.grad = ops.grad(self._product, None, weights)
 
     def _product(self, images, to_output):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.processes import run_two
-from tests.training.two_processes import remembering, steps
+from tests.training.two_processes import remembering, resnet, steps
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +42,23 @@ def test_the_memory_of_batches_is_that_of_one_process(two):
     np.testing.assert_allclose(both / 2, one['gradients'], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize('fuse, expected', [(False, 36), (True, 1)])
-def test_gradients_are_averaged_at_once(two, fuse, expected):
-    """How many AllReduce the graph of a step holds once it is built. 36: 12 convolutions and the gamma and beta of each."""
-    for found in two(f'collectives{fuse}'):
-        assert (found['AllReduce'], found['AllGather']) == (expected, 1)
+@pytest.mark.graph
+def test_a_resnet_with_products_for_small_maps_learns_what_one_process_does(two):
+    one, (first, second) = resnet(0, 1), two('resnet')
+    for name in one:
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_gradients_of_every_dtype_and_shape_are_averaged(two):
+    for found in two('averages'):
+        assert [(name, mean.shape, str(mean.dtype)) for name, mean in found.items()] == [
+            ('one', (2, 3), 'float32'), ('two', (4,), 'float16'), ('three', (), 'float32'), ('four', (1, 2, 1), 'float16')]
+        for i, mean in enumerate(found.values()):
+            np.testing.assert_array_equal(mean, np.full(mean.shape, i + 1.5))
+
+
+def test_gradients_are_averaged_at_once(two):
+    """The graph of a step of 12 convolutions, once it is built, holds one AllReduce for all gradients."""
+    for found in two('collectives'):
+        assert (found['AllReduce'], found['AllGather']) == (1, 1)

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from src.losses import create_loss  # noqa: E402
 from src.losses.loss import Loss  # noqa: E402
 from src.networks.resnet import BasicBlock, ResNet  # noqa: E402
-from src.training.train_step import create_step  # noqa: E402
+from src.training.train_step import Average, create_step  # noqa: E402
 
 RECIPE = dict(optimizer='adam', beta1=0.9, weight_decay=0.01, decay='weights', loss_scale=1024.0, clip_norm=0.1,
               loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1, total_iter_num=0)
@@ -94,16 +94,46 @@ def remembering(rank, size):
             **{p.name: p.asnumpy() for p in loss.get_parameters()}}
 
 
-def collectives(folder, rank, fuse):
-    """How often each collective operator stands in the graph of a step, with all AllReduce fused or not."""
-    if fuse:
-        ms.set_auto_parallel_context(comm_fusion={'allreduce': {'mode': 'auto', 'config': None}})
+def averages(rank, size):
+    """Gradients of several dtypes and shapes averaged over the processes."""
+    shapes = {'one': ((2, 3), ms.float32), 'two': ((4,), ms.float16), 'three': ((), ms.float32),
+              'four': ((1, 2, 1), ms.float16)}
+    parameters = ms.ParameterTuple([Parameter(Tensor(np.zeros(shape), dtype), name=name)
+                                    for name, (shape, dtype) in shapes.items()])
+    gradients = tuple(Tensor(np.full(shape, i + 1 + rank), dtype) for i, (shape, dtype) in enumerate(shapes.values()))
+    return {name: mean.asnumpy() for name, mean in zip(shapes, Average(parameters, size)(gradients))}
+
+
+def resnet_step(rank, size):
+    """A step whose parameters do not depend on how the batch is divided, and data for it."""
+    ms.set_seed(1)
+    network = SmallResNet(width=8, frozen_batch_norm=True)
+    for parameter in network.get_parameters():
+        # The last BatchNorm of a block starts with gamma 0, which would leave its convolutions without gradient.
+        if parameter.name.endswith('bn2d.gamma'):
+            parameter.set_data(Tensor(np.full(parameter.shape, 0.5), ms.float32))
+    process = SimpleNamespace(target='CPU', device_id=0, rank=rank, size=size)
+    step = create_step(network, Square(), 1, RESNET_RECIPE, np.full(3, 0.01, np.float32), process)
+    step.set_train()
+    images = np.random.default_rng(4).standard_normal((ROWS, 3, 32, 32)).astype(np.float32)[share(rank, size)]
+    return step, (Tensor(0, ms.int32), Tensor(images), Tensor(np.zeros(len(images), np.int32)))
+
+
+def resnet(rank, size):
+    """Parameters of a small ResNet after two steps, with matrix products for its small maps."""
+    step, columns = resnet_step(rank, size)
+    for _ in range(2):
+        step(*columns)
+    return {p.name: p.asnumpy() for p in step.get_parameters()}
+
+
+def collectives(folder, rank):
+    """How often each collective operator stands in the graph of a ResNet's step."""
     graphs = folder / f'rank_{rank}'
     for earlier in graphs.glob('graph_build_*.ir'):
         earlier.unlink()
-    process = SimpleNamespace(target='CPU', device_id=0, rank=rank, size=2)
-    step = create_step(SmallResNet(width=8), Square(), 1, RESNET_RECIPE, np.full(3, 0.1, np.float32), process)
-    step.compile(Tensor(0, ms.int32), Tensor(np.zeros((4, 3, 32, 32), np.float32)), Tensor(np.zeros(4, np.int32)))
+    step, columns = resnet_step(rank, 2)
+    step.compile(*columns)
     text = ''.join(path.read_text() for path in graphs.glob('graph_build_*.ir'))
     return {name: len(re.findall(rf'\b{name}\(', text)) for name in ('AllReduce', 'AllGather')}
 
@@ -117,8 +147,7 @@ def main():
     found = {'remembering': remembering(rank, 2)}
     for chunk_size in (0, 3):
         found[f'steps{chunk_size}'] = steps(rank, 2, chunk_size)
-    for fuse in (False, True):
-        found[f'collectives{fuse}'] = collectives(folder, rank, fuse)
+    found.update(averages=averages(rank, 2), resnet=resnet(rank, 2), collectives=collectives(folder, rank))
     for name, arrays in found.items():
         np.savez(folder / f'{rank}_{name}.npz', **arrays)
 

@@ -1,11 +1,13 @@
-"""Paired differences against sums written out and scipy's own paired t-test."""
+"""Paired differences against sums written out and scipy's own paired t-test; the picture of them."""
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from src.accuracy import paired_difference
+from benchmarks.paired import comparison_picture, paired_difference
+from src.pictures import RIGHT, WRONG
+from tests.test_pictures import count
 
 
 def naive(first, second, level):
@@ -52,3 +54,11 @@ def test_the_interval_holds_as_often_as_it_says():
     inside = [abs(found.mean - 0.5) <= found.smallest
               for found in (paired_difference(rng.normal(0.5, 1, 3), np.zeros(3)) for _ in range(400))]
     assert 0.92 < np.mean(inside) < 0.98
+
+
+@pytest.mark.filterwarnings('error')
+def test_comparisons_are_drawn_with_gaps(tmp_path):
+    values = {'first': {1: 50.0, 2: 51.0}, 'better': {1: 53.0}, 'worse': {1: 40.0, 2: 42.0}, 'not yet': {}}
+    comparison_picture(values, {'better': (3.0, -np.inf, np.inf), 'worse': (-9.5, -15.0, -4.0)}, '%', tmp_path / 'a.png')
+    assert count(tmp_path / 'a.png', WRONG) > 50 and count(tmp_path / 'a.png', RIGHT) == 0
+    comparison_picture({'alone': {1: 3.0}}, {}, '%', tmp_path / 'b.svg')

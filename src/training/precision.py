@@ -1,0 +1,34 @@
+"""Mixed precision: in which floating-point format a network of images computes."""
+import mindspore as ms
+from mindspore import amp, nn
+
+from src.common.errors import InputError
+from src.recipes.entries import ENTRIES
+
+LEVELS = ENTRIES['amp_level'].type.choices or ()
+
+
+def level_for(amp_level: str, target: str) -> str:
+    """The level that `auto` stands for on a device: O2 on Ascend, O0 elsewhere; other levels unchanged.
+
+    Args:
+        amp_level: 'auto'; 'O0', float32; 'O2', float16 with BatchNorm in float32; 'bfloat16', the same with bfloat16.
+        target: 'Ascend', 'GPU' or 'CPU'.
+
+    Raises:
+        InputError: no such level, or bfloat16 on a CPU.
+    """
+    if amp_level not in LEVELS:
+        raise InputError(f'--amp_level={amp_level}: choose one of {", ".join(LEVELS)}')
+    if amp_level == 'bfloat16' and target == 'CPU':
+        raise InputError('--amp_level=bfloat16: MindSpore computes no bfloat16 networks on a CPU; choose O0 or O2')
+    if amp_level == 'auto':
+        return 'O2' if target == 'Ascend' else 'O0'
+    return amp_level
+
+
+def mixed_precision(network: nn.Cell, level: str) -> nn.Cell:
+    """The network in the precision of a level of level_for; the names and the float32 of its parameters stay."""
+    if level == 'O0':
+        return network
+    return amp.auto_mixed_precision(network, 'O2', dtype=ms.bfloat16 if level == 'bfloat16' else ms.float16)

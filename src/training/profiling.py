@@ -1,0 +1,30 @@
+"""A few steps of a training under MindSpore's profiler."""
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator, Union
+
+from mindspore import profiler
+
+# The first steps compile graphs and fill queues.
+SKIPPED, PROFILED = 3, 3
+
+
+@contextmanager
+def profiled(folder: Union[str, Path, None], target: str) -> Iterator[Callable[[], None]]:
+    """Profile steps SKIPPED + 1 to SKIPPED + PROFILED of the training within `with`; None for folder: nothing.
+
+    Operators and their times: FRAMEWORK/cpu_op_type_info_0.csv (CPU) or ASCEND_PROFILER_OUTPUT/op_statistic.csv (Ascend), in a
+    new folder of `folder`; ASCEND_PROFILER_OUTPUT/trace_view.json is the course of time, for ui.perfetto.dev.
+
+    Yields:
+        Function to call after every step.
+    """
+    if folder is None:
+        yield lambda: None
+        return
+    activities = [profiler.ProfilerActivity.CPU] + ([profiler.ProfilerActivity.NPU] if target == 'Ascend' else [])
+    schedule = profiler.schedule(wait=0, warmup=1, active=PROFILED, repeat=1, skip_first=SKIPPED - 1)
+    with profiler.profile(activities=activities, schedule=schedule,
+                          on_trace_ready=profiler.tensorboard_trace_handler(str(folder))) as running:
+        yield running.step
+    print(f'profile: {folder}')
