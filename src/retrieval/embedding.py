@@ -85,11 +85,6 @@ def embedding_identity(network: str, options: EmbeddingOptions) -> str:
     return f'{network}+{options.identity}'
 
 
-def network_of(identity: str) -> str:
-    """The network's part of an embedding identity."""
-    return identity.partition('+')[0]
-
-
 def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, show_progress: bool = False
                   ) -> Iterator[Array]:
     """Yield the embeddings of all images in order, batch by batch.

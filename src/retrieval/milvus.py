@@ -3,24 +3,25 @@
 One collection is one gallery. Fields: path (primary key, so that adding an image again replaces it), label, class_name,
 camera, embedding. The properties of the collection keep its Card.
 """
+import fcntl
 import importlib.util
 import json
 import logging
 import os
 import re
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from src.common.arrays import slices
+from src.common.arrays import Array, slices
 from src.common.errors import InputError
 from src.common.records import parse_json, read_record
 from src.datasets.image_list import ImageList
-from src.retrieval.gallery import SERVERS, Array, Gallery, Neighbours
-from src.retrieval.thresholds import ways
+from src.retrieval.gallery import SERVERS, ClassId, Gallery, Neighbours, ways
 
 COLLECTION = 'gallery'
 PROPERTY = 'embedding_card'
@@ -92,7 +93,7 @@ class MilvusGallery(Gallery):
         if card is None or not vectors:
             raise InputError(f'{self.path}: is a collection of another program; give another name, as {self._where}#NAME')
         self.card = read_record(Card, parse_json(card, self.path, 'write it anew'), self.path)
-        self.model, self.named = self.card.model, self.card.named
+        self.model, self.named, self.threshold = self.card.model, self.card.named, self.card.threshold
         self.width = int(vectors[0]['params']['dim'])
         # A process killed right after it had made the collection leaves it without an index.
         if not self._call('list_indexes'):
@@ -120,7 +121,7 @@ class MilvusGallery(Gallery):
     # Adding and removing
 
     def add(self, batches: Iterable[Array], images: ImageList, *, model: Optional[str] = None,
-            names: Optional[Mapping[int, str]] = None, threshold: Optional[Dict[str, Any]] = None) -> int:
+            classes: Optional[Mapping[int, str]] = None) -> int:
         """Add images, or replace those of the same paths; the collection is made if there is none.
 
         Whoever is killed on the way adds all of them again. Memory: one batch.
@@ -129,8 +130,7 @@ class MilvusGallery(Gallery):
             batches: arrays (n, D), together as many rows as there are images, in their order.
             images: labels and cameras must be known if the gallery has them.
             model: identity of the embeddings.
-            names: {label: name}.
-            threshold: card of the network's threshold, kept if the collection is new.
+            classes: {label: name}.
 
         Returns:
             The width D.
@@ -138,7 +138,7 @@ class MilvusGallery(Gallery):
         Raises:
             InputError: another network, width or kind of labels than the gallery's, NaN or Inf.
         """
-        card = Card(model, images.labels is not None, bool(names), images.cameras is not None, threshold)
+        card = Card(model, images.labels is not None, bool(classes), images.cameras is not None)
         self._check_card(card)
         start = 0
         for batch in batches:
@@ -152,7 +152,7 @@ class MilvusGallery(Gallery):
                 raise InputError(f'{self.path}: a new embedding holds NaN or Inf; look at the network that wrote it')
             for rows in slices(len(batch), self._batch_rows):
                 some = images.select(slice(start + rows.start, start + rows.stop))
-                self._call('upsert', _entities(some, batch[rows], names, self.path), timeout=SECONDS)
+                self._call('upsert', _entities(some, batch[rows], classes, self.path), timeout=SECONDS)
             start += len(batch)
         self._call('flush')
         return self.width
@@ -207,6 +207,15 @@ class MilvusGallery(Gallery):
             self._call('delete', filter=_among(batch), timeout=SECONDS)
         return self.size()
 
+    def keep_threshold(self, threshold: Dict[str, Any]) -> None:
+        """Keep the values of a KeptThreshold with the gallery, for all who search in it."""
+        self._change_card(threshold=threshold)
+        self.threshold = threshold
+
+    def _change_card(self, **changes: Any) -> None:
+        self.card = replace(self._card, **changes)
+        self._call('alter_collection_properties', properties={PROPERTY: json.dumps(asdict(self.card))}, timeout=SECONDS)
+
     # Reading
 
     @property
@@ -216,9 +225,9 @@ class MilvusGallery(Gallery):
     def _rows(self, where: str, fields: List[str]) -> List[Dict[str, Any]]:
         return list(self._call('query', filter=where, output_fields=fields, timeout=SECONDS))
 
-    def _all_rows(self, fields: List[str], size: int) -> Iterator[List[Dict[str, Any]]]:
+    def _all_rows(self, fields: List[str], size: int, where: Optional[str] = None) -> Iterator[List[Dict[str, Any]]]:
         """All rows in blocks of `size`, by path."""
-        iterator = self._call('query_iterator', batch_size=size, filter='', output_fields=[PATH, *fields], timeout=SECONDS)
+        iterator = self._call('query_iterator', batch_size=size, filter=where or '', output_fields=[PATH, *fields], timeout=SECONDS)
         try:
             while True:
                 with self._refusals():
@@ -241,9 +250,6 @@ class MilvusGallery(Gallery):
         return self.card
 
     def _search(self, queries: Array, k: int, where: Optional[str], params: Mapping[str, int]) -> Neighbours:
-        if queries.shape[1] != self.width:
-            raise InputError(f'{self.path}: embeddings of {self.width} values, those of --query have {queries.shape[1]}; write '
-                             'both with the same network')
         if 'ef' in params:
             params = {'ef': max(k, params['ef'])}
         rows, similarities = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
@@ -260,7 +266,7 @@ class MilvusGallery(Gallery):
                     if rows[query, place] == len(found):
                         found.append(entity)
                     similarities[query, place] = hit['distance']
-        return Neighbours(*self._images(found), rows, similarities)
+        return Neighbours(rows, similarities, *self._images(found))
 
     def _images(self, rows: Sequence[Mapping[str, Any]]) -> Tuple[ImageList, Optional[Array]]:
         """Images and their classes from rows with FACTS."""
@@ -270,9 +276,8 @@ class MilvusGallery(Gallery):
         images = ImageList([row[PATH] for row in rows], labels if card.labels else None, cameras if card.cameras else None)
         return images, classes if card.labels else None
 
-    def shortlist(self, queries: Array, k: int, where: Optional[str] = None) -> Tuple[ImageList, Optional[Array], Array]:
-        images, classes, *_ = self.search(queries, k, where)
-        return images, classes, self._vectors(images.paths)
+    def vectors(self, images: ImageList, rows: Array) -> Array:
+        return self._vectors([images.paths[row] for row in rows.tolist()])
 
     def _vectors(self, paths: Sequence[str]) -> Array:
         """Embeddings (n, D) float32 of images, in their order."""
@@ -283,14 +288,15 @@ class MilvusGallery(Gallery):
                 vectors[number[row[PATH]]] = row[VECTOR]
         return vectors
 
-    def blocks(self) -> Iterator[Tuple[ImageList, Array]]:
-        for rows in self._all_rows([*FACTS, VECTOR], self._batch_rows):
-            yield self._images(rows)[0], np.array([row[VECTOR] for row in rows], np.float32)
+    def parts(self, where: Optional[str] = None) -> Iterator[Tuple[ImageList, Optional[Array], Array]]:
+        for rows in self._all_rows([*FACTS, VECTOR], self._batch_rows, where):
+            yield (*self._images(rows), np.array([row[VECTOR] for row in rows], np.float32))
 
-    def _class_blocks(self) -> Iterator[Array]:
-        if self._card.labels:
-            for rows in self._all_rows(FACTS, PATHS_AT_ONCE):
-                yield np.array([row['class_name' if self.named else 'label'] for row in rows], object)
+    def class_sizes(self) -> Dict[ClassId, int]:
+        sizes: Counter[ClassId] = Counter()
+        for rows in self._all_rows(FACTS, PATHS_AT_ONCE) if self._card.labels else ():
+            sizes.update(row['class_name' if self.named else 'label'] for row in rows)
+        return dict(sorted(sizes.items()))
 
     # The index
 
@@ -349,8 +355,7 @@ class MilvusGallery(Gallery):
                 if recall >= WANTED_RECALL or value >= most:
                     break
                 value *= 2
-        self.card = replace(self._card, index=choice, recall=recall)
-        self._call('alter_collection_properties', properties={PROPERTY: json.dumps(asdict(self.card))}, timeout=SECONDS)
+        self._change_card(index=choice, recall=recall)
         told = ', '.join(f'{name} {value}' for name, value in {**params, **choice}.items())
         line = f'index of {self.path}: {kind}{f" ({told})" * bool(told)}, {size} rows, built in {built:.0f} s'
         if searched:
@@ -416,11 +421,10 @@ def _connect(where: str, new: bool) -> Any:
             raise InputError(f'{where}: no such gallery; write it with infer.py --output={where}')
         if os.path.exists(where) and not os.path.isdir(where):
             raise InputError(f'{where}: is no gallery of milvus-lite 3, which is a folder; give another name')
-        _check_lock(where)
     try:
         from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
-        for package in ('pymilvus', 'milvus_lite'):    # they log tracebacks of what is raised too
+        for package in ('pymilvus', 'milvus_lite', 'grpc'):    # they log tracebacks of what is raised too
             logging.getLogger(package).setLevel(logging.CRITICAL + 1)
         if not server:
             import milvus_lite  # noqa: F401  # its own dependencies may be missing
@@ -428,19 +432,20 @@ def _connect(where: str, new: bool) -> Any:
             return MilvusClient(where, timeout=SECONDS)
         except MilvusException as error:
             raise InputError(f'{where}: ' + ('no Milvus server answers; start one, or check host and port' if server else
+                                             'another process has it open; try again when it has ended, or give a server '
+                                             '(http://HOST:PORT), which serves several processes' if _locked(where) else
                                              'damaged, or cannot be written; write it anew')) from error
     except ImportError as error:
         raise InputError(f'{where}: pymilvus cannot be used ({error}): pip install -r requirements-gallery.txt') from error
 
 
-def _check_lock(where: str) -> None:
-    """milvus-lite logs a traceback where another process has the folder open."""
-    import fcntl
+def _locked(where: str) -> bool:
+    """Whether a process has an embedded gallery open."""
     try:
         with open(os.path.join(where, 'LOCK'), 'rb') as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise InputError(f'{where}: another process has it open; try again when it has ended, or give a server '
-                         '(http://HOST:PORT), which serves several processes') from error
+        return False
+    except OSError:
+        return True
+    return False

@@ -1,0 +1,321 @@
+"""Galleries in Milvus against plain arrays: embedded (milvus-lite), and on a server where the wheel `milvus` has one."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.datasets.image_list import ImageList
+
+pytest.importorskip('pymilvus', reason='pip install -r requirements-gallery.txt')
+pytest.importorskip('milvus_lite', reason='pip install -r requirements-gallery.txt')
+
+from src.retrieval import milvus as engine  # noqa: E402
+from src.retrieval.milvus import MilvusGallery  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, EACH = 12, 4
+# In a venv of its own: pip install milvus==2.3.5 (x86-64).
+SERVER = os.environ.get('MILVUS_SERVER') or shutil.which('milvus-server') or os.path.expanduser(
+    '~/.cache/milvus-server-venv/bin/milvus-server')
+ODD = ['/a b/"q".png', "/it's.png", '/back\\slash.png', '/é漢字😀.png', '/tab\t.png', '/{x}.png', '/50%.png']
+
+
+def images(first, count, labels=True, cameras=False):
+    numbers = np.arange(first, first + count)
+    return ImageList([f'/{i}.png' for i in numbers], numbers // EACH if labels else None, numbers % 3 if cameras else None)
+
+
+def rows(count, seed=0, width=WIDTH):
+    return np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+
+
+def cosines(queries, gallery):
+    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ (
+        gallery / np.linalg.norm(gallery, axis=1, keepdims=True)).T
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(('127.0.0.1', 0))
+        return one.getsockname()[1]
+
+
+def start_server(folder, port):
+    process = subprocess.Popen([SERVER, '--data', str(folder), '--proxy-port', str(port)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    where, until = f'http://127.0.0.1:{port}', time.time() + 90
+    while True:
+        try:
+            MilvusGallery(where, new=True)
+            return process, where
+        except InputError:
+            if process.poll() is not None or time.time() > until:
+                stop(process)
+                pytest.skip(f'{SERVER} does not run on this machine')
+
+
+def stop(process):
+    """Kill a server and what it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    if not os.path.isfile(SERVER):
+        pytest.skip('no milvus-server: pip install milvus==2.3.5 into a venv of its own, and set MILVUS_SERVER')
+    process, where = start_server(tmp_path_factory.mktemp('server'), free_port())
+    yield where
+    stop(process)
+
+
+@pytest.fixture(params=['embedded', pytest.param('server', marks=pytest.mark.slow)])
+def where(request, tmp_path):
+    """The name of a gallery that does not exist."""
+    if request.param == 'embedded':
+        return str(tmp_path / 'gallery.db')
+    return f'{request.getfixturevalue("server")}#g{time.time_ns()}'
+
+
+@pytest.fixture
+def gallery(where):
+    made = MilvusGallery(where, new=True)
+    assert made.add(np.split(rows(40), [7, 30]), images(0, 40), model='m+16x16') == WIDTH
+    return made
+
+
+def contents(gallery):
+    """{path: (class, embedding)}"""
+    found = {}
+    for some, block in gallery.blocks():
+        assert len(some) == len(block) and not set(some.paths) & set(found)
+        found.update(zip(some.paths, zip(some.labels.tolist(), block)))
+    return found
+
+
+def check_contents(gallery, numbers, x):
+    found = contents(gallery)
+    assert gallery.size() == len(numbers) and sorted(found) == sorted(f'/{i}.png' for i in numbers)
+    for i in numbers:
+        assert found[f'/{i}.png'][0] == i // EACH
+        np.testing.assert_array_equal(found[f'/{i}.png'][1], x[i])
+
+
+def test_added_again_replaced_and_removed(gallery, where, monkeypatch):
+    monkeypatch.setattr(engine, 'BATCH_BYTES', 4 * WIDTH * 9)
+    x = rows(40)
+    check_contents(gallery, range(40), x)
+    x = np.concatenate([x, rows(10, 1)])
+    x[35:] = rows(15, 2)
+    gallery.add([x[35:]], images(35, 15), model='m+16x16')
+    check_contents(gallery, range(50), x)
+    assert gallery.remove(['/3.png', '/49.png', '/3.png']) == 48
+    again = MilvusGallery(where)
+    check_contents(again, [i for i in range(49) if i != 3], x)
+    assert again.class_sizes() == {i: 3 if i == 0 else 1 if i == 12 else 4 for i in range(13)}
+    assert (again.model, again.width, again.named, again.size('label == 0')) == ('m+16x16', WIDTH, False, 3)
+    with pytest.raises(InputError, match=r'has no image /3.png \(1 of 2 are not in it\)'):
+        again.remove(['/4.png', '/3.png'])
+    assert again.size() == 48
+
+
+def test_search_equals_the_loop_with_and_without_filter(gallery, monkeypatch):
+    monkeypatch.setattr(engine, 'QUERIES_AT_ONCE', 4)
+    x, queries = rows(40), rows(9, 5)
+    similar = cosines(queries, x)
+    for allowed, filters in ((np.arange(40), None), (np.arange(12, 40), 'label >= 3'), (np.arange(12, 16), 'label == 3')):
+        k = min(5, len(allowed))
+        found = gallery.search(queries, k, filters)
+        expected = allowed[np.argsort(-similar[:, allowed], 1)[:, :k]]
+        assert [[found.images.paths[row] for row in line] for line in found.rows] == [
+            [f'/{i}.png' for i in line] for line in expected]
+        np.testing.assert_allclose(found.similarities, np.take_along_axis(similar, expected, 1), atol=1e-6)
+        assert found.classes[found.rows].tolist() == (expected // EACH).tolist()
+        some, classes, vectors = gallery.shortlist(queries, k, filters)
+        numbers = [int(path[1:-4]) for path in some.paths]
+        np.testing.assert_array_equal(vectors, x[numbers])
+        assert classes.tolist() == [i // EACH for i in numbers] and set(numbers) == set(expected.ravel().tolist())
+
+
+def test_any_path_class_and_camera(where):
+    x = rows(len(ODD))
+    x[2] = 0
+    labels, cameras = np.arange(len(ODD)), np.arange(len(ODD)) + 10
+    gallery = MilvusGallery(where, new=True)
+    gallery.add([x], ImageList(ODD, labels, cameras), model=None, names={i: f'of {path}' for i, path in enumerate(ODD)})
+    found = gallery.search(x[:2], len(ODD))
+    assert [found.images.paths[row] for row in found.rows[:, 0]] == ODD[:2] and np.isfinite(found.similarities).all()
+    for path, one, camera in zip(found.images.paths, found.classes, found.images.cameras):
+        assert one == f'of {path}' and camera == ODD.index(path) + 10
+    assert gallery.named and gallery.class_sizes() == {f'of {path}': 1 for path in ODD}
+    assert gallery.remove(ODD[:5]) == 2
+    with pytest.raises(InputError, match='longer than 4096 bytes'):
+        gallery.add([x[:1]], ImageList(['/é' * 3000], labels[:1], cameras[:1]), names={0: 'a'})
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(model='other+16x16'), r'was written with another network .*\(16x16 and 16x16\)'),
+    (dict(batches=[rows(2, width=5)]), 'embeddings of 12 values, the new ones have 5'),
+    (dict(batches=[rows(2) * np.nan]), 'NaN or Inf'),
+    (dict(images=images(90, 2, labels=False)), 'holds labels, the new images have none'),
+    (dict(images=images(90, 2, cameras=True)), 'holds no cameras, the new images do'),
+    (dict(names={22: 'apple'}), 'knows its classes by number, the new images by name')])
+def test_what_does_not_fit_is_refused(gallery, change, words):
+    options = {'batches': [rows(2)], 'images': images(90, 2), 'model': 'm+16x16', **change}
+    with pytest.raises(InputError, match=words) as caught:
+        gallery.add(**options)
+    assert '\n' not in str(caught.value) and str(caught.value).startswith(gallery.path)
+    assert gallery.size() == 40
+
+
+def test_queries_and_filters_that_do_not_fit(gallery):
+    with pytest.raises(InputError, match='embeddings of 12 values, those of --query have 3'):
+        gallery.search(rows(1, width=3), 1)
+    for bad in ('label = = 3', 'nolabel == 3', "label == '"):
+        with pytest.raises(InputError, match='gallery.*: Milvus refuses: |#g.*: Milvus refuses: ') as caught:
+            gallery.search(rows(1), 1, bad)
+        assert '\n' not in str(caught.value)
+    with pytest.raises(InputError, match='--top_k=5: .* holds 4 images where label == 1'):
+        gallery.check(5, 'label == 1')
+
+
+@pytest.mark.parametrize('kind, given', [('FLAT', {}), ('IVF_FLAT', {}), ('IVF_FLAT', {'nlist': 8, 'nprobe': 2}), ('HNSW', {}),
+                                         ('HNSW', {'M': 8, 'ef': 50})])
+def test_index_and_its_recall(where, kind, given):
+    centres = rows(100, 3)
+    x = np.repeat(centres, 20, 0) + 0.3 * rows(2000, 4)
+    gallery = MilvusGallery(where, new=True)
+    gallery.add([x], images(0, 2000))
+    line = gallery.build_index(kind, given)
+    assert line.startswith(f'index of {where}: {kind}') and '2000 rows, built in ' in line
+    assert all(f'{name} {value}' in line for name, value in given.items())
+    again = MilvusGallery(where)
+    assert again.index_kind() == kind and again.card == gallery.card
+    assert kind == 'FLAT' or f'recall@10 {again.card.recall:.3f} against the exact search' in line
+    assert again.card.recall >= 0.95 or 'nprobe' in given
+    found = again.search(x[::100], 10)
+    expected = np.argsort(-cosines(x[::100], x), 1)[:, :10]
+    share = np.mean([len({found.images.paths[row] for row in line if row >= 0} & {f'/{i}.png' for i in true}) / 10
+                     for line, true in zip(found.rows, expected)])
+    assert share == 1 if kind == 'FLAT' else share > (0.3 if 'nprobe' in given else 0.85)
+    gallery.add([x[:5]], images(2000, 5))
+    assert {again.search(x[:5], 2).images.paths[i] for i in range(2)} >= {'/2000.png'} or kind != 'FLAT'
+    with pytest.raises(InputError, match=f'--index={kind}: has no parameter lists'):
+        gallery.build_index(kind, {'lists': 3})
+
+
+def test_absent_damaged_and_foreign_galleries(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match='absent.db: no such gallery; write it with infer.py --output='):
+        MilvusGallery(str(tmp_path / 'absent.db'))
+    assert not os.listdir(tmp_path)
+    (tmp_path / 'old.db').write_bytes(b'SQLite')
+    with pytest.raises(InputError, match='old.db: is no gallery of milvus-lite 3'):
+        MilvusGallery(str(tmp_path / 'old.db'), new=True)
+    with pytest.raises(InputError, match='#a-b: the name of a collection'):
+        MilvusGallery(f'{tmp_path}/a.db#a-b')
+    path = str(tmp_path / 'a.db')
+    made = MilvusGallery(path, new=True)
+    made._client.create_collection('foreign', dimension=4)
+    with pytest.raises(InputError, match='#foreign: is a collection of another program'):
+        MilvusGallery(f'{path}#foreign', new=True)
+    with pytest.raises(InputError, match='a.db#none: no such gallery'):
+        MilvusGallery(f'{path}#none')
+    with pytest.raises(InputError, match='no Milvus server answers'):
+        monkeypatch.setattr(engine, 'SECONDS', 2)
+        MilvusGallery(f'http://127.0.0.1:{free_port()}')
+    monkeypatch.setattr(engine.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(InputError, match='needs the package pymilvus: pip install -r requirements-gallery.txt'):
+        MilvusGallery(path)
+
+
+ADD = '''
+import sys, time
+import numpy as np
+from src.common.errors import InputError
+from src.datasets.image_list import ImageList
+from src.retrieval.milvus import MilvusGallery
+where, first, count, pause = sys.argv[1], *map(int, sys.argv[2:4]), float(sys.argv[4])
+x = np.random.default_rng(0).standard_normal((1000, 12)).astype(np.float32)[first:first + count]
+numbers = np.arange(first, first + count)
+
+def batches():
+    for start in range(0, count, 20):
+        print(start, flush=True)
+        time.sleep(pause)
+        yield x[start:start + 20]
+
+try:
+    MilvusGallery(where, new=True).add(batches(), ImageList([f'/{i}.png' for i in numbers], numbers // 4), model='m')
+except InputError as error:
+    sys.exit(f'error: {error}')
+'''
+
+
+def adding(where, first, count, pause=0.0):
+    return subprocess.Popen([sys.executable, '-c', ADD, where, str(first), str(count), str(pause)], cwd=ROOT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_killed_while_adding_and_run_again(where):
+    process = adding(where, 0, 400, 0.05)
+    for line in process.stdout:
+        if line.strip() == '200':
+            process.kill()
+            break
+    process.communicate()
+    left = MilvusGallery(where)
+    assert 180 <= left.size() <= 220
+    if where.startswith('http'):
+        process = adding(where, 0, 400)
+        assert process.communicate()[1] == '' and process.returncode == 0
+    else:    # this process has the folder open
+        numbers = np.arange(400)
+        left.add([rows(1000)[:400]], images(0, 400), model='m')
+        assert left.size() == len(numbers)
+    check_contents(MilvusGallery(where), range(400), rows(1000))
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_server_add_at_once(server):
+    where = f'{server}#two{time.time_ns()}'
+    processes = [adding(where, first, 300, 0.01) for first in (0, 200)]    # 100 images are of both
+    for process in processes:
+        assert process.communicate()[1] == '' and process.returncode == 0
+    check_contents(MilvusGallery(where), range(500), rows(1000))
+
+
+@pytest.mark.slow
+def test_the_second_process_on_a_folder_is_told_so(tmp_path):
+    where = str(tmp_path / 'gallery.db')
+    first = adding(where, 0, 100, 0.2)
+    first.stdout.readline()
+    second = adding(where, 50, 100)
+    assert second.communicate()[1] == (f'error: {where}: another process has it open; try again when it has ended, or give a '
+                                       'server (http://HOST:PORT), which serves several processes\n')
+    assert second.returncode == 1
+    assert first.communicate()[1] == '' and first.returncode == 0
+    second = adding(where, 50, 100)
+    assert second.communicate()[1] == ''
+    check_contents(MilvusGallery(where), range(150), rows(1000))
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away(tmp_path, server):
+    process, where = start_server(tmp_path, free_port())
+    adder = adding(where, 0, 400, 0.1)
+    for line in adder.stdout:
+        if line.strip() == '100':
+            stop(process)
+            break
+    said = adder.communicate()[1]
+    assert said == f'error: {where}: the server does not answer; start it and run the command again\n' and adder.returncode == 1
