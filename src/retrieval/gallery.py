@@ -65,7 +65,7 @@ class Gallery(ABC):
         """Embeddings (n, D) of some rows (n,), ascending, of the images that `search` returned."""
 
     def shortlist(self, queries: Array, k: int, where: Optional[str] = None) -> Tuple[ImageList, Optional[Array], Array]:
-        """Images among the k nearest of any query, or all images of a gallery of at most WHOLE: (images, classes, embeddings)."""
+        """Images among the k nearest of any query, or all of at most WHOLE: (images, classes, embeddings)."""
         size = self.size(where)
         if size > WHOLE:
             found = self.search(queries, min(k, size), where)

@@ -227,7 +227,8 @@ class MilvusGallery(Gallery):
 
     def _all_rows(self, fields: List[str], size: int, where: Optional[str] = None) -> Iterator[List[Dict[str, Any]]]:
         """All rows in blocks of `size`, by path."""
-        iterator = self._call('query_iterator', batch_size=size, filter=where or '', output_fields=[PATH, *fields], timeout=SECONDS)
+        iterator = self._call('query_iterator', batch_size=size, filter=where or '', timeout=SECONDS,
+                              output_fields=[PATH, *fields])
         try:
             while True:
                 with self._refusals():

@@ -102,7 +102,8 @@ def centroids_of(gallery: Gallery, path: str) -> int:
         labels = np.arange(len(labels))
     order = np.argsort(labels)
     names = {int(labels[code]): str(one) for one, code in code_of.items()} if gallery.named else None
-    write_embeddings(path, [means[order]], ImageList(nearest[order].tolist(), labels[order]), model=gallery.model, classes=names)
+    write_embeddings(path, [means[order]], ImageList(nearest[order].tolist(), labels[order]), model=gallery.model,
+                     classes=names)
     return len(sizes)
 
 

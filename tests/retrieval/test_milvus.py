@@ -1,4 +1,5 @@
 """Galleries in Milvus against plain arrays: embedded (milvus-lite), and on a server where the wheel `milvus` has one."""
+import importlib.util
 import os
 import shutil
 import signal
@@ -8,17 +9,22 @@ import sys
 import time
 from pathlib import Path
 
+import mindspore  # noqa: F401  # before pymilvus: see src.retrieval.gallery.open_gallery
 import numpy as np
 import pytest
 
+from src.accuracy import Rerank
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
+from src.retrieval import gallery as interface
+from src.retrieval import milvus as engine
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
+from src.retrieval.gallery import check_model, open_gallery
+from src.retrieval.milvus import MilvusGallery
+from src.retrieval.search import centroids_of, check_size, find_neighbours
 
-pytest.importorskip('pymilvus', reason='pip install -r requirements-gallery.txt')
-pytest.importorskip('milvus_lite', reason='pip install -r requirements-gallery.txt')
-
-from src.retrieval import milvus as engine  # noqa: E402
-from src.retrieval.milvus import MilvusGallery  # noqa: E402
+pytestmark = pytest.mark.skipif(not all(map(importlib.util.find_spec, ('pymilvus', 'milvus_lite'))),
+                                reason='pip install -r requirements-gallery.txt')
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, EACH = 12, 4
@@ -96,8 +102,8 @@ def gallery(where):
 def contents(gallery):
     """{path: (class, embedding)}"""
     found = {}
-    for some, block in gallery.blocks():
-        assert len(some) == len(block) and not set(some.paths) & set(found)
+    for some, classes, block in gallery.parts():
+        assert len(some) == len(block) and not set(some.paths) & set(found) and classes.tolist() == some.labels.tolist()
         found.update(zip(some.paths, zip(some.labels.tolist(), block)))
     return found
 
@@ -140,10 +146,13 @@ def test_search_equals_the_loop_with_and_without_filter(gallery, monkeypatch):
             [f'/{i}.png' for i in line] for line in expected]
         np.testing.assert_allclose(found.similarities, np.take_along_axis(similar, expected, 1), atol=1e-6)
         assert found.classes[found.rows].tolist() == (expected // EACH).tolist()
-        some, classes, vectors = gallery.shortlist(queries, k, filters)
-        numbers = [int(path[1:-4]) for path in some.paths]
-        np.testing.assert_array_equal(vectors, x[numbers])
-        assert classes.tolist() == [i // EACH for i in numbers] and set(numbers) == set(expected.ravel().tolist())
+        for whole, wanted in ((50_000, allowed), (3, np.unique(expected))):
+            monkeypatch.setattr(interface, 'WHOLE', whole)
+            some, classes, vectors = gallery.shortlist(queries, k, filters)
+            numbers = [int(path[1:-4]) for path in some.paths]
+            np.testing.assert_array_equal(vectors, x[numbers])
+            assert classes.tolist() == [i // EACH for i in numbers] == some.labels.tolist()
+            assert sorted(numbers) == wanted.tolist()
 
 
 def test_any_path_class_and_camera(where):
@@ -151,7 +160,7 @@ def test_any_path_class_and_camera(where):
     x[2] = 0
     labels, cameras = np.arange(len(ODD)), np.arange(len(ODD)) + 10
     gallery = MilvusGallery(where, new=True)
-    gallery.add([x], ImageList(ODD, labels, cameras), model=None, names={i: f'of {path}' for i, path in enumerate(ODD)})
+    gallery.add([x], ImageList(ODD, labels, cameras), model=None, classes={i: f'of {path}' for i, path in enumerate(ODD)})
     found = gallery.search(x[:2], len(ODD))
     assert [found.images.paths[row] for row in found.rows[:, 0]] == ODD[:2] and np.isfinite(found.similarities).all()
     for path, one, camera in zip(found.images.paths, found.classes, found.images.cameras):
@@ -159,7 +168,7 @@ def test_any_path_class_and_camera(where):
     assert gallery.named and gallery.class_sizes() == {f'of {path}': 1 for path in ODD}
     assert gallery.remove(ODD[:5]) == 2
     with pytest.raises(InputError, match='longer than 4096 bytes'):
-        gallery.add([x[:1]], ImageList(['/é' * 3000], labels[:1], cameras[:1]), names={0: 'a'})
+        gallery.add([x[:1]], ImageList(['/é' * 3000], labels[:1], cameras[:1]), classes={0: 'a'})
 
 
 @pytest.mark.parametrize('change, words', [
@@ -168,7 +177,7 @@ def test_any_path_class_and_camera(where):
     (dict(batches=[rows(2) * np.nan]), 'NaN or Inf'),
     (dict(images=images(90, 2, labels=False)), 'holds labels, the new images have none'),
     (dict(images=images(90, 2, cameras=True)), 'holds no cameras, the new images do'),
-    (dict(names={22: 'apple'}), 'knows its classes by number, the new images by name')])
+    (dict(classes={22: 'apple'}), 'knows its classes by number, the new images by name')])
 def test_what_does_not_fit_is_refused(gallery, change, words):
     options = {'batches': [rows(2)], 'images': images(90, 2), 'model': 'm+16x16', **change}
     with pytest.raises(InputError, match=words) as caught:
@@ -179,13 +188,48 @@ def test_what_does_not_fit_is_refused(gallery, change, words):
 
 def test_queries_and_filters_that_do_not_fit(gallery):
     with pytest.raises(InputError, match='embeddings of 12 values, those of --query have 3'):
-        gallery.search(rows(1, width=3), 1)
+        find_neighbours(rows(1, width=3), gallery, 1)
     for bad in ('label = = 3', 'nolabel == 3', "label == '"):
         with pytest.raises(InputError, match='gallery.*: Milvus refuses: |#g.*: Milvus refuses: ') as caught:
             gallery.search(rows(1), 1, bad)
         assert '\n' not in str(caught.value)
     with pytest.raises(InputError, match='--top_k=5: .* holds 4 images where label == 1'):
-        gallery.check(5, 'label == 1')
+        check_size(gallery, 5, 'label == 1')
+    with pytest.raises(InputError, match='was written with another network or other preprocessing than the queries'):
+        check_model(gallery, 'm+32x32')
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_a_file_loaded_into_the_engine_answers_as_before(tmp_path, where, named):
+    x, queries = rows(40), rows(6, 5)
+    path, names = str(tmp_path / 'a.npy'), {i: f'class {9 - i}' for i in range(10)} if named else None
+    write_embeddings(path, [x], images(0, 40), model='m+16x16', classes=names)
+    file, gallery = EmbeddingFile(path), MilvusGallery(where, new=True)
+    gallery.add((block for _, _, block in file.parts()), file.images, model=file.model, classes=file.classes)
+    gallery = open_gallery(where)
+    assert gallery.class_sizes() == file.class_sizes() and gallery.model == file.model and gallery.named == file.named
+    for rerank in (None, Rerank(k1=5, k2=3)):
+        mine, theirs = (find_neighbours(queries, one, 7, rerank=rerank) for one in (gallery, file))
+        np.testing.assert_allclose(mine.similarities, theirs.similarities, atol=1e-6)
+        for a, b in zip(mine.rows, theirs.rows):
+            assert [mine.images.paths[row] for row in a] == [theirs.images.paths[row] for row in b]
+            assert mine.classes[a].tolist() == theirs.classes[b].tolist()
+    mine, theirs = (str(tmp_path / name) for name in ('mine.npy', 'theirs.npy'))
+    assert centroids_of(gallery, mine) == centroids_of(file, theirs) == 10
+    mine, theirs = EmbeddingFile(mine), EmbeddingFile(theirs)
+    np.testing.assert_allclose(mine.take(np.arange(10)), theirs.take(np.arange(10)), atol=1e-6)
+    assert mine.images.paths == theirs.images.paths and mine.classes == theirs.classes
+    assert mine.images.labels.tolist() == theirs.images.labels.tolist() == list(range(10))
+
+
+def test_two_folders_whose_classes_have_the_same_numbers(where, tmp_path):
+    """A folder's numbers are its own: the name tells the class."""
+    gallery = MilvusGallery(where, new=True)
+    gallery.add([rows(2)], ImageList(['/a', '/b'], np.array([0, 1])), classes={0: 'apple', 1: 'pear'})
+    gallery.add([rows(3, 1)], ImageList(['/c', '/d', '/e'], np.array([0, 1, 1])), classes={0: 'pear', 1: 'plum'})
+    assert gallery.class_sizes() == {'apple': 1, 'pear': 2, 'plum': 2} and gallery.size('class_name == "pear"') == 2
+    assert centroids_of(gallery, str(tmp_path / 'c.npy')) == 3
+    assert EmbeddingFile(str(tmp_path / 'c.npy')).classes == {0: 'apple', 1: 'pear', 2: 'plum'}
 
 
 @pytest.mark.parametrize('kind, given', [('FLAT', {}), ('IVF_FLAT', {}), ('IVF_FLAT', {'nlist': 8, 'nprobe': 2}), ('HNSW', {}),
@@ -240,6 +284,7 @@ def test_absent_damaged_and_foreign_galleries(tmp_path, monkeypatch):
 ADD = '''
 import sys, time
 import numpy as np
+from src.accuracy import Rerank
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.retrieval.milvus import MilvusGallery
