@@ -11,7 +11,7 @@ def main(argv=None):
     from src.systems.trained import evaluate, load_trained
     from src.training.loop import write_result
     options = command.options
-    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu, own_networks=True)
+    process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(options.save_ckpt, recipe_for=command.recipe_for)
     result = evaluate(trained, process, str(options.save_ckpt))
     if options.result_file:

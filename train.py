@@ -14,6 +14,7 @@ def main(argv=None):
         return recipe
     # MindSpore takes a second to import: not before there is something to compute.
     from src.common.device import set_up
+    from src.recipes.systems import SYSTEMS
     from src.systems import create_system
     from src.training.loop import fit
     from src.training.states import find_training
@@ -22,7 +23,7 @@ def main(argv=None):
         folder, resume = find_training(options.checkpoint, folder if 'save_ckpt' in command.given else None,
                                        options.distribute)
     process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu,
-                     own_networks=True)
+                     convolves=SYSTEMS[recipe.system].images)
     return fit(create_system(recipe, process), folder, resume, options.profile)
 
 

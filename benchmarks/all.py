@@ -1,4 +1,4 @@
-"""Measure every speed, each benchmark in a process of its own, and write it into docs/RESULTS.md with command and machine.
+"""Measure every speed, each benchmark in a process of its own, and write it into docs/SPEED.md with command and machine.
 
     python benchmarks/all.py                      # 20 minutes on two cores
     python benchmarks/all.py --only dem_step recall
@@ -15,7 +15,7 @@ import tools
 
 from src.common.files import replacing
 
-RESULTS = tools.ROOT / 'docs' / 'RESULTS.md'
+SPEED = tools.ROOT / 'docs' / 'SPEED.md'
 BEGIN, END = '<!-- benchmarks/all.py: {} -->', '<!-- end of {} -->'
 # Name -> command lines after `python benchmarks/`.
 BENCHMARKS = {
@@ -45,14 +45,12 @@ def measure(command):
 
 
 def insert(text, name, block):
-    """The page with the block of one benchmark replaced, or added at the end of the section on speed."""
+    """The page with the block of one benchmark replaced, or added at its end."""
     begin, end = BEGIN.format(name), END.format(name)
     whole = f'{begin}\n{block}\n{end}'
     if begin in text:
         return re.sub(f'{re.escape(begin)}.*?{re.escape(end)}', lambda _: whole, text, flags=re.S)
-    head, speed, rest = text.partition('\n# Speed\n')
-    section, more, after = rest.partition('\n# ')
-    return f'{head}{speed}{section.rstrip()}\n\n{whole}\n{more}{after}'
+    return f'{text.rstrip()}\n\n{whole}\n'
 
 
 def main():
@@ -62,8 +60,8 @@ def main():
     for name in parser.parse_args().only:
         shown = '\n'.join(measure(command) for command in BENCHMARKS[name])
         block = f'{name}, {date.today()}, {tools.machine()}:\n\n```text\n{shown}\n```'
-        page = RESULTS.read_text(encoding='utf-8')
-        with replacing(RESULTS) as temporary:
+        page = SPEED.read_text(encoding='utf-8')
+        with replacing(SPEED) as temporary:
             temporary.write_text(insert(page, name, block), encoding='utf-8')
 
 

@@ -69,7 +69,10 @@ def read_result(folder, flags):
     if not file.is_file():
         return None
     result = json.loads(file.read_text())
-    recipe = json.loads(json.dumps(parse_args('train', flags).make_recipe()))
+    asked = parse_args('train', flags).make_recipe()
+    if 'candidates' in asked:  # a training stores the recipe that was chosen
+        asked = asked.changed({**result['found']['choice'], 'candidates': [], 'kernel_candidates': []})
+    recipe = json.loads(json.dumps(asked))
     other = sorted(name for name in {*recipe, *result['recipe']} if recipe.get(name) != result['recipe'].get(name))
     if other:
         raise InputError(f'{folder}: was trained with another {", ".join(other)}; choose another name or folder')

@@ -29,8 +29,6 @@ except ImportError:
     cv2 = None
 
 BATCH = 20
-
-
 AUGMENTATION = make_recipe('SOP', 'supcon', 'many_classes').augmentation
 
 

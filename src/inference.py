@@ -29,7 +29,7 @@ from src.retrieval.embedding_file import (
     write_embeddings,
 )
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
-from src.retrieval.search import build_index, check_model, find_neighbours, open_index, unknown
+from src.retrieval.search import build_index, check_model, find_neighbours, open_index
 from src.retrieval.thresholds import read_threshold
 from src.systems.trained import RecipeFor, Trained, load_trained
 from src.training.precision import level_for, mixed_precision
@@ -42,9 +42,7 @@ PICTURE_ROWS = 20  # queries in a picture; with more it would be too tall
 class Embedder:
     """A network, ready to embed images.
 
-    run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D).
-    options: preprocessing and test-time augmentation.
-    subset: the recipe's subset of Stanford Online Products.
+    run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). subset: of Stanford Online Products.
     model: identity of the embeddings (src.retrieval.embedding.embedding_identity); None if unknown.
     """
     run: Callable[[Array], Array]
@@ -202,7 +200,6 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
     Raises:
         InputError: a bad file, embeddings of another width or identity, or fewer than top_k images in the gallery.
     """
-    how.check(gallery)
     check_model(gallery, rows.model)
     threshold, warnings = _similarity(how.threshold, rows.model or gallery.model, gallery) if how.threshold else (-np.inf, [])
     index = (open_index(gallery) or build_index(gallery)) if how.index else None
@@ -210,7 +207,7 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
                                             rerank=Rerank() if how.rerank else None)
     # The nearest image by cosine may not be among the first after re-ranking.
     nearest = (find_neighbours(rows.embeddings, gallery, 1, index=index)[1] if how.rerank and how.threshold else similarities)
-    known = ~unknown(nearest, threshold)
+    known = nearest.max(1) >= threshold
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
     if picture:
         _draw(rows, gallery, indices, similarities, known, picture)

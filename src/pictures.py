@@ -1,4 +1,7 @@
-"""Picture files of trainings, comparisons, thresholds and retrieval results."""
+"""Pictures of trainings, comparisons, thresholds and retrieval results.
+
+Each function writes the file `path`, whose suffix chooses the format (PICTURES), and raises InputError if it cannot.
+"""
 from pathlib import Path
 from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, Union
 
@@ -33,11 +36,9 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
         history: mappings with `epoch` (from 1), `step` and `loss`, optionally `lr` and `accuracy` (0..1); a value may be
             missing or None. If `step` grows through the whole run, the axis is the step; if it starts anew in each epoch, the
             axis is the epoch.
-        path: picture to write; its suffix chooses the format (.png, .pdf, .svg).
 
     Raises:
         ValueError: the history is empty.
-        InputError: the picture cannot be written.
     """
     if not history:
         raise ValueError('plot_curves: the history is empty')
@@ -46,7 +47,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
         x, unit = steps, 'step'
     else:
         x, unit = epochs - 1 + steps / steps.max(), 'epoch'
-    series = {key: np.array([_number(row.get(key)) for row in history]) for key in ('loss', 'accuracy', 'lr')}
+    series = {key: np.array([row.get(key) for row in history], float) for key in ('loss', 'accuracy', 'lr')}
     panels = [key for key, values in series.items() if key == 'loss' or np.isfinite(values).any()]
 
     figure = Figure(figsize=(8, 2.2 + 1.9 * len(panels)), dpi=110, layout='constrained')
@@ -61,8 +62,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
         elif key == 'accuracy':
             axis.plot(at, values, color=RIGHT, marker='o', markersize=4)
             best = int(values.argmax())
-            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left',
-                           fontsize=10)
+            axis.set_title(f'validation accuracy: best {values[best]:.4g} at {unit} {at[best]:g}', loc='left', fontsize=10)
         else:
             axis.step(at, values, where='post', color=QUERY)
             axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
@@ -81,12 +81,11 @@ def neighbours_picture(query_paths: Sequence[FilePath], neighbour_paths: Sequenc
         query_paths: Q picture files.
         neighbour_paths: Q lists of picture files, nearest first; their lengths may differ.
         right: Q lists of bool of the same lengths; None if the truth is unknown (grey frames).
-        path: picture to write; its suffix chooses the format (.png, .pdf, .svg).
         scores: Q lists of numbers of the same lengths, written below the neighbours.
 
     Raises:
         ValueError: no query, or lists of different lengths.
-        InputError: a picture file is missing or is not a picture, or `path` cannot be written.
+        InputError: a picture file is missing or is not a picture.
     """
     rows = len(query_paths)
     lengths = [len(row) for row in neighbour_paths]
@@ -129,10 +128,6 @@ def seen_unseen_picture(unseen: Array, seen: Array, chosen: Tuple[float, float],
     Args:
         unseen, seen: (K,) 0..1, see src.accuracy.gzsl.Curve.
         chosen: (unseen, seen) at the chosen gamma.
-        path: .png, .pdf or .svg.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     figure = Figure(figsize=(6, 5), dpi=110, layout='constrained')
     axis = figure.add_subplot()
@@ -153,10 +148,6 @@ def threshold_picture(measured: OpenSet, similarity: float, false_match_rate: fl
         measured: images that the threshold was not chosen on.
         similarity: the threshold.
         false_match_rate: the requested rate, 0..1.
-        path: .png, .pdf or .svg.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     figure = Figure(figsize=(11, 4.4), dpi=110, layout='constrained')
     shares, curve = figure.subplots(1, 2)
@@ -191,10 +182,9 @@ def named_picture(paths: Sequence[FilePath], named: Sequence[Sequence[Tuple[str,
         paths: picture files, at least one.
         named: for each picture (class, score, whether unseen), best first; the first three are written.
         right: for each picture whether its best class is right; None if the truth is unknown.
-        path: .png, .pdf or .svg.
 
     Raises:
-        InputError: a picture file is missing or is not a picture, or `path` cannot be written.
+        InputError: a picture file is missing or is not a picture.
     """
     columns = min(4, len(paths))
     rows = -(-len(paths) // columns)
@@ -253,10 +243,6 @@ def _draw_loss(axis: Axes, at: Array, values: Array) -> None:
         axis.set_title(f'training loss: last {values[-1]:.4g}', loc='left', fontsize=10)
         if values.min() > 0 and values.max() > 100 * values.min():
             axis.set_yscale('log')
-
-
-def _number(value: Optional[float]) -> float:
-    return np.nan if value is None else float(value)
 
 
 def _picture(file: FilePath) -> Image.Image:

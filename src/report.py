@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from src import __version__
 from src.common.errors import InputError
 from src.common.run import run
 
@@ -42,6 +43,7 @@ def _first_lines(path: str) -> Optional[str]:
 
 def machine() -> Iterator[Tuple[str, Any]]:
     """Yield (name, value) of versions, devices and environment variables of this machine."""
+    yield 'version of this project', __version__
     yield 'python', f'{platform.python_version()}, {sys.executable}'
     yield 'machine', f'{platform.platform()}, {os.cpu_count()} cores'
     for package in PACKAGES:

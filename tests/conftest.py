@@ -55,6 +55,8 @@ def device():
     import mindspore as ms
     from mindspore.log import _get_logger
     _get_logger().addHandler(Deprecations())
+    from src.common.device import cap_instruction_set
+    cap_instruction_set()
     ms.set_device('CPU')
     # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
     ms.runtime.launch_blocking()

@@ -1,6 +1,7 @@
 """The report that a user sends with a failure."""
 import pytest
 
+from src import __version__
 from src.common.errors import InputError
 from src.report import main
 
@@ -17,7 +18,8 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
     save_cell(nn.Dense(1, 1), tmp_path / 'train.ckpt', Recorded({'lr_max': 0.25}, device_num=8))
     main([str(tmp_path)])
     out = capsys.readouterr().out
-    for part in ('mindspore: 2.', 'te: not in this environment', 'runtime=8.5.0', 'HCCL_CONNECT_TIMEOUT: 600',
+    for part in (f'version of this project: {__version__}',
+                 'mindspore: 2.', 'te: not in this environment', 'runtime=8.5.0', 'HCCL_CONNECT_TIMEOUT: 600',
                  'recipe: {"lr_max": 0.25}', 'devices of the training: 8', '    line 59', 'driver: '):
         assert part in out
     assert 'line 19\n' not in out

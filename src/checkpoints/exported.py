@@ -22,7 +22,6 @@ from src.checkpoints.engine import TOLERANCE, Run, Shapes, difference, has_onnxr
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import as_table, read_json, read_record
-from src.networks.convolution import plain_convolutions
 from src.networks.demnet import SemanticNetwork
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
@@ -180,8 +179,7 @@ def _write(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: int, p
         return
     traced = [Tensor(np.zeros((batch_size, *shape), np.float32)) if batch_size
               else Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes]
-    with plain_convolutions(network):
-        ms.export(network, *traced, file_name=str(path), file_format=file_format)
+    ms.export(network, *traced, file_name=str(path), file_format=file_format)
 
 
 def open_exported(path: str) -> Exported:

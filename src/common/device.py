@@ -53,7 +53,7 @@ def reference_convolutions() -> bool:
         return False
 
 
-def _cap_instruction_set() -> None:
+def cap_instruction_set() -> None:
     """Hold oneDNN to AVX2 if its convolutions are slow otherwise and the user has not chosen; before the first operator."""
     if not set(INSTRUCTION_SETS) & set(os.environ) and reference_convolutions():
         os.environ[INSTRUCTION_SETS[0]] = 'AVX2'
@@ -61,7 +61,7 @@ def _cap_instruction_set() -> None:
 
 
 def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None, distribute: bool = False,
-           device_num: Optional[int] = None, use_gpu: Optional[bool] = None, own_networks: bool = False) -> Process:
+           device_num: Optional[int] = None, use_gpu: Optional[bool] = None, convolves: bool = True) -> Process:
     """Choose the device, compile graphs, and join the other processes of a distributed run.
 
     A launcher in scripts/ or msrun starts a distributed run. It sets RANK_ID, RANK_SIZE and DEVICE_ID for every process, and
@@ -73,8 +73,8 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
         distribute: whether this is one process of several.
         device_num: the expected number of processes.
         use_gpu: PaddleCV's flag: prefer a GPU to the CPU if device_target is None.
-        own_networks: whether all convolutions of this process are src.networks.convolution's, which are fast with all
-            instructions. With others, such as those of exported models, the CPU's instruction set is capped if needed.
+        convolves: whether this process may compute convolutions: then the CPU's instruction set is capped if needed, at half
+            the rate of matrix products.
 
     Raises:
         InputError: the device is not on this machine, or a distributed run was not started by a launcher or not joined.
@@ -89,8 +89,8 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
         device_id = int(text)
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):
         raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
-    if target == 'CPU' and not own_networks:
-        _cap_instruction_set()
+    if target == 'CPU' and convolves:
+        cap_instruction_set()
     ms.set_context(mode=ms.GRAPH_MODE)
     # CTL's optimizer visits 163 parameters in one graph: more nested calls than the default of 1000.
     ms.set_recursion_limit(10000)

@@ -54,7 +54,7 @@ class ArcMarginLoss(Loss):
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         embeddings = normalize(ops.cast(embeddings, ms.float32))
-        cosines = ops.matmul(embeddings, normalize(self.weight).T)
+        cosines = ops.MatMul(transpose_b=True)(embeddings, normalize(self.weight))
         labels = labels.reshape(-1, 1)
         target = ops.gather_elements(cosines, 1, labels)
         # Rounding lets cos^2 exceed 1, on CPU by up to 9.5e-7, nearly all of the 1e-6: hence the relu.

@@ -45,7 +45,7 @@ class NormSoftmaxLoss(Loss):
         self.lr_factor = lr_factor
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosines = ops.matmul(normalize(ops.cast(embeddings, ms.float32)), normalize(self.weight).T)
+        cosines = ops.MatMul(transpose_b=True)(normalize(ops.cast(embeddings, ms.float32)), normalize(self.weight))
         return cross_entropy(cosines / self.temperature, labels).mean()
 
     def lr_factors(self) -> Dict[str, float]:

@@ -49,7 +49,7 @@ class ProxyAnchorLoss(Loss):
         self.lr_factor = lr_factor
 
     def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosines = ops.matmul(normalize(ops.cast(embeddings, ms.float32)), normalize(self.proxies).T)
+        cosines = ops.MatMul(transpose_b=True)(normalize(ops.cast(embeddings, ms.float32)), normalize(self.proxies))
         positive = ops.equal(labels.reshape(-1, 1), ops.arange(self.num_classes).reshape(1, -1))
         pull = log_one_plus_sum_exp(-self.alpha * (cosines - self.delta), positive, 0)
         push = log_one_plus_sum_exp(self.alpha * (cosines + self.delta), ops.logical_not(positive), 0)

@@ -69,7 +69,7 @@ class SoftmaxLoss(Loss):
         self.label_smoothing = label_smoothing
 
     def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
-        logits = ops.matmul(ops.cast(embeddings, ms.float32), self.weight.T)
+        logits = ops.MatMul(transpose_b=True)(ops.cast(embeddings, ms.float32), self.weight)
         if self.has_bias:
             logits = logits + self.bias
         return masked_mean(cross_entropy(logits, labels, self.label_smoothing), real_rows(embeddings, mask))

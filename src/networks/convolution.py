@@ -1,13 +1,10 @@
-"""Convolution as matrix products where MindSpore's kernels are slow on a CPU."""
-from contextlib import contextmanager
-from typing import Any, Iterator, Tuple
+"""Convolution whose gradient is not slow on a CPU where maps are small."""
+from typing import Any, Tuple
 
 import mindspore as ms
 import mindspore.nn as nn
 import numpy as np
 from mindspore import Tensor, ops
-
-from src.common.device import reference_convolutions
 
 # The gradient of MindSpore's convolution falls from 70-100 to 18 GFLOP/s on maps up to this side; on maps of 4 x 4 it is as
 # fast as a product (benchmarks/resnet_step.py).
@@ -24,13 +21,9 @@ def _span(at: int, stride: int, before: int, size: int, kernel: int) -> Tuple[in
 class Convolution(nn.Conv2d):
     """nn.Conv2d without bias, dilation and groups, with symmetric or 'same' padding.
 
-    On a CPU some convolutions are computed as matrix products, equal but for rounding.
-
-    - Output maps of up to 2 x 2 in training: a 1 x 1 kernel is one product. A larger one is a product for each output position,
-      of the inputs that it sees and the taps that it uses; a product with a matrix of 0 and 1 picks these taps, because its
-      gradient is a product again.
-    - Every kernel but 1 x 1 at stride 1 where oneDNN would take its reference kernel (reference_convolutions): one product with
-      the inputs of all positions, which are copied side by side (im2col).
+    On a CPU, output maps of up to 2 x 2 in training are computed as matrix products, equal but for rounding. A 1 x 1 kernel is
+    one product. A larger one is a product for each output position, of the inputs that it sees and the taps that it uses; a
+    product with a matrix of 0 and 1 picks these taps, because its gradient is a product again.
 
     Args:
         in_channels, out_channels, kernel, stride (int): kernel odd.
@@ -45,7 +38,6 @@ class Convolution(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, has_bias=False, weight_init=weight_init, **where)
         self.side, self.step, self.same = kernel, stride, padding == 'same'
         self.by_products = ms.get_context('device_target') == 'CPU'
-        self.by_columns = reference_convolutions() and (kernel, stride) != (1, 1)
         taps = kernel * kernel
         self.taps = Tensor(np.eye(taps, dtype=np.float32).reshape(kernel, kernel, taps))
         self.product = ops.MatMul(transpose_b=True)
@@ -59,8 +51,6 @@ class Convolution(nn.Conv2d):
                 rows = self.product(rows, self.weight.reshape(self.out_channels, -1))
                 return ops.transpose(rows.reshape(-1, height, width, self.out_channels), (0, 3, 1, 2))
             return self._by_position(x, height, width)
-        if self.by_products and self.by_columns:
-            return self._by_columns(x, height, width)
         return self.conv2d(x, self.weight)
 
     def _padding(self, size: int, out: int) -> Tuple[int, int]:
@@ -69,17 +59,6 @@ class Convolution(nn.Conv2d):
             total = max((out - 1) * self.step + self.side - size, 0)
             return total // 2, total - total // 2
         return self.side // 2, self.side // 2
-
-    def _by_columns(self, x: Tensor, height: int, width: int) -> Tensor:
-        top, bottom = self._padding(x.shape[2], height)
-        left, right = self._padding(x.shape[3], width)
-        around = top
-        if not top == bottom == left == right:
-            x, around = ops.pad(x, (left, right, top, bottom)), 0
-        columns = ops.transpose(ops.unfold(x, self.side, 1, around, self.step), (1, 0, 2))
-        weight = self.weight.reshape(self.out_channels, -1)
-        outputs = ops.MatMul()(weight, columns.reshape(weight.shape[1], -1))
-        return ops.transpose(outputs.reshape(self.out_channels, -1, height, width), (1, 0, 2, 3))
 
     def _by_position(self, x: Tensor, height: int, width: int) -> Tensor:
         count, _, in_height, in_width = x.shape
@@ -97,17 +76,3 @@ class Convolution(nn.Conv2d):
                 seen = x[:, :, top:bottom, left:right].reshape(count, -1)
                 outputs += (self.product(seen, taps.reshape(self.out_channels, -1)),)  # type: ignore[assignment]
         return ops.stack(outputs, 2).reshape(count, self.out_channels, height, width)
-
-
-@contextmanager
-def plain_convolutions(network: nn.Cell) -> Iterator[None]:
-    """Within `with`, the network is compiled with MindSpore's convolutions alone: products know the size of the batch, and
-    ONNX has no im2col."""
-    cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Convolution) and cell.by_products]
-    for cell in cells:
-        cell.by_products = False
-    try:
-        yield
-    finally:
-        for cell in cells:
-            cell.by_products = True

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from easydict import EasyDict
 
+from src import __version__
 from src.common.errors import InputError
 from src.recipes.entries import ENTRIES
 from src.recipes.flags import FLAGS, Flag
@@ -164,7 +165,7 @@ def _with_dashes(argv: Sequence[str], door: str) -> List[str]:
 
 
 def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
-    """Read the flags of one door; --help and --list_recipes print and end the process.
+    """Read the flags of one door; --help, --version and --list_recipes print and end the process.
 
     Args:
         door: 'train', 'eval', 'export' or 'infer'.
@@ -183,6 +184,9 @@ def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
     if args.help:
         shown = {'dataset', 'loss_name', 'recipe', 'train_list', 'config_path'} & set(command.given)
         _create_parser(door, command.make_recipe() if shown else None).print_help()
+        raise SystemExit(0)
+    if command.options.version:
+        print(__version__)
         raise SystemExit(0)
     if command.options.list_recipes:
         print(list_recipes())

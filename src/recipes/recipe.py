@@ -200,8 +200,8 @@ def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = No
         InputError: another dataset or mode than it was trained for, or see make_recipe.
     """
     if dataset and dataset != saved.dataset:
-        # What was learnt on one set of persons may be measured on another.
-        if not {dataset, saved.dataset} <= set(SYSTEMS['reid'].datasets):
+        row = SYSTEMS[saved.system]
+        if not (row.transfers and dataset in row.datasets):
             raise InputError(f'--dataset={dataset}: the checkpoint was trained for {saved.dataset}')
         saved = Recipe({**saved, 'dataset': dataset})
     if mode and mode != saved.get('train_mode', mode):

@@ -11,7 +11,8 @@ class SystemRow(NamedTuple):
     target: its type, 'module.Name' below src.systems. title: for help and errors. datasets: those that choose it; one that
     has no recipes of its own takes those of the first that has. recipes: the module of src.recipes that holds them.
     choice: the flag that chooses among them, 'loss_name' or 'train_mode', and default: what it is where it is not given.
-    images: whether its network takes images, rather than arrays.
+    images: whether its network takes images, rather than arrays. transfers: whether a checkpoint trained on one of its datasets
+    may be measured on another.
     """
     target: str
     title: str
@@ -20,6 +21,7 @@ class SystemRow(NamedTuple):
     choice: str
     default: str
     images: bool
+    transfers: bool = False
 
 
 SYSTEMS: Dict[str, SystemRow] = {
@@ -28,7 +30,7 @@ SYSTEMS: Dict[str, SystemRow] = {
                              'train_mode', 'att', False),
     'metric_learning': SystemRow('metric_learning.MetricLearning', 'metric learning', ('SOP',), 'metric_learning',
                                  'loss_name', 'softmax', True),
-    'reid': SystemRow('reid.Reid', 're-identification', tuple(REID_DATASETS), 'reid', 'loss_name', 'ctl', True),
+    'reid': SystemRow('reid.Reid', 're-identification', tuple(REID_DATASETS), 'reid', 'loss_name', 'ctl', True, transfers=True),
 }
 DATASETS = tuple(name for row in SYSTEMS.values() for name in row.datasets)
 

@@ -1,1 +1,1 @@
-"""From images to embeddings, files of them, and the search in such files."""
+"""Embeddings of images: computing them, storing them in files, and searching these files."""

@@ -26,10 +26,8 @@ CLASSES = 'classes.npz'
 class Space:
     """The space in which features and prototypes are compared.
 
-    features: the Scale of image features.
-    whitening: (V, V); with it rows are concatenated with their whitened version. None: no whitened version.
-    share: weight of the whitened version, 0..1, see src.networks.ensemble.
-    metric: 'cosine' or 'euclidean'.
+    features: Scale of image features. whitening: (V, V) or None; with it rows are concatenated with their whitened version.
+    share: its weight, 0..1, see src.networks.ensemble. metric: 'cosine' or 'euclidean'.
     """
     features: Scale
     whitening: Optional[Array] = None
@@ -87,13 +85,9 @@ class ClassesCard:
 class NamedClasses:
     """The classes that images are told apart into.
 
-    names: C of them.
-    unseen: (C,) bool; True: no image of the class was trained on.
-    prototypes: (C, P) float32, made by the network.
-    space: where features and prototypes are compared.
-    gamma: subtracted from the scores of seen classes.
-    semantics: the Scale of the numbers that describe a class.
-    model: identity of the network.
+    names: C of them. unseen: (C,) bool, whether no image of the class was trained on. prototypes: (C, P) float32, made by the
+    network of identity `model`. space: where they are compared with features. gamma: subtracted from the scores of seen
+    classes. semantics: Scale of the numbers that describe a class.
     """
     names: List[str]
     unseen: Array

@@ -153,7 +153,9 @@ class Generalised(ZeroShot):
         skewness = hubness(self.space.near(test.features), self.prototypes(test.semantics), (1, 5, 10), recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
                   'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
-                  'choice': self.found.choice, 'hubness': {str(k): value for k, value in skewness.items()}}
+                  'accuracy': curve.unseen_alone, 'choice': self.found.choice,
+                  'hubness': {str(k): value for k, value in skewness.items()}}
+        result['measures'] = {name: result[name] for name in ('T1', 'u', 's', 'H', 'AUSUC')}
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {Path(str(recipe.data_path)).resolve().name} _ {recipe.train_mode} = {result["T1"]:.5f}')
         print(f'generalised: u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, AUSUC = '

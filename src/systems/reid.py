@@ -87,7 +87,7 @@ class Reid(ImageSystem):
         count = len(persons)
         sizes = {'instance': len(gallery[0]), 'centroid': len(make_centroids(*gallery, persons, cameras)[0])}
         print('============== Starting Evaluating ==============')
-        result: Dict[str, Any] = {'queries': count}
+        result: Dict[str, Any] = {'queries': count, 'measures': {}}
         for rerank in (None, Rerank())[:1 + recipe.rerank]:
             for kind, size in sizes.items():
                 measured = reid_metrics(*query, *gallery, centroids=kind == 'centroid', rerank=rerank)
@@ -98,6 +98,9 @@ class Reid(ImageSystem):
                     'mAP': measured['mAP'], 'mINP': measured['mINP'],
                     'cmc': {str(k): share for k, share in measured['cmc'].items()}, 'skipped': measured['skipped'],
                     'gallery': size}
+                result['measures'].update({f'{kind}{" re-ranked" if rerank else ""} {name}': value for name, value in (
+                    ('mAP', measured['mAP']), ('CMC@1', measured['cmc'][1]))})
+        result['accuracy'] = result['measures']['instance mAP']
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery.
             known = np.isin(gallery[1], persons)

@@ -125,8 +125,9 @@ class ZeroShot(System):
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
         recipe, test = self.recipe, self.test_part()
         predicted = self.classify(test)
-        result = {'accuracy': accuracy(predicted, test.labels),
+        result: Dict[str, Any] = {'accuracy': accuracy(predicted, test.labels),
                   'per_class_accuracy': per_class_accuracy(predicted, test.labels, test.class_ids)}
+        result['measures'] = {'accuracy': result['accuracy'], 'mean accuracy of the classes': result['per_class_accuracy']}
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')

@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 from mindspore import Tensor, nn
 
+from src import __version__
 from src.checkpoints.checkpoint import BEST, LAST, Recorded, save_cell
 from src.common.device import Process, gather
 from src.common.errors import InputError
@@ -224,8 +225,8 @@ class Training:
             'loss': run.history[-1]['loss'], 'validation_accuracy': run.best, 'best_step': run.best_step,
             'steps': run.step, 'skipped_steps': run.skipped, 'seconds': seconds, 'training_seconds': run.seconds,
             'samples_per_second': rate, 'device': process.target, 'device_num': process.size,
-            'versions': {'python': platform.python_version(), 'mindspore': ms.__version__, 'numpy': np.__version__,
-                         'scipy': scipy.__version__},
+            'versions': {'project': __version__, 'python': platform.python_version(), 'mindspore': ms.__version__,
+                         'numpy': np.__version__, 'scipy': scipy.__version__},
             'recipe': self.recipe, 'found': self.recorded.found, 'history': run.history}
         if self.verbose:
             write_result(result, self.folder / RESULT)

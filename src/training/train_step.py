@@ -338,8 +338,7 @@ def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: M
         network, loss: to train; the names of the loss's parameters are made to begin with 'loss.'.
         network_columns: number of columns of a batch that the network takes; the others are the loss's.
         recipe: amp_level, 'auto' if there is none; loss_scale, a float or 'dynamic' (always dynamic if amp_level stands for
-            another level than O0); clip_norm; chunk_size, 0 for the whole batch at once; the entries that create_optimizer
-            reads.
+            another level than O0); clip_norm; chunk_size, 0 for the whole batch at once; those of create_optimizer.
         lr: (steps,) float array, the learning rate of every step.
         process: device target and number of processes.
 

@@ -202,6 +202,19 @@ def test_engine_stays_with_mindspore(network, capsys, name, options):
     assert engine.name == 'mindspore' and capsys.readouterr().err == ''
 
 
+def test_without_onnxruntime_batch_norm_is_folded_where_that_is_equal(network, monkeypatch):
+    engine, folds = Engine(network, engine='mindspore'), []
+    fold = engine_module.fold_batch_norm
+    monkeypatch.setattr(engine_module, 'fold_batch_norm', lambda one: folds.append(one) or fold(one))
+    for seed in range(3):
+        np.testing.assert_allclose(engine(images(2, seed)), network(Tensor(images(2, seed))).asnumpy(), rtol=1e-5, atol=1e-6)
+    assert folds == [network]
+    monkeypatch.setattr(engine_module, 'fold_batch_norm', lambda one: lambda x: ms.ops.zeros((len(x), 4)))
+    engine = Engine(network, engine='mindspore')
+    for seed in range(2):
+        np.testing.assert_array_equal(engine(images(2, seed)), network(Tensor(images(2, seed))).asnumpy())
+
+
 def test_engine_falls_back_and_says_so(network, capsys, monkeypatch):
     pytest.importorskip('onnxruntime')
     monkeypatch.setattr(engine_module, 'open_onnx', lambda path: (lambda x: np.full((len(x), 4), np.nan), None))

@@ -49,7 +49,7 @@ def machine(monkeypatch, tmp_path):
 def test_where_convolutions_are_slow(machine, capfd, flags, version, environment, slow):
     machine(flags, version, **environment)
     assert device.reference_convolutions() == slow
-    device.set_up('CPU', own_networks=True)
+    device.set_up('CPU', convolves=False)
     assert capfd.readouterr() == ('', '') and device.reference_convolutions() == slow
     device.set_up('CPU')
     capped = slow and not environment

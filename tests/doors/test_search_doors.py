@@ -397,8 +397,9 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
                   Process('CPU', 0, 0, 1))
     system.network = work.network
     system.test = tuple(ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
-    parts = tuple(part for rows in sides for part in (x[rows], ids[rows], cameras[rows]))
-    monkeypatch.setattr(system, '_embed_test', lambda show_progress: parts)
+    both = [(x[rows], ids[rows], cameras[rows]) for rows in sides]
+    parts = tuple(part for side in both for part in side)
+    monkeypatch.setattr(system, '_embed_test', lambda show_progress: both)
     monkeypatch.chdir(tmp_path)
     result = system.evaluate(str(tmp_path / 'train.ckpt'))
     said = capfd.readouterr().out

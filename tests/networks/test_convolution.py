@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import Normal
 
-from src.networks.convolution import Convolution, plain_convolutions
+from src.networks.convolution import Convolution
 
 
 def naive(x, weight, stride, padding):
@@ -44,15 +44,13 @@ def gradients(cell, x, factor):
     return cell(x).asnumpy(), to_x.asnumpy(), to_weight.asnumpy()
 
 
-@pytest.mark.parametrize('columns', [False, True])
 @pytest.mark.parametrize('padding', ['symmetric', 'same'])
 @pytest.mark.parametrize('size, kernel, stride', [((5, 6), 3, 2), ((5, 6), 7, 2), ((6, 5), 1, 2),
                                                   ((2, 2), 3, 1), ((2, 1), 3, 1), ((1, 1), 3, 1), ((4, 3), 3, 2),
                                                   ((3, 4), 1, 2), ((2, 2), 1, 1), ((3, 3), 3, 1), ((2, 2), 7, 2)])
-def test_all_ways_are_the_same_convolution(padding, size, kernel, stride, columns):
+def test_all_ways_are_the_same_convolution(padding, size, kernel, stride):
     rng = np.random.default_rng(0)
     cell = Convolution(3, 5, kernel, stride, padding, Normal(0.5))
-    cell.by_columns = columns
     x = Tensor(rng.standard_normal((2, 3, *size)).astype(np.float32))
     expected = naive(x.asnumpy(), cell.weight.asnumpy().astype(np.float64), stride, padding)
     factor = Tensor(rng.standard_normal(expected.shape).astype(np.float32))
@@ -74,10 +72,3 @@ def test_float16_and_the_name_of_its_parameter():
     x = Tensor(np.ones((2, 4, 2, 2), np.float32))
     expected = naive(x.asnumpy(), cell.weight.asnumpy(), 1, 'symmetric')
     np.testing.assert_allclose(cell(x).asnumpy(), expected, rtol=1e-2, atol=1e-2)
-
-
-def test_an_export_holds_convolutions_alone():
-    network = nn.SequentialCell(Convolution(3, 4, 3, 1, 'same', Normal(0.5)), nn.ReLU())
-    with plain_convolutions(network):
-        assert not network[0].by_products
-    assert network[0].by_products

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.networks.convolution import Convolution
 from src.networks.folding import fold_batch_norm
 from src.networks.heads import Embedding, ImageNetwork
 from src.networks.resnet import BasicBlock, Bottleneck, ResNet
 
 
 @pytest.mark.graph
-@pytest.mark.parametrize('kind, options, columns', [
-    (Bottleneck, {}, False), (BasicBlock, {'padding': 'symmetric', 'stem_relu': False}, True),
-    (Bottleneck, {'stages': 2}, True)])
-def test_embeddings_are_equal(kind, options, columns):
+@pytest.mark.parametrize('kind, options', [
+    (Bottleneck, {}), (BasicBlock, {'padding': 'symmetric', 'stem_relu': False}), (Bottleneck, {'stages': 2})])
+def test_embeddings_are_equal(kind, options):
     class Small(ResNet):
         block, blocks = kind, (1, 2, 1, 1)
 
@@ -26,9 +24,6 @@ def test_embeddings_are_equal(kind, options, columns):
             parameter.set_data(Tensor(rng.uniform(0.3, 2, parameter.shape), ms.float32))
         elif parameter.name.endswith(('beta', 'moving_mean')):
             parameter.set_data(Tensor(rng.normal(0, 0.3, parameter.shape), ms.float32))
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, Convolution):
-            cell.by_columns = columns
     images = Tensor(rng.standard_normal((3, 3, 64, 48)), ms.float32)
     expected = network(images).asnumpy()
     before = {p.name: p.asnumpy() for p in network.get_parameters()}

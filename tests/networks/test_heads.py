@@ -205,8 +205,6 @@ def test_exported_model_gives_the_networks_output(head, head_options, options, b
         else:
             network = ImageNetwork(OneConvolution(), network.head)
         network.set_train(False)
-        for _, cell in network.cells_and_names():
-            cell.by_products = False  # as within plain_convolutions
         expected = network(images).asnumpy()
         if head == 'none' and options:
             assert_close(expected, numpy_resnet(small_weights(), images.asnumpy(), Small.blocks, 'same', 1e-4))

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from src import __version__
 from src.common.errors import InputError
 from src.networks import BACKBONES
 from src.recipes.command_line import parse_args
+from src.recipes.flags import DOORS
 from src.recipes.recipe import RECIPES, Recipe, describe, differences, list_recipes, make_recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +35,20 @@ def saved(dataset, choice, name, **more):
 
 def difference(one, other):
     return {name for name in set(one) | set(other) if one.get(name) != other.get(name)}
+
+
+@pytest.mark.parametrize('door', DOORS)
+def test_every_door_prints_the_version(door, capsys):
+    with pytest.raises(SystemExit) as end:
+        command(f'{door} --version')
+    assert (end.value.code, capsys.readouterr().out) == (0, __version__ + '\n')
+
+
+def test_the_version_stands_in_one_place():
+    # Citation and changelog repeat it for those who do not run the code.
+    assert f'\nversion: {__version__}\n' in (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
+    newest = re.search(r'^## (\S+)', (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8'), re.M)
+    assert newest and newest[1] == __version__
 
 
 def test_commands_of_paddle():
