@@ -1,5 +1,5 @@
-"""Embeddings of images, written as .npy or .npz; the nearest neighbours in such a file, and changes of it; with --classes the
-names of pictures, unseen classes included."""
+"""Embeddings of images, in a file or in a gallery in Milvus; the nearest neighbours there, and changes of it; with --classes
+the names of pictures, unseen classes included."""
 import sys
 import time
 from contextlib import redirect_stdout
@@ -10,7 +10,7 @@ from src.recipes.infer_modes import infer_mode
 
 
 def main(argv=None):
-    """Embed the images of --dataset_path, change --gallery, or print the neighbours or the names of every query."""
+    """Embed the images of --dataset_path, load or change --gallery, or print the neighbours or the names of every query."""
     command = parse_args('infer', argv)
     mode = infer_mode(command)
     # MindSpore takes a second to import: not before there is something to compute.
@@ -28,46 +28,74 @@ def main(argv=None):
         # What is said of the device and the weights must not be among the answers, which a program may be reading.
         with redirect_stdout(sys.stderr):
             return embedder()
-    return {'change': change, 'name': name, 'search': search, 'embed': embed}[mode](
+    return {'change': change, 'load': load, 'name': name, 'search': search, 'embed': embed}[mode](
         options, embedder if mode == 'embed' else embedder_aside)
 
 
 def embed(options, embedder):
     """Write the embeddings of --dataset_path to --output; returns (images, width)."""
+    from src.common.values import in_milvus
     from src.datasets.images import open_images
-    from src.inference import embed_to_file
-    from src.retrieval.embedding_file import EmbeddingFile, check_output
-    check_output(options.output)
-    if options.append:
-        EmbeddingFile(options.output)
+    from src.inference import embed_to
+    from src.retrieval.embedding_file import check_output
+    from src.retrieval.gallery import open_collection
+    if in_milvus(options.output):
+        open_collection(options.output, new=True)
+    else:
+        check_output(options.output)
     loaded = embedder()
     images = open_images(options.dataset_path, 'test', subset=loaded.subset, need_labels=False)
     began = time.perf_counter()
-    width, total = embed_to_file(images, loaded, options.output, options.append)
+    width = embed_to(images, loaded, options.output)
     seconds = time.perf_counter() - began
     print(f'{options.output}: {len(images)} embeddings of {width} values in {seconds:.1f} s, {len(images) / seconds:.1f} '
-          'images/s' + f'; {total} images now' * options.append)
+          'images/s')
     return len(images), width
 
 
+def load(options, _):
+    """Load --gallery into the gallery --output in Milvus; returns how many images that has."""
+    from src.inference import load_gallery
+    from src.retrieval.gallery import open_gallery
+    began = time.perf_counter()
+    count = load_gallery(open_gallery(options.gallery), options.output)
+    print(f'{options.output}: {count} images now; {options.gallery} loaded in {time.perf_counter() - began:.1f} s')
+    return count
+
+
 def change(options, _):
-    """Change --gallery; returns how many images or centroids there are."""
-    from src.inference import change_gallery
+    """Change --gallery in the order of this function, and print its classes."""
+    from src.inference import keep_threshold, remove_images
     from src.retrieval.embedding_file import check_output
+    from src.retrieval.gallery import open_collection, open_gallery
+    from src.retrieval.milvus import read_index
+    from src.retrieval.search import centroids_of
     if options.centroids:
         check_output(options.centroids, '--centroids')
-    count = change_gallery(options.gallery, options.remove, options.centroids)
-    print(f'{options.centroids or options.gallery}: {count} {"classes" if options.centroids else "images"}')
-    return count
+    index = read_index(options.index) if options.index else ()
+    if options.remove:
+        print(f'{options.gallery}: {remove_images(options.gallery, options.remove)} images')
+    if options.threshold:
+        print(f'{options.gallery}: keeps the threshold {keep_threshold(options.threshold, options.gallery):.4f}')
+    if options.index:
+        print(open_collection(options.gallery).build_index(*index))
+    if options.centroids:
+        print(f'{options.centroids}: {centroids_of(open_gallery(options.gallery), options.centroids)} classes')
+    if options.list:
+        gallery = open_gallery(options.gallery)
+        sizes = gallery.class_sizes()
+        print(f'{options.gallery}: {gallery.size()} images of {len(sizes) or "unknown"} classes, {gallery.width} values each')
+        sys.stdout.writelines(f'{one}\t{count}\n' for one, count in sizes.items())
 
 
 def search(options, embedder):
     """Print query, rank, path, similarity of every neighbour; with --threshold the path of the first may be `unknown`."""
+    from src.accuracy import Rerank
     from src.inference import Search, answer_queries, open_rows
-    from src.retrieval.embedding_file import EmbeddingFile
-    gallery = EmbeddingFile(options.gallery)
-    how = Search(options.top_k, options.threshold, options.index == 'ivf', options.rerank)
-    how.check(gallery)
+    from src.retrieval.gallery import open_gallery
+    gallery = open_gallery(options.gallery)
+    rerank = Rerank(**(options.rerank_options or {})) if options.rerank or options.rerank_options else None
+    how = Search(options.top_k, options.threshold, options.where, rerank).fitted(gallery)
     neighbours, warnings = answer_queries(open_rows(options.query, embedder), gallery, how, options.picture)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)

@@ -1,4 +1,5 @@
 """Writing files so that a reader never sees half of one."""
+import glob
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ from src.common.errors import InputError
 def replacing(path: Union[str, Path]) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; it replaces `path` if the block ends without an exception.
 
-    The temporary name keeps the suffix of `path`, by which some writers choose the format. If the block fails, nothing is left.
+    The temporary name keeps the suffix of `path`, by which some writers choose the format. If the block fails, nothing is left;
+    what a killed process left of the same file is removed.
 
     Raises:
         InputError: the folder cannot be made or the file not written (full disk, no permission).
@@ -22,6 +24,7 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f'cannot write {path}: {error.strerror}') from error
+    _remove_leftovers(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -31,6 +34,25 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         # On a read-only disk unlink fails even if there is no such file.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose processes have ended on this machine."""
+    for left in path.parent.glob(f'.{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}'):
+        pid = left.name[len(path.stem) + 2:-len(f'.part{path.suffix}')]
+        if pid.isascii() and pid.isdigit() and not _is_running(int(pid)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):    # another user's process
+        return True
+    return True
 
 
 def remove_unfinished(folder: Union[str, Path]) -> None:

@@ -3,20 +3,22 @@
 `X.npy` holds the embeddings alone. `X.npy.txt` beside it has one line per row: the path, then label and camera if known, in
 the format of image lists. `X.npz` holds the arrays embeddings and paths and, if known, labels and cameras.
 
-Beside a .npy that this project writes lies its card `X.npy.json`:
+A file that this project writes has a card, beside a .npy as `X.npy.json`, in an .npz as the array `card`:
     rows      number of rows
     width     values per row
-    checksum  of 16 pieces of the file, which detects that another file of the same shape has replaced it
+    checksum  of 16 pieces of the .npy, which detects that another file of the same shape has replaced it
     model     identity of the embeddings (network, preprocessing and test-time augmentation), or null
     classes   {label: name}, or null
 """
 import io
 import json
+import lzma
 import os
+import tokenize
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
@@ -27,33 +29,32 @@ from src.accuracy.recall import nearest_neighbours
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.common.records import read_json, read_record
+from src.common.records import parse_json, read_json, read_record
 from src.datasets.image_list import ImageList
 from src.datasets.images import read_any_list
-from src.retrieval.gallery import ClassId, Gallery, Neighbours, classes_of
+from src.retrieval.gallery import Card, ClassId, Gallery, Neighbours, Part, classes_of, in_parts
 
 SUFFIXES = ('.npy', '.npz')
 BLOCK_BYTES = 32 * 2 ** 20
 PATHS_AT_ONCE = 4096
 PIECES, PIECE_BYTES = 16, 4096
-ROWS_MAPPED = 2048
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-# What to do with a file instead of changing it.
-LOAD = 'load it into an engine, infer.py --gallery={} --output=gallery.db, and use that (docs/SEARCH.md)'
+# Exceptions of numpy and zipfile for files that are no arrays, encrypted, damaged, or packed in an unsupported way.
+DAMAGED = (ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error,
+           lzma.LZMAError, tokenize.TokenError)
 Names = Mapping[int, str]
-Opened = Tuple[IO[bytes], Tuple[int, int], 'np.dtype[Any]']   # a file at its first row, shape and dtype of its array
 
 
 @dataclass(frozen=True)
 class FileCard:
-    """The card beside a .npy, see above.
+    """The card of a file, see above.
 
     Raises:
         ValueError: a label is not an integer.
     """
     rows: int
     width: int
-    checksum: int
+    checksum: Optional[int] = None
     model: Optional[str] = None
     classes: Optional[Dict[str, str]] = None
 
@@ -78,8 +79,8 @@ def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, 
         path: ends in .npy or .npz.
         batches: float32 arrays (n, D), together one row per image.
         images: the images of the rows, in order; labels may be None.
-        model: identity of the embeddings (src.retrieval.embedding.embedding_identity); stored for a .npy only.
-        classes: {label: name}; stored for a .npy only.
+        model: identity of the embeddings (src.retrieval.embedding.embedding_identity).
+        classes: {label: name}.
 
     Returns:
         The width D.
@@ -89,9 +90,10 @@ def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, 
     """
     check_output(path)
     batches = _finite(path, batches)
+    card = FileCard(len(images), 0, None, model, {str(label): name for label, name in classes.items()} if classes else None)
     if path.endswith('.npz'):
         with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
-            return _write_archive(archive, batches, images)
+            return _write_archive(archive, batches, images, card)
     # `replacing` blocks end from the inside out: the card is opened first and so renamed last.
     # Plain writes, not a memory map: pages of a map count as memory.
     with replacing(_card(path)) as card_part, replacing(path) as part, replacing(path + '.txt') as list_part:
@@ -99,8 +101,7 @@ def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, 
             width = _write_array(file, batches, len(images))[1]
         _write_list(list_part, images)
         with open(part, 'rb') as file:
-            card = FileCard(len(images), width, _checksum(file, os.path.getsize(part)), model,
-                            None if classes is None else {str(label): name for label, name in classes.items()})
+            card = replace(card, width=width, checksum=_checksum(file, os.path.getsize(part)))
         card_part.write_text(json.dumps(asdict(card)) + '\n', encoding='utf-8')
     return width
 
@@ -137,7 +138,7 @@ def _header(dtype: 'np.dtype[Any]', shape: Tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _write_archive(archive: zipfile.ZipFile, batches: Iterable[Array], images: ImageList) -> int:
+def _write_archive(archive: zipfile.ZipFile, batches: Iterable[Array], images: ImageList, card: FileCard) -> int:
     with archive.open('embeddings.npy', 'w', force_zip64=True) as file:
         width = _write_array(file, batches, len(images))[1]
     longest = np.dtype(f'U{max(map(len, images.paths))}')
@@ -148,6 +149,8 @@ def _write_archive(archive: zipfile.ZipFile, batches: Iterable[Array], images: I
     for name, blocks in arrays.items():
         with archive.open(f'{name}.npy', 'w', force_zip64=True) as file:
             _write_array(file, blocks, len(images))
+    with archive.open('card.npy', 'w') as file:
+        npy.write_array(file, np.array(json.dumps(asdict(replace(card, width=width)))))
     return width
 
 
@@ -168,8 +171,8 @@ class EmbeddingFile(Gallery):
     Args:
         path: written by write_embeddings, or any .npy or .npz with the same contents (compressed or not).
 
-    Attributes: path; count and width; images (ImageList of `count` images, labels may be None); model and classes as
-        given to write_embeddings, or None; named: whether there are names of classes.
+    Attributes: path; count and width; images (ImageList of `count` images, labels may be None); classes as given to
+        write_embeddings, or None.
 
     Raises:
         InputError: no such file, no embedding file, cut short, no paths or another number of them, or a card that describes
@@ -188,12 +191,18 @@ class EmbeddingFile(Gallery):
                 if os.path.getsize(path) != self.offset + self.count * self.row_bytes:
                     raise EOFError
                 card = self._read_card(file)
-        self.model = card.model if card else None
-        self.classes = {int(label): name for label, name in card.classes.items()} if card and card.classes else None
-        self.named = bool(self.classes)
-        self.images = self._read_images()
+        if path.endswith('.npy'):
+            self.images = read_any_list(path + '.txt')
+        else:
+            self.images, card = self._read_archive()
         if len(self.images) != self.count:
             raise InputError(f'{path}: {self.count} embeddings but {len(self.images)} paths; write it anew with infer.py')
+        self.classes = {int(label): name for label, name in card.classes.items()} if card and card.classes else None
+        self._model = card.model if card else None
+
+    @property
+    def card(self) -> Card:
+        return Card.of(self.images, self._model, bool(self.classes))
 
     def _read_card(self, file: IO[bytes]) -> Optional[FileCard]:
         """The card, checked against the file; None if there is none."""
@@ -209,10 +218,11 @@ class EmbeddingFile(Gallery):
         return card
 
     @contextmanager
-    def _open(self) -> Iterator[Opened]:
+    def _open(self) -> Iterator[Tuple[IO[bytes], Tuple[int, int], 'np.dtype[Any]']]:
         """The file at its first row, the array's shape and its dtype; raises InputError if the file cannot be read."""
         try:
-            with self._stream() as file:
+            with (open(self.path, 'rb') if self.path.endswith('.npy')
+                  else zipfile.ZipFile(self.path).open('embeddings.npy')) as file:
                 shape, fortran_order, dtype = HEADERS[npy.read_magic(file)](file)
                 if len(shape) != 2 or 0 in shape or dtype.kind != 'f' or fortran_order:
                     raise InputError(f'{self.path}: expected floats in rows (N, D), found {dtype} of shape {shape}'
@@ -222,32 +232,27 @@ class EmbeddingFile(Gallery):
             raise InputError(f'{self.path}: cannot be read: {error.strerror or error}') from error
         except InputError:
             raise
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGED as error:
             raise InputError(f'{self.path}: no embedding file, cut short or damaged; '
                              'write it anew with infer.py') from error
 
-    @contextmanager
-    def _stream(self) -> Iterator[IO[bytes]]:
-        if self.path.endswith('.npy'):
-            with open(self.path, 'rb') as file:
-                yield file
-        else:
-            with zipfile.ZipFile(self.path) as archive, archive.open('embeddings.npy') as member:
-                yield member
-
-    def _read_images(self) -> ImageList:
-        if self.path.endswith('.npy'):
-            return read_any_list(self.path + '.txt')
+    def _read_archive(self) -> Tuple[ImageList, Optional[FileCard]]:
+        """The images and the card in an .npz."""
         try:
             with np.load(self.path) as archive:
-                paths, labels, cameras = (archive[name] if name in archive.files else None
-                                          for name in ('paths', 'labels', 'cameras'))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                paths, labels, cameras, card = (archive[name] if name in archive.files else None
+                                                for name in ('paths', 'labels', 'cameras', 'card'))
+        except (OSError, *DAMAGED) as error:
             raise InputError(f'{self.path}: damaged; write it anew') from error
-        if paths is None or any(array is not None and array.shape != (self.count,)
-                                for array in (paths, labels, cameras)):
-            raise InputError(f'{self.path}: needs an array `paths` with one path per row; write it anew with infer.py')
-        return ImageList(paths.tolist(), labels, cameras)
+        if paths is None or any(array is not None and (array.shape != (self.count,) or array.dtype.kind not in kinds)
+                                for array, kinds in ((paths, 'U'), (labels, 'iu'), (cameras, 'iu'))):
+            raise InputError(f'{self.path}: needs an array `paths` with one path per row, and `labels` and `cameras`, if any, '
+                             'with a whole number each; write it anew with infer.py')
+        advice = 'write it anew with infer.py'
+        read = None if card is None else read_record(FileCard, parse_json(str(card), self.path, advice), self.path, advice)
+        if read and (read.rows, read.width) != (self.count, self.width):
+            raise InputError(f'{self.path}: its array `card` describes another file; {advice}')
+        return ImageList(paths.tolist(), labels, cameras), read
 
     def blocks(self) -> Iterator[Tuple[int, Array]]:
         """Yield the embeddings in order: (number of the block's first image, float32 (n, D)).
@@ -263,19 +268,21 @@ class EmbeddingFile(Gallery):
                 if len(data) < rows * self.row_bytes:
                     raise EOFError
                 block = np.frombuffer(data, dtype).astype(np.float32, copy=False).reshape(rows, self.width)
-                self._check_finite(block, np.arange(start, start + rows))
+                finite = np.isfinite(block).all(axis=1)
+                if not finite.all():
+                    number = start + int(np.argmin(finite))
+                    raise InputError(f'{self.path}: row {number} ({self.images.paths[number]}) holds NaN or Inf; '
+                                     'check the network that wrote it')
                 yield start, block
 
-    def parts(self, where: Optional[str] = None) -> Iterator[Tuple[ImageList, Optional[Array], Array]]:
+    def parts(self, where: Optional[str] = None) -> Iterator[Part]:
         self.size(where)
-        classes = classes_of(self.images, self.classes)
-        for start, block in self.blocks():
-            rows = slice(start, start + len(block))
-            yield self.images.select(rows), None if classes is None else classes[rows], block
+        return in_parts(self.images, self.classes, (block for _, block in self.blocks()))
 
     def size(self, where: Optional[str] = None) -> int:
         if where:
-            raise InputError(f'--where: {self.path} is an embedding file, which has no filters; {LOAD.format(self.path)}')
+            raise InputError(f'--where: {self.path} is an embedding file, which has no filters; load it into Milvus, infer.py '
+                             f'--gallery={self.path} --output=NAME.db, and search that')
         return self.count
 
     def class_sizes(self) -> Dict[ClassId, int]:
@@ -298,34 +305,9 @@ class EmbeddingFile(Gallery):
         return self.take(rows)
 
     def take(self, numbers: Array) -> Array:
-        """The embeddings (n, D) float32 of the images with these numbers: 0..count-1, ascending.
-
-        Reads an .npz from beginning to end.
-
-        Raises:
-            InputError: cut short, or a row holds NaN or Inf.
-        """
-        if self.path.endswith('.npz'):
-            parts = []
-            for start, block in self.blocks():
-                low, high = np.searchsorted(numbers, (start, start + len(block))).tolist()
-                parts.append(block[numbers[low:high] - start])
-            return np.concatenate(parts)
-        taken = np.empty((len(numbers), self.width), np.float32)
-        with self._open():
-            for start in range(0, len(numbers), ROWS_MAPPED):
-                # A new map each time: the pages that a map has read count as memory until it is closed.
-                rows = np.memmap(self.path, self.dtype, 'r', self.offset, (self.count, self.width))
-                some = slice(start, start + ROWS_MAPPED)
-                taken[some] = rows[numbers[some]]
-                del rows
-        self._check_finite(taken, numbers)
-        return taken
-
-    def _check_finite(self, block: Array, numbers: Array) -> None:
-        """Raise InputError if a row of a block holds NaN or Inf. numbers: of the images of its rows."""
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
-            number = int(numbers[int(np.argmin(finite))])
-            raise InputError(f'{self.path}: row {number} ({self.images.paths[number]}) holds NaN or Inf; '
-                             'check the network that wrote it')
+        """The embeddings (n, D) float32 of the images with these numbers: 0..count-1, ascending. Reads the whole file."""
+        parts = []
+        for start, block in self.blocks():
+            low, high = np.searchsorted(numbers, (start, start + len(block))).tolist()
+            parts.append(block[numbers[low:high] - start])
+        return np.concatenate(parts)

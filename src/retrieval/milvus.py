@@ -1,7 +1,8 @@
 """Galleries in Milvus: embedded (NAME.db, by milvus-lite) or on a server or cluster (http://HOST:PORT).
 
 One collection is one gallery. Fields: path (primary key, so that adding an image again replaces it), label, class_name,
-camera, embedding. The properties of the collection keep its Card.
+camera, embedding. Where classes have names, a label is the number within the folder that the image was added from. The
+properties of the collection keep its Card.
 """
 import fcntl
 import importlib.util
@@ -12,7 +13,7 @@ import re
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -20,8 +21,10 @@ import numpy as np
 from src.common.arrays import Array, slices
 from src.common.errors import InputError
 from src.common.records import parse_json, read_record
+from src.common.values import SERVERS
 from src.datasets.image_list import ImageList
-from src.retrieval.gallery import SERVERS, ClassId, Gallery, Neighbours, ways
+from src.recipes.types import settings
+from src.retrieval.gallery import Card, ClassId, Gallery, Neighbours, Part, ways
 
 COLLECTION = 'gallery'
 PROPERTY = 'embedding_card'
@@ -41,32 +44,12 @@ SAMPLED, MEASURED_QUERIES, MEASURED_K, WANTED_RECALL = 1_000_000, 200, 10, 0.95
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Card:
-    """What a collection says of itself.
-
-    model: identity of the embeddings, or null. labels: whether images have a class. named: whether classes have names; a
-    label then is the number within the list or folder that the image was added from. cameras: whether images have cameras.
-    threshold: the card of the similarity threshold (src.retrieval.thresholds.KeptThreshold) of the network. index:
-    parameters of the search in the index, as chosen when it was built. recall: as measured then.
-    """
-    model: Optional[str]
-    labels: bool
-    named: bool
-    cameras: bool
-    threshold: Optional[Dict[str, Any]] = None
-    index: Dict[str, int] = field(default_factory=dict)
-    recall: Optional[float] = None
-
-
 class MilvusGallery(Gallery):
     """A collection of Milvus.
 
     Args:
         where: NAME.db or http://HOST:PORT, and #COLLECTION if it is not `gallery`.
         new: whether the collection may be absent, for `add`.
-
-    Attributes: card: see Card; None while there is no collection.
 
     Raises (from every method):
         InputError: the package is missing, no such gallery, it is locked by another process, the server does not answer, or
@@ -79,7 +62,7 @@ class MilvusGallery(Gallery):
         self._name = name or COLLECTION
         if not re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', self._name):
             raise InputError(f'{where}: the name of a collection has letters, digits and _ only, and begins with no digit')
-        self.card: Optional[Card] = None
+        self._card: Optional[Card] = None    # while there is no collection
         self._client = _connect(self._where, new)
         if self._call('has_collection', timeout=SECONDS):
             self._open()
@@ -92,8 +75,7 @@ class MilvusGallery(Gallery):
         vectors = [one for one in described['fields'] if one['name'] == VECTOR]
         if card is None or not vectors:
             raise InputError(f'{self.path}: is a collection of another program; give another name, as {self._where}#NAME')
-        self.card = read_record(Card, parse_json(card, self.path, 'write it anew'), self.path)
-        self.model, self.named, self.threshold = self.card.model, self.card.named, self.card.threshold
+        self._card = read_record(Card, parse_json(card, self.path, 'write it anew'), self.path, 'write it anew')
         self.width = int(vectors[0]['params']['dim'])
         # A process killed right after it had made the collection leaves it without an index.
         if not self._call('list_indexes'):
@@ -118,19 +100,21 @@ class MilvusGallery(Gallery):
                 'the server does not answer; start it and run the command again' if gone else
                 f'Milvus refuses: {text[:300]}')) from error
 
+    @property
+    def card(self) -> Card:
+        assert self._card is not None
+        return self._card
+
     # Adding and removing
 
-    def add(self, batches: Iterable[Array], images: ImageList, *, model: Optional[str] = None,
-            classes: Optional[Mapping[int, str]] = None) -> int:
+    def add(self, parts: Iterable[Part], card: Card) -> int:
         """Add images, or replace those of the same paths; the collection is made if there is none.
 
         Whoever is killed on the way adds all of them again. Memory: one batch.
 
         Args:
-            batches: arrays (n, D), together as many rows as there are images, in their order.
-            images: labels and cameras must be known if the gallery has them.
-            model: identity of the embeddings.
-            classes: {label: name}.
+            parts: the images.
+            card: what they are; labels, names and cameras must be known if the gallery has them.
 
         Returns:
             The width D.
@@ -138,12 +122,10 @@ class MilvusGallery(Gallery):
         Raises:
             InputError: another network, width or kind of labels than the gallery's, NaN or Inf.
         """
-        card = Card(model, images.labels is not None, bool(classes), images.cameras is not None)
         self._check_card(card)
-        start = 0
-        for batch in batches:
-            if self.card is None:
-                self._create(card, batch.shape[1])
+        for images, classes, batch in parts:
+            if self._card is None:
+                self._create(replace(card, index={}, recall=None), batch.shape[1])
                 self._check_card(card)     # another process may have been faster
             if batch.shape[1] != self.width:
                 raise InputError(f'{self.path}: holds embeddings of {self.width} values, the new ones have {batch.shape[1]}; '
@@ -151,14 +133,13 @@ class MilvusGallery(Gallery):
             if not np.isfinite(batch).all():
                 raise InputError(f'{self.path}: a new embedding holds NaN or Inf; look at the network that wrote it')
             for rows in slices(len(batch), self._batch_rows):
-                some = images.select(slice(start + rows.start, start + rows.stop))
-                self._call('upsert', _entities(some, batch[rows], classes, self.path), timeout=SECONDS)
-            start += len(batch)
+                some = Part(images.select(rows), classes[rows] if card.named and classes is not None else None, batch[rows])
+                self._call('upsert', _entities(some, self.path), timeout=SECONDS)
         self._call('flush')
         return self.width
 
     def _check_card(self, new: Card) -> None:
-        old = self.card
+        old = self._card
         if old is None:
             return
         if old.model and new.model and old.model != new.model:
@@ -210,17 +191,16 @@ class MilvusGallery(Gallery):
     def keep_threshold(self, threshold: Dict[str, Any]) -> None:
         """Keep the values of a KeptThreshold with the gallery, for all who search in it."""
         self._change_card(threshold=threshold)
-        self.threshold = threshold
 
     def _change_card(self, **changes: Any) -> None:
-        self.card = replace(self._card, **changes)
+        self._card = replace(self.card, **changes)
         self._call('alter_collection_properties', properties={PROPERTY: json.dumps(asdict(self.card))}, timeout=SECONDS)
 
     # Reading
 
     @property
     def _batch_rows(self) -> int:
-        return max(1, BATCH_BYTES // (4 * self.width))
+        return max(1, min(PATHS_AT_ONCE, BATCH_BYTES // (4 * self.width)))
 
     def _rows(self, where: str, fields: List[str]) -> List[Dict[str, Any]]:
         return list(self._call('query', filter=where, output_fields=fields, timeout=SECONDS))
@@ -243,12 +223,7 @@ class MilvusGallery(Gallery):
         return int(self._rows(where or '', ['count(*)'])[0]['count(*)'])
 
     def search(self, queries: Array, k: int, where: Optional[str] = None) -> Neighbours:
-        return self._search(queries, k, where, self._card.index)
-
-    @property
-    def _card(self) -> Card:
-        assert self.card is not None
-        return self.card
+        return self._search(queries, k, where, self.card.index)
 
     def _search(self, queries: Array, k: int, where: Optional[str], params: Mapping[str, int]) -> Neighbours:
         if 'ef' in params:
@@ -272,8 +247,8 @@ class MilvusGallery(Gallery):
     def _images(self, rows: Sequence[Mapping[str, Any]]) -> Tuple[ImageList, Optional[Array]]:
         """Images and their classes from rows with FACTS."""
         labels, cameras = (np.array([row[name] for row in rows], np.int64) for name in ('label', 'camera'))
-        classes = np.array([row['class_name'] for row in rows], object) if self.named else labels
-        card = self._card
+        card = self.card
+        classes = np.array([row['class_name'] for row in rows], object) if card.named else labels
         images = ImageList([row[PATH] for row in rows], labels if card.labels else None, cameras if card.cameras else None)
         return images, classes if card.labels else None
 
@@ -289,14 +264,14 @@ class MilvusGallery(Gallery):
                 vectors[number[row[PATH]]] = row[VECTOR]
         return vectors
 
-    def parts(self, where: Optional[str] = None) -> Iterator[Tuple[ImageList, Optional[Array], Array]]:
+    def parts(self, where: Optional[str] = None) -> Iterator[Part]:
         for rows in self._all_rows([*FACTS, VECTOR], self._batch_rows, where):
-            yield (*self._images(rows), np.array([row[VECTOR] for row in rows], np.float32))
+            yield Part(*self._images(rows), np.array([row[VECTOR] for row in rows], np.float32))
 
     def class_sizes(self) -> Dict[ClassId, int]:
         sizes: Counter[ClassId] = Counter()
-        for rows in self._all_rows(FACTS, PATHS_AT_ONCE) if self._card.labels else ():
-            sizes.update(row['class_name' if self.named else 'label'] for row in rows)
+        for rows in self._all_rows(FACTS, PATHS_AT_ONCE) if self.card.labels else ():
+            sizes.update(row['class_name' if self.card.named else 'label'] for row in rows)
         return dict(sorted(sizes.items()))
 
     # The index
@@ -310,28 +285,20 @@ class MilvusGallery(Gallery):
         """FLAT, IVF_FLAT, HNSW or another type of Milvus that somebody has chosen."""
         return str(self._call('describe_index', VECTOR)['index_type'])
 
-    def build_index(self, kind: str, given: Optional[Mapping[str, int]] = None) -> str:
+    def build_index(self, kind: str, given: Mapping[str, int]) -> str:
         """Replace the index, measure its recall on rows of the gallery against FLAT, and keep the parameters of the search.
 
         The parameter of the search (nprobe, ef) is doubled until WANTED_RECALL is reached, unless it is given. Meanwhile the
         gallery cannot be searched.
 
         Args:
-            kind: a key of INDEXES.
-            given: parameters of the index and of the search; defaults: see INDEXES, nlist the power of 2 nearest to
+            kind, given: the index and its parameters, from read_index; defaults: see INDEXES, nlist the power of 2 nearest to
                 4 sqrt(rows).
 
         Returns:
             A line that tells the recall.
-
-        Raises:
-            InputError: a parameter that the index does not have.
         """
         defaults, searched = INDEXES[kind]
-        given = dict(given or {})
-        unknown = set(given) - {*defaults, *(searched or ())[:1]}
-        if unknown:
-            raise InputError(f'--index={kind}: has no parameter {min(map(str, unknown))}')
         size = self.size()
         lists = 2 ** round(np.log2(max(1, 4 * size ** 0.5)))
         params = {name: given.get(name, value or lists) for name, value in defaults.items()}
@@ -383,6 +350,23 @@ class MilvusGallery(Gallery):
         return self._vectors([paths[row] for row in chosen.tolist()])
 
 
+def read_index(text: str) -> Tuple[str, Dict[str, Any]]:
+    """Kind and parameters of an index, as in `HNSW,M=16,ef=64`. Raises InputError: no such kind, or a bad parameter."""
+    kind, comma, rest = text.partition(',')
+    try:
+        given = settings().parse(rest) if comma else {}
+        if kind not in INDEXES or not all(type(value) is int and value > 0 for value in given.values()):
+            raise ValueError
+    except ValueError as error:
+        raise InputError(f'--index={text}: expected {", ".join(INDEXES)}, or one with whole numbers as in '
+                         'HNSW,M=16,ef=64') from error
+    known = {*INDEXES[kind][0], *(INDEXES[kind][1] or ())[:1]}
+    if set(given) - known:
+        raise InputError(f'--index={text}: has no parameter {min(set(given) - known)}'
+                         + (f', only {", ".join(sorted(known))}' if known else ''))
+    return kind, given
+
+
 def _recall(found: Neighbours, exact: Neighbours) -> float:
     """Share of the exact neighbours that were found, without the first one of each query, which is the query itself."""
     shares = []
@@ -393,17 +377,17 @@ def _recall(found: Neighbours, exact: Neighbours) -> float:
     return float(np.mean(shares))
 
 
-def _entities(images: ImageList, embeddings: Array, names: Optional[Mapping[int, str]], where: str) -> List[Dict[str, Any]]:
-    """Rows for the client."""
-    count = len(images)
+def _entities(part: Part, where: str) -> List[Dict[str, Any]]:
+    """Rows for the client. The part has classes where they have names."""
+    images, count = part.images, len(part.images)
     labels, cameras = ([NO_NUMBER] * count if column is None else column.tolist() for column in (images.labels, images.cameras))
-    called = [names.get(label, str(label)) if names else '' for label in labels]
+    called = [''] * count if part.classes is None else part.classes.tolist()
     for text in (*images.paths, *called):
         if len(text.encode('utf-8', 'surrogateescape')) > LONGEST:
             raise InputError(f'{where}: {text[:60]}...: longer than {LONGEST} bytes; give it a shorter name')
     return [{PATH: path, 'label': label, 'class_name': name, 'camera': camera, VECTOR: row}
             for path, label, name, camera, row in zip(images.paths, labels, called, cameras,
-                                                      np.ascontiguousarray(embeddings, np.float32))]
+                                                      np.ascontiguousarray(part.embeddings, np.float32))]
 
 
 def _among(paths: Sequence[str]) -> str:

@@ -1,4 +1,5 @@
 """Search for nearest neighbours in any gallery, and mean embeddings of its classes."""
+import os
 from typing import Dict, Optional
 
 import numpy as np
@@ -14,11 +15,12 @@ from src.retrieval.gallery import ClassId, Gallery, Neighbours
 RERANKED = 100
 
 
-def check_size(gallery: Gallery, k: int, where: Optional[str] = None) -> None:
-    """Raise InputError if fewer than k images of a gallery match a filter."""
+def check_size(gallery: Gallery, k: int, where: Optional[str] = None) -> int:
+    """The number of images of a gallery that match a filter. Raises InputError if they are fewer than k."""
     size = gallery.size(where)
     if k > size:
         raise InputError(f'--top_k={k}: {gallery.path} holds {size} images' + (f' where {where}' if where else ''))
+    return size
 
 
 def find_neighbours(queries: Array, gallery: Gallery, k: int, *, where: Optional[str] = None,
@@ -48,12 +50,6 @@ def find_neighbours(queries: Array, gallery: Gallery, k: int, *, where: Optional
     return Neighbours(*nearest_neighbours(queries, vectors, k, rerank=rerank), images, classes)
 
 
-def unknown(similarities: Array, threshold: float) -> Array:
-    """Whether no neighbour of a query reaches the threshold: similarities (N, k) -> bool (N,)."""
-    best: Array = similarities.max(axis=1)
-    return best < threshold
-
-
 def centroids_of(gallery: Gallery, path: str) -> int:
     """Write a gallery of the mean embedding of each class of a labelled gallery.
 
@@ -74,6 +70,8 @@ def centroids_of(gallery: Gallery, path: str) -> int:
         InputError: no labels, NaN or Inf, or the file cannot be written.
     """
     check_output(path, '--centroids')
+    if os.path.realpath(path) == os.path.realpath(gallery.path):
+        raise InputError(f'--centroids={path}: is the gallery itself; give another name')
     sizes = gallery.class_sizes()
     if not sizes:
         raise InputError(f'{gallery.path}: has no labels, which centroids need; write it from a list with labels or a folder '
@@ -101,7 +99,7 @@ def centroids_of(gallery: Gallery, path: str) -> int:
     if len(set(labels.tolist())) < len(labels):
         labels = np.arange(len(labels))
     order = np.argsort(labels)
-    names = {int(labels[code]): str(one) for one, code in code_of.items()} if gallery.named else None
+    names = {int(labels[code]): str(one) for one, code in code_of.items()} if gallery.card.named else None
     write_embeddings(path, [means[order]], ImageList(nearest[order].tolist(), labels[order]), model=gallery.model,
                      classes=names)
     return len(sizes)

@@ -97,7 +97,8 @@ class MetricLearning(ImageSystem):
         print('\n'.join(f'{name} = {value:.5f}' for name, value in figures.items()))
         result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures, **counts}
         if recipe.rerank:
-            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=Rerank(), **others))
+            rerank = Rerank(**recipe.rerank_options)
+            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=rerank, **others))
             print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         if recipe.false_match_rate:

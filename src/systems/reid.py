@@ -88,7 +88,7 @@ class Reid(ImageSystem):
         sizes = {'instance': len(gallery[0]), 'centroid': len(make_centroids(*gallery, persons, cameras)[0])}
         print('============== Starting Evaluating ==============')
         result: Dict[str, Any] = {'queries': count, 'measures': {}}
-        for rerank in (None, Rerank())[:1 + recipe.rerank]:
+        for rerank in (None, Rerank(**recipe.rerank_options))[:1 + recipe.rerank]:
             for kind, size in sizes.items():
                 measured = reid_metrics(*query, *gallery, centroids=kind == 'centroid', rerank=rerank)
                 print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
