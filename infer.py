@@ -1,5 +1,6 @@
 """Embeddings of images, in a file or in a gallery in Milvus; the nearest neighbours there, and changes of it; with --classes
 the names of pictures, unseen classes included."""
+import os
 import sys
 import time
 from contextlib import redirect_stdout
@@ -54,29 +55,40 @@ def embed(options, embedder):
 
 
 def load(options, _):
-    """Load --gallery into the gallery --output in Milvus; returns how many images that has."""
-    from src.inference import load_gallery
-    from src.retrieval.gallery import open_gallery
-    began = time.perf_counter()
-    count = load_gallery(open_gallery(options.gallery), options.output)
-    print(f'{options.output}: {count} images now; {options.gallery} loaded in {time.perf_counter() - began:.1f} s')
-    return count
+    """Load --gallery into the gallery --output in Milvus, without the network."""
+    import mindspore  # noqa: F401  # see open_collection
+
+    from src.common.errors import InputError
+    from src.retrieval.gallery import open_collection, open_gallery
+    if os.path.realpath(options.output) == os.path.realpath(options.gallery):
+        raise InputError(f'--output={options.output}: is --gallery itself; give another name')
+    began, source = time.perf_counter(), open_gallery(options.gallery)
+    gallery = open_collection(options.output, new=True)
+    gallery.add(source.parts(), source.card)
+    print(f'{options.output}: {gallery.size()} images now; {options.gallery} loaded in {time.perf_counter() - began:.1f} s')
 
 
 def change(options, _):
     """Change --gallery in the order of this function, and print its classes."""
-    from src.inference import keep_threshold, remove_images
+    import mindspore  # noqa: F401  # see open_collection
+
+    from src.common.records import as_table
+    from src.datasets.images import read_any_list
     from src.retrieval.embedding_file import check_output
     from src.retrieval.gallery import open_collection, open_gallery
     from src.retrieval.milvus import read_index
     from src.retrieval.search import centroids_of
+    from src.retrieval.thresholds import read_threshold
     if options.centroids:
         check_output(options.centroids, '--centroids')
     index = read_index(options.index) if options.index else ()
     if options.remove:
-        print(f'{options.gallery}: {remove_images(options.gallery, options.remove)} images')
+        print(f'{options.gallery}: {open_collection(options.gallery).remove(read_any_list(options.remove).paths)} images')
     if options.threshold:
-        print(f'{options.gallery}: keeps the threshold {keep_threshold(options.threshold, options.gallery):.4f}')
+        gallery = open_collection(options.gallery)
+        threshold = read_threshold(options.threshold, gallery.model or '')
+        gallery.keep_threshold(as_table(threshold))
+        print(f'{options.gallery}: keeps the threshold {threshold.similarity:.4f}')
     if options.index:
         print(open_collection(options.gallery).build_index(*index))
     if options.centroids:

@@ -103,7 +103,7 @@ def searched(name, path, args):
 def main():
     parser = tools.parser(__doc__, rows=1_000_000, width=512, folder=('', 'keeps the file; default: a temporary folder'))
     parser.add_argument('--kind', choices=['clustered', 'random'], default='clustered')
-    parser.add_argument('--milvus', default='', help='also load a gallery in Milvus, NAME.db or http://HOST:PORT, and search it')
+    parser.add_argument('--milvus', default='', help='also load into Milvus, NAME.db or http://HOST:PORT, and search there')
     parser.add_argument('--index', default='IVF_FLAT', help='index that Milvus gets after its exact search')
     parser.add_argument('--stage', help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -17,7 +17,7 @@ from src.common.errors import InputError
 from src.common.records import as_table
 from src.common.values import height_width, in_milvus
 from src.datasets.image_list import ImageList
-from src.datasets.images import open_images, read_any_list
+from src.datasets.images import open_images
 from src.pictures import named_picture, neighbours_picture
 from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
 from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile, write_embeddings
@@ -121,36 +121,6 @@ def embed_to(images: ImageList, embedder: Embedder, output: str) -> int:
     return gallery.add(in_parts(images, names, embedder.embed(images)), Card.of(images, embedder.model, bool(names)))
 
 
-def load_gallery(source: Gallery, output: str) -> int:
-    """Add all images of a gallery to one in Milvus, which is made if there is none; returns how many that then has.
-
-    Raises:
-        InputError: a bad file, galleries of different networks, or of different kinds of labels.
-    """
-    if os.path.realpath(output) == os.path.realpath(source.path):
-        raise InputError(f'--output={output}: is --gallery itself; give another name')
-    gallery = open_collection(output, new=True)
-    gallery.add(source.parts(), source.card)
-    return gallery.size()
-
-
-def keep_threshold(path: str, gallery: str) -> float:
-    """Keep the threshold of a file with a gallery in Milvus; returns its similarity. Raises InputError: another network's."""
-    collection = open_collection(gallery)
-    threshold = read_threshold(path, _known_model(path, collection.model, collection))
-    collection.keep_threshold(as_table(threshold))
-    return threshold.similarity
-
-
-def remove_images(gallery: str, paths: str) -> int:
-    """Remove the images in the list `paths` from a gallery in Milvus; returns how many are left.
-
-    Raises:
-        InputError: a bad list, or an image that the gallery does not have; none is removed then.
-    """
-    return open_collection(gallery).remove(read_any_list(paths).paths)
-
-
 def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query') -> Rows:
     """Read an embedding file, or embed images.
 
@@ -246,25 +216,17 @@ def _names(images: ImageList) -> Optional[Dict[int, str]]:
     return None if images.class_names is None else dict(enumerate(images.class_names))
 
 
-def _known_model(path: str, model: Optional[str], gallery: Gallery) -> str:
-    """The identity that a threshold must be for."""
-    if model is None:
-        raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
-                         'them with infer.py, or give images as --query and a checkpoint')
-    return model
-
-
 def _similarity(how: Search, model: Optional[str], gallery: Gallery) -> Tuple[float, List[str]]:
     """The similarity of the threshold, which must be for embeddings of identity `model`, and warnings."""
     path = str(how.threshold)
-    model = _known_model(path, model, gallery)
-    if path == KEPT:
-        if gallery.card.threshold is None:
-            raise InputError(f'--threshold={KEPT}: {gallery.path} keeps none; keep one with infer.py --gallery={gallery.path} '
-                             '--threshold=FILE')
-        path, threshold = gallery.path, check_threshold(gallery.card.threshold, gallery.path, model)
-    else:
-        threshold = read_threshold(path, model)
+    if model is None:
+        raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
+                         'them with infer.py, or give images as --query and a checkpoint')
+    if path == KEPT and gallery.card.threshold is None:
+        raise InputError(f'--threshold={KEPT}: {gallery.path} keeps none; keep one with infer.py --gallery={gallery.path} '
+                         '--threshold=FILE')
+    kept = gallery.card.threshold if path == KEPT else None
+    threshold = check_threshold(kept, gallery.path, model) if kept else read_threshold(path, model)
     size = gallery.size(how.where)
     if threshold.searched is None or size <= threshold.searched:
         return threshold.similarity, []

@@ -39,20 +39,11 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose processes have ended on this machine."""
     for left in path.parent.glob(f'.{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}'):
-        pid = left.name[len(path.stem) + 2:-len(f'.part{path.suffix}')]
-        if pid.isascii() and pid.isdigit() and not _is_running(int(pid)):
-            with suppress(OSError):
+        with suppress(OSError, ValueError, OverflowError):    # another user's process, or the file of another path
+            try:
+                os.kill(int(left.name[len(path.stem) + 2:-len(f'.part{path.suffix}')]), 0)
+            except ProcessLookupError:
                 left.unlink()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):    # another user's process
-        return True
-    return True
 
 
 def remove_unfinished(folder: Union[str, Path]) -> None:

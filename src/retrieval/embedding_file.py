@@ -10,7 +10,6 @@ A file that this project writes has a card, beside a .npy as `X.npy.json`, in an
     model     identity of the embeddings (network, preprocessing and test-time augmentation), or null
     classes   {label: name}, or null
 """
-import io
 import json
 import lzma
 import os
@@ -18,9 +17,9 @@ import tokenize
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import IO, Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 import numpy as np
 from numpy.lib import format as npy
@@ -36,13 +35,12 @@ from src.retrieval.gallery import Card, ClassId, Gallery, Neighbours, Part, clas
 
 SUFFIXES = ('.npy', '.npz')
 BLOCK_BYTES = 32 * 2 ** 20
-PATHS_AT_ONCE = 4096
+ADVICE = 'write it anew with infer.py'
 PIECES, PIECE_BYTES = 16, 4096
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # Exceptions of numpy and zipfile for files that are no arrays, encrypted, damaged, or packed in an unsupported way.
 DAMAGED = (ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error,
            lzma.LZMAError, tokenize.TokenError)
-Names = Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def check_output(path: str, flag: str = '--output') -> None:
 
 
 def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, model: Optional[str] = None,
-                     classes: Optional[Names] = None) -> int:
+                     classes: Optional[Mapping[int, str]] = None) -> int:
     """Write embeddings batch by batch; the file appears under its name only when it is complete.
 
     Args:
@@ -90,30 +88,33 @@ def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, 
     """
     check_output(path)
     batches = _finite(path, batches)
-    card = FileCard(len(images), 0, None, model, {str(label): name for label, name in classes.items()} if classes else None)
+    named = {str(label): name for label, name in classes.items()} if classes else None
     if path.endswith('.npz'):
         with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
-            return _write_archive(archive, batches, images, card)
+            with archive.open('embeddings.npy', 'w', force_zip64=True) as file:
+                width = _write_array(file, batches, len(images))
+            text = _as_json(FileCard(len(images), width, None, model, named))
+            columns = {'paths': images.paths, 'labels': images.labels, 'cameras': images.cameras, 'card': text}
+            for name, column in columns.items():
+                if column is not None:
+                    with archive.open(f'{name}.npy', 'w', force_zip64=True) as file:
+                        npy.write_array(file, np.asarray(column))
+        return width
     # `replacing` blocks end from the inside out: the card is opened first and so renamed last.
     # Plain writes, not a memory map: pages of a map count as memory.
-    with replacing(_card(path)) as card_part, replacing(path) as part, replacing(path + '.txt') as list_part:
+    with replacing(path + '.json') as card_part, replacing(path) as part, replacing(path + '.txt') as list_part:
         with open(part, 'wb') as file:
-            width = _write_array(file, batches, len(images))[1]
-        _write_list(list_part, images)
-        with open(part, 'rb') as file:
-            card = replace(card, width=width, checksum=_checksum(file, os.path.getsize(part)))
-        card_part.write_text(json.dumps(asdict(card)) + '\n', encoding='utf-8')
+            width = _write_array(file, batches, len(images))
+        numbers = [column.tolist() for column in (images.labels, images.cameras) if column is not None]
+        with open(list_part, 'w', encoding='utf-8') as lines:
+            lines.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *numbers))
+        card = FileCard(len(images), width, _checksum(part, os.path.getsize(part)), model, named)
+        card_part.write_text(_as_json(card) + '\n', encoding='utf-8')
     return width
 
 
-def _card(path: str) -> str:
-    return path + '.json'
-
-
-def _write_list(path: Path, images: ImageList) -> None:
-    columns = [column.tolist() for column in (images.labels, images.cameras) if column is not None]
-    with open(path, 'w', encoding='utf-8') as file:
-        file.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *columns))
+def _as_json(card: FileCard) -> str:
+    return json.dumps(asdict(card))
 
 
 def _finite(path: str, batches: Iterable[Array]) -> Iterator[Array]:
@@ -123,46 +124,26 @@ def _finite(path: str, batches: Iterable[Array]) -> Iterator[Array]:
         yield batch
 
 
-def _checksum(file: IO[bytes], end: int) -> int:
-    """Checksum of PIECES evenly spaced pieces between the header and `end`, the end of the rows."""
-    crc, begin = 0, len(_header(np.dtype(np.float32), (1, 1)))
-    for start in np.linspace(begin, max(begin, end - PIECE_BYTES), PIECES).astype(int).tolist():
-        file.seek(start)
-        crc = zlib.crc32(file.read(max(0, min(PIECE_BYTES, end - start))), crc)
+def _checksum(path: Union[str, Path], size: int) -> int:
+    """Checksum of PIECES evenly spaced pieces of a file."""
+    crc = 0
+    with open(path, 'rb') as file:
+        for start in np.linspace(0, max(0, size - PIECE_BYTES), PIECES).astype(int).tolist():
+            file.seek(start)
+            crc = zlib.crc32(file.read(PIECE_BYTES), crc)
     return crc
 
 
-def _header(dtype: 'np.dtype[Any]', shape: Tuple[int, ...]) -> bytes:
-    file = io.BytesIO()
-    npy.write_array_header_1_0(file, {'descr': npy.dtype_to_descr(dtype), 'fortran_order': False, 'shape': shape})
-    return file.getvalue()
-
-
-def _write_archive(archive: zipfile.ZipFile, batches: Iterable[Array], images: ImageList, card: FileCard) -> int:
-    with archive.open('embeddings.npy', 'w', force_zip64=True) as file:
-        width = _write_array(file, batches, len(images))[1]
-    longest = np.dtype(f'U{max(map(len, images.paths))}')
-    arrays: Dict[str, Iterable[Array]] = {'paths': (np.array(images.paths[start:start + PATHS_AT_ONCE], longest)
-                                                    for start in range(0, len(images), PATHS_AT_ONCE))}
-    arrays.update({name: [column] for name, column in (('labels', images.labels), ('cameras', images.cameras))
-                   if column is not None})
-    for name, blocks in arrays.items():
-        with archive.open(f'{name}.npy', 'w', force_zip64=True) as file:
-            _write_array(file, blocks, len(images))
-    with archive.open('card.npy', 'w') as file:
-        npy.write_array(file, np.array(json.dumps(asdict(replace(card, width=width)))))
-    return width
-
-
-def _write_array(file: IO[bytes], blocks: Iterable[Array], count: int) -> Tuple[int, ...]:
-    """Write blocks as one array of `count` rows; returns its shape."""
-    shape: Tuple[int, ...] = ()
+def _write_array(file: IO[bytes], blocks: Iterable[Array], count: int) -> int:
+    """Write blocks as one array of `count` rows; returns its width."""
+    width = 0
     for block in blocks:
-        if not shape:
-            shape = (count, *block.shape[1:])
-            file.write(_header(block.dtype, shape))
+        if not width:
+            width = block.shape[1]
+            npy.write_array_header_1_0(file, {'descr': npy.dtype_to_descr(block.dtype), 'fortran_order': False,
+                                              'shape': (count, width)})
         file.write(block.tobytes())
-    return shape
+    return width
 
 
 class EmbeddingFile(Gallery):
@@ -183,20 +164,17 @@ class EmbeddingFile(Gallery):
         self.path = path
         if not path.endswith(SUFFIXES):
             raise InputError(f'{path}: not an embedding file of infer.py, which ends in {" or ".join(SUFFIXES)}')
-        card = None
         with self._open() as (file, shape, dtype):
-            self.count, self.width = shape
-            self.dtype, self.row_bytes, self.offset = dtype, self.width * dtype.itemsize, file.tell()
-            if path.endswith('.npy'):
-                if os.path.getsize(path) != self.offset + self.count * self.row_bytes:
-                    raise EOFError
-                card = self._read_card(file)
-        if path.endswith('.npy'):
-            self.images = read_any_list(path + '.txt')
-        else:
-            self.images, card = self._read_archive()
+            (self.count, self.width), self.row_bytes = shape, shape[1] * dtype.itemsize
+            if path.endswith('.npy') and os.path.getsize(path) != file.tell() + self.count * self.row_bytes:
+                raise EOFError
+        self.images, card = self._read_files() if path.endswith('.npy') else self._read_archive()
         if len(self.images) != self.count:
-            raise InputError(f'{path}: {self.count} embeddings but {len(self.images)} paths; write it anew with infer.py')
+            raise InputError(f'{path}: {self.count} embeddings but {len(self.images)} paths; {ADVICE}')
+        if card and ((card.rows, card.width) != (self.count, self.width)
+                     or path.endswith('.npy') and card.checksum != _checksum(path, os.path.getsize(path))):
+            raise InputError(f'{path}{".json" * path.endswith(".npy")}: describes another file than {path}; remove it if the '
+                             'embeddings and their list are right, or write them anew')
         self.classes = {int(label): name for label, name in card.classes.items()} if card and card.classes else None
         self._model = card.model if card else None
 
@@ -204,18 +182,11 @@ class EmbeddingFile(Gallery):
     def card(self) -> Card:
         return Card.of(self.images, self._model, bool(self.classes))
 
-    def _read_card(self, file: IO[bytes]) -> Optional[FileCard]:
-        """The card, checked against the file; None if there is none."""
-        path = _card(self.path)
-        if not os.path.isfile(path):
-            return None
-        advice = f'write {self.path} anew with infer.py'
-        card = read_record(FileCard, read_json(path, advice), path, advice)
-        if (card.rows, card.width) != (self.count, self.width) or card.checksum != _checksum(
-                file, self.offset + self.count * self.row_bytes):
-            raise InputError(f'{path}: describes another file than {self.path}; remove it if the embeddings and their '
-                             'list are right, or write them anew')
-        return card
+    def _read_files(self) -> Tuple[ImageList, Optional[FileCard]]:
+        """The images and the card beside a .npy; no card where there is none."""
+        path = self.path + '.json'
+        card = read_record(FileCard, read_json(path, ADVICE), path, ADVICE) if os.path.isfile(path) else None
+        return read_any_list(self.path + '.txt'), card
 
     @contextmanager
     def _open(self) -> Iterator[Tuple[IO[bytes], Tuple[int, int], 'np.dtype[Any]']]:
@@ -233,8 +204,7 @@ class EmbeddingFile(Gallery):
         except InputError:
             raise
         except DAMAGED as error:
-            raise InputError(f'{self.path}: no embedding file, cut short or damaged; '
-                             'write it anew with infer.py') from error
+            raise InputError(f'{self.path}: no embedding file, cut short or damaged; {ADVICE}') from error
 
     def _read_archive(self) -> Tuple[ImageList, Optional[FileCard]]:
         """The images and the card in an .npz."""
@@ -243,15 +213,12 @@ class EmbeddingFile(Gallery):
                 paths, labels, cameras, card = (archive[name] if name in archive.files else None
                                                 for name in ('paths', 'labels', 'cameras', 'card'))
         except (OSError, *DAMAGED) as error:
-            raise InputError(f'{self.path}: damaged; write it anew') from error
+            raise InputError(f'{self.path}: damaged; {ADVICE}') from error
         if paths is None or any(array is not None and (array.shape != (self.count,) or array.dtype.kind not in kinds)
                                 for array, kinds in ((paths, 'U'), (labels, 'iu'), (cameras, 'iu'))):
             raise InputError(f'{self.path}: needs an array `paths` with one path per row, and `labels` and `cameras`, if any, '
-                             'with a whole number each; write it anew with infer.py')
-        advice = 'write it anew with infer.py'
-        read = None if card is None else read_record(FileCard, parse_json(str(card), self.path, advice), self.path, advice)
-        if read and (read.rows, read.width) != (self.count, self.width):
-            raise InputError(f'{self.path}: its array `card` describes another file; {advice}')
+                             f'with a whole number each; {ADVICE}')
+        read = None if card is None else read_record(FileCard, parse_json(str(card), self.path, ADVICE), self.path, ADVICE)
         return ImageList(paths.tolist(), labels, cameras), read
 
     def blocks(self) -> Iterator[Tuple[int, Array]]:

@@ -102,7 +102,7 @@ class Gallery(ABC):
         """Embeddings (n, D) of some rows (n,), ascending, of the images that `search` returned."""
 
     def shortlist(self, queries: Array, k: int, where: Optional[str] = None) -> Part:
-        """Images among the k nearest of any query, or all of at most WHOLE."""
+        """Images among the k nearest of any query, or all of at most WHOLE; their labels may be left out."""
         size = self.size(where)
         if size > WHOLE:
             found = self.search(queries, min(k, size), where)
@@ -110,9 +110,7 @@ class Gallery(ABC):
             return Part(found.images.select(rows), None if found.classes is None else found.classes[rows],
                         self.vectors(found.images, rows))
         lists, classes, blocks = zip(*self.parts(where))
-        columns = [None if lists[0].labels is None else np.concatenate([images.labels for images in lists]),
-                   None if lists[0].cameras is None else np.concatenate([images.cameras for images in lists])]
-        return Part(ImageList([path for images in lists for path in images.paths], *columns),
+        return Part(ImageList([path for images in lists for path in images.paths], None),
                     None if classes[0] is None else np.concatenate(classes), np.concatenate(blocks))
 
 
