@@ -260,13 +260,8 @@ class EmbeddingFile(Gallery):
     def search(self, queries: Array, k: int, where: Optional[str] = None) -> Neighbours:
         """See Gallery; exact, and of equal similarities the lower row comes first. Memory: one block of the file and (N, k)."""
         self.size(where)
-        numbers, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-        for start, block in self.blocks():
-            more, similarities = nearest_neighbours(queries, block, min(k, len(block)))
-            numbers, best = np.hstack([numbers, more + start]), np.hstack([best, similarities])
-            order = np.argsort(-best, axis=1, kind='stable')[:, :k]
-            numbers, best = np.take_along_axis(numbers, order, 1), np.take_along_axis(best, order, 1)
-        return Neighbours(numbers, best, self.images, classes_of(self.images, self.classes))
+        found = nearest_neighbours(queries, (block for _, block in self.blocks()), k)
+        return Neighbours(*found, self.images, classes_of(self.images, self.classes))
 
     def vectors(self, images: ImageList, rows: Array) -> Array:
         return self.take(rows)

@@ -5,7 +5,6 @@ camera, embedding. Where classes have names, a label is the number within the fo
 properties of the collection keep its Card.
 """
 import fcntl
-import importlib.util
 import json
 import logging
 import os
@@ -34,14 +33,10 @@ NO_NUMBER = -1             # in a column that the images do not have; the card s
 BATCH_BYTES = 4 * 2 ** 20  # of embeddings in one request: servers refuse more than 64 MB, and Python lists are 8 times as large
 PATHS_AT_ONCE, QUERIES_AT_ONCE = 8192, 100
 SECONDS = 30               # for one request; load and build take as long as they take
-# Parameters of an index, and the one of the search that grows until the recall is reached, with its first and last value.
-INDEXES: Dict[str, Tuple[Dict[str, int], Optional[Tuple[str, int, int]]]] = {
-    'FLAT': ({}, None),
-    'IVF_FLAT': ({'nlist': 0}, ('nprobe', 8, 65536)),
-    'HNSW': ({'M': 16, 'efConstruction': 200}, ('ef', 32, 4096)),
-}
-SAMPLED, MEASURED_QUERIES, MEASURED_K, WANTED_RECALL = 1_000_000, 200, 10, 0.95
-SEED = 0
+# Defaults of an index's parameters, the last of which is that of the search; 0: by the number of images.
+INDEXES: Dict[str, Dict[str, int]] = {'FLAT': {}, 'IVF_FLAT': {'nlist': 0, 'nprobe': 0},
+                                      'HNSW': {'M': 16, 'efConstruction': 200, 'ef': 64}}
+MEASURED_QUERIES, MEASURED_K = 200, 10
 
 
 class MilvusGallery(Gallery):
@@ -130,8 +125,11 @@ class MilvusGallery(Gallery):
             if batch.shape[1] != self.width:
                 raise InputError(f'{self.path}: holds embeddings of {self.width} values, the new ones have {batch.shape[1]}; '
                                  'use the network that it was written with')
-            if not np.isfinite(batch).all():
-                raise InputError(f'{self.path}: a new embedding holds NaN or Inf; look at the network that wrote it')
+            # A server leaves embeddings of zeros out of its answers.
+            bad = ~np.isfinite(batch).all(1) | ~batch.any(1)
+            if bad.any():
+                raise InputError(f'{self.path}: {images.paths[int(np.argmax(bad))]}: its embedding is zero or holds NaN or '
+                                 'Inf; check the network that wrote it')
             for rows in slices(len(batch), self._batch_rows):
                 some = Part(images.select(rows), classes[rows] if card.named and classes is not None else None, batch[rows])
                 self._call('upsert', _entities(some, self.path), timeout=SECONDS)
@@ -145,14 +143,10 @@ class MilvusGallery(Gallery):
         if old.model and new.model and old.model != new.model:
             raise InputError(f'{self.path}: was written with another network than these embeddings, or with images given to it '
                              f'in another way ({ways(old.model, new.model)}); use the network and flags it was written with')
-        for has, has_new, what in ((old.labels, new.labels, 'labels'), (old.cameras, new.cameras, 'cameras')):
-            if has != has_new:
-                raise InputError(f'{self.path}: holds {what if has else f"no {what}"}, the new images '
-                                 f'{"do" if has_new else "have none"}; give a list like that of the gallery')
-        if old.named != new.named:
-            kinds = {True: 'by name', False: 'by number'}
-            raise InputError(f'{self.path}: knows its classes {kinds[old.named]}, the new images {kinds[new.named]}; give '
-                             f'{"a folder with one folder a class" if old.named else "a list with the numbers of its classes"}')
+        for name, what in (('labels', 'labels'), ('cameras', 'cameras'), ('named', 'names of classes')):
+            if getattr(old, name) != getattr(new, name):
+                raise InputError(f'{self.path}: has {what if getattr(old, name) else f"no {what}"}, the new images '
+                                 f'{"do" if getattr(new, name) else "have none"}; give images like those of the gallery')
 
     def _create(self, card: Card, width: int) -> None:
         from pymilvus import DataType
@@ -202,8 +196,8 @@ class MilvusGallery(Gallery):
     def _batch_rows(self) -> int:
         return max(1, min(PATHS_AT_ONCE, BATCH_BYTES // (4 * self.width)))
 
-    def _rows(self, where: str, fields: List[str]) -> List[Dict[str, Any]]:
-        return list(self._call('query', filter=where, output_fields=fields, timeout=SECONDS))
+    def _rows(self, where: str, fields: List[str], **options: int) -> List[Dict[str, Any]]:
+        return list(self._call('query', filter=where, output_fields=fields, timeout=SECONDS, **options))
 
     def _all_rows(self, fields: List[str], size: int, where: Optional[str] = None) -> Iterator[List[Dict[str, Any]]]:
         """All rows in blocks of `size`, by path."""
@@ -253,11 +247,7 @@ class MilvusGallery(Gallery):
         return images, classes if card.labels else None
 
     def vectors(self, images: ImageList, rows: Array) -> Array:
-        return self._vectors([images.paths[row] for row in rows.tolist()])
-
-    def _vectors(self, paths: Sequence[str]) -> Array:
-        """Embeddings (n, D) float32 of images, in their order."""
-        vectors = np.empty((len(paths), self.width), np.float32)
+        paths, vectors = images.select(rows).paths, np.empty((len(rows), self.width), np.float32)
         number = {path: row for row, path in enumerate(paths)}
         for some in slices(len(paths), self._batch_rows):
             for row in self._rows(_among(paths[some]), [PATH, VECTOR]):
@@ -286,50 +276,41 @@ class MilvusGallery(Gallery):
         return str(self._call('describe_index', VECTOR)['index_type'])
 
     def build_index(self, kind: str, given: Mapping[str, int]) -> str:
-        """Replace the index, measure its recall on rows of the gallery against FLAT, and keep the parameters of the search.
+        """Replace the index, measure its recall on rows of the gallery against FLAT, and keep the parameter of the search.
 
-        The parameter of the search (nprobe, ef) is doubled until WANTED_RECALL is reached, unless it is given. Meanwhile the
-        gallery cannot be searched.
+        Meanwhile nobody can search in the gallery.
 
         Args:
             kind, given: the index and its parameters, from read_index; defaults: see INDEXES, nlist the power of 2 nearest to
-                4 sqrt(rows).
+                4 sqrt(rows), nprobe a sixteenth of it.
 
         Returns:
             A line that tells the recall.
         """
-        defaults, searched = INDEXES[kind]
         size = self.size()
         lists = 2 ** round(np.log2(max(1, 4 * size ** 0.5)))
-        params = {name: given.get(name, value or lists) for name, value in defaults.items()}
-        began = time.perf_counter()
+        params = {**INDEXES[kind], 'nlist': lists, 'nprobe': max(8, lists // 16), **given}
+        params = {name: params[name] for name in INDEXES[kind]}
+        if 'nprobe' in params:
+            params['nprobe'] = min(params['nprobe'], params['nlist'])
+        search = dict(list(params.items())[-1:])
+        began, k = time.perf_counter(), min(MEASURED_K + 1, size)
         self._call('flush')
-        queries, k = self._sample(), min(MEASURED_K + 1, size)
+        queries = np.array([row[VECTOR] for row in self._rows('', [VECTOR], limit=MEASURED_QUERIES)], np.float32)
         self._replace_index('FLAT', {})
-        exact = self._search(queries, k, None, {}) if searched else None
-        self._replace_index(kind, params)
-        built = time.perf_counter() - began
-        choice: Dict[str, int] = {}
-        recall, milliseconds = 1.0, 0.0
-        if searched and exact:
-            name, least, most = searched
-            value, most = given.get(name, least), given.get(name, min(most, params.get('nlist', most)))
-            while True:
-                choice = {name: min(value, most)}
-                began = time.perf_counter()
-                found = self._search(queries, k, None, choice)
-                milliseconds = (time.perf_counter() - began) / len(queries) * 1000
-                recall = _recall(found, exact)
-                if recall >= WANTED_RECALL or value >= most:
-                    break
-                value *= 2
-        self._change_card(index=choice, recall=recall)
-        told = ', '.join(f'{name} {value}' for name, value in {**params, **choice}.items())
-        line = f'index of {self.path}: {kind}{f" ({told})" * bool(told)}, {size} rows, built in {built:.0f} s'
-        if searched:
-            line += (f'; recall@{k - 1} {recall:.3f} against the exact search, {milliseconds:.1f} ms a query'
-                     + ('' if recall >= WANTED_RECALL else f'; less than {WANTED_RECALL}: rather use --index=FLAT'))
-        return line
+        exact = self._search(queries, k, None, {})
+        self._replace_index(kind, {name: value for name, value in params.items() if name not in search})
+        built, began = time.perf_counter() - began, time.perf_counter()
+        found = self._search(queries, k, None, search)
+        milliseconds = (time.perf_counter() - began) / len(queries) * 1000
+        # Without the first neighbour of each query, which is the query.
+        true, mine = (np.array(one.images.paths, object)[one.rows] for one in (exact, found))
+        recall = float(np.mean([np.isin(wanted[1:], got[number >= 0]).mean() if k > 1 else 1
+                                for wanted, got, number in zip(true, mine, found.rows)]))
+        self._change_card(index=search, recall=recall)
+        told = ''.join(f', {name} {value}' for name, value in params.items())
+        return (f'index of {self.path}: {kind}{told}; {size} rows, built in {built:.0f} s; recall@{k - 1} {recall:.3f} against '
+                f'the exact search, {milliseconds:.1f} ms a query')
 
     def _replace_index(self, kind: str, params: Mapping[str, int]) -> None:
         if self.index_kind() == kind == 'FLAT':
@@ -338,16 +319,6 @@ class MilvusGallery(Gallery):
         self._call('drop_index', VECTOR)
         self._make_index(kind, params)
         self._call('load_collection')
-
-    def _sample(self) -> Array:
-        """Embeddings of random images, of the first SAMPLED ones."""
-        paths: List[str] = []
-        for rows in self._all_rows([], PATHS_AT_ONCE):
-            paths += [row[PATH] for row in rows]
-            if len(paths) >= SAMPLED:
-                break
-        chosen = np.random.default_rng(SEED).choice(len(paths), min(MEASURED_QUERIES, len(paths)), replace=False)
-        return self._vectors([paths[row] for row in chosen.tolist()])
 
 
 def read_index(text: str) -> Tuple[str, Dict[str, Any]]:
@@ -360,21 +331,10 @@ def read_index(text: str) -> Tuple[str, Dict[str, Any]]:
     except ValueError as error:
         raise InputError(f'--index={text}: expected {", ".join(INDEXES)}, or one with whole numbers as in '
                          'HNSW,M=16,ef=64') from error
-    known = {*INDEXES[kind][0], *(INDEXES[kind][1] or ())[:1]}
-    if set(given) - known:
-        raise InputError(f'--index={text}: has no parameter {min(set(given) - known)}'
-                         + (f', only {", ".join(sorted(known))}' if known else ''))
+    unknown = set(given) - set(INDEXES[kind])
+    if unknown:
+        raise InputError(f'--index={text}: has no parameter {min(unknown)}, only {", ".join(INDEXES[kind]) or "none"}')
     return kind, given
-
-
-def _recall(found: Neighbours, exact: Neighbours) -> float:
-    """Share of the exact neighbours that were found, without the first one of each query, which is the query itself."""
-    shares = []
-    for mine, true in zip(found.rows, exact.rows):
-        wanted = {exact.images.paths[row] for row in true[1:].tolist()}
-        got = {found.images.paths[row] for row in mine.tolist() if row >= 0}
-        shares.append(len(wanted & got) / max(1, len(wanted)))
-    return float(np.mean(shares))
 
 
 def _entities(part: Part, where: str) -> List[Dict[str, Any]]:
@@ -398,9 +358,6 @@ def _among(paths: Sequence[str]) -> str:
 def _connect(where: str, new: bool) -> Any:
     """A client of pymilvus."""
     server = where.startswith(SERVERS)
-    for package in ('pymilvus',) if server else ('pymilvus', 'milvus_lite'):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f'{where}: needs the package {package}: pip install -r requirements-gallery.txt')
     if not server:
         if not new and not os.path.isdir(where):
             raise InputError(f'{where}: no such gallery; write it with infer.py --output={where}')
@@ -421,7 +378,7 @@ def _connect(where: str, new: bool) -> Any:
                                              '(http://HOST:PORT), which serves several processes' if _locked(where) else
                                              'damaged, or cannot be written; write it anew')) from error
     except ImportError as error:
-        raise InputError(f'{where}: pymilvus cannot be used ({error}): pip install -r requirements-gallery.txt') from error
+        raise InputError(f'{where}: needs pymilvus ({error}): pip install -r requirements-gallery.txt') from error
 
 
 def _locked(where: str) -> bool:
