@@ -16,7 +16,7 @@ from PIL import Image
 from src.accuracy.thresholds import OpenSet
 from src.common.arrays import Array
 from src.common.errors import InputError
-from src.common.files import replacing
+from src.common.files import check_replaceable, replacing
 
 FilePath = Union[str, Path]
 PICTURES = ('.png', '.pdf', '.svg')
@@ -24,9 +24,11 @@ RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'
 
 
 def check_picture(path: Optional[str]) -> None:
-    """Raise InputError if --picture is given and names a format that cannot be written."""
+    """Raise InputError if --picture is given and names a format that cannot be written, or a picture not drawn here."""
     if path and not path.endswith(PICTURES):
         raise InputError(f'--picture={path}: the name of a picture ends in {", ".join(PICTURES)}')
+    if path:
+        check_replaceable(path, [b'atplotlib'], '--picture')
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:

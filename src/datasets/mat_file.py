@@ -1,5 +1,7 @@
 """Read one variable of a MATLAB file (version 5 and older, or 7.3): numbers, or strings in a cell array."""
 import os
+import struct
+import zlib
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple, Union
 
@@ -12,6 +14,9 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 
 File = Union[str, 'os.PathLike[str]']
+# A file may declare this many bytes of values, and so many times its own size: compression of real data gains less.
+ALWAYS, EXPANSION = 2 ** 26, 200
+COMPRESSED = 15  # the type of a version 5 element
 
 
 class NoVariable(InputError):
@@ -31,8 +36,37 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
+def _check_size(path: str, size: int) -> None:
+    """Raise a ValueError if so many bytes of values are far more than a file can hold; before they are reserved."""
+    if size > ALWAYS + EXPANSION * os.path.getsize(path):
+        raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
+
+
+def _check_compressed(path: str) -> None:
+    """Raise a ValueError if the variables of a version 5 file expand to far more than it can hold: scipy expands them whole."""
+    with open(path, 'rb') as file:
+        order = {b'IM': '<', b'MI': '>'}.get(file.read(128)[126:])
+        while order and len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack(f'{order}II', tag)
+            if kind != COMPRESSED:
+                file.seek(size, os.SEEK_CUR)
+                continue
+            rest, expanded, stream = file.read(size), 0, zlib.decompressobj()
+            while rest:
+                expanded += len(stream.decompress(rest, 2 ** 20))
+                _check_size(path, expanded)
+                rest = stream.unconsumed_tail
+
+
+def _stored(path: str, node: Any) -> Array:
+    """The values of a dataset of version 7.3."""
+    _check_size(path, (node.size or 0) * node.dtype.itemsize)
+    return np.asarray(node[()])
+
+
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
+    _check_compressed(path)
     contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
     if variable in contents:
         return contents[variable], []
@@ -48,7 +82,7 @@ def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
         # MATLAB stores text as numbers, and an empty array as its shape.
         if not isinstance(node, h5py.Dataset) or node.attrs.get('MATLAB_class') in (b'char', b'cell'):
             return np.array(None), []
-        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else node[()], []
+        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else _stored(path, node), []
 
 
 def read_mat(path: File, variable: str) -> Array:
@@ -114,6 +148,7 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
     """
     with _reading(path, variable):
         if not h5py.is_hdf5(path):
+            _check_compressed(str(path))
             cells = scipy.io.loadmat(str(path), appendmat=False, variable_names=[variable]).get(variable)
             if cells is None or cells.dtype.kind not in 'OU':
                 return None
@@ -121,4 +156,5 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
         with h5py.File(path, 'r') as contents:
             if variable not in contents or contents[variable].dtype.kind != 'O':
                 return None
-            return [''.join(map(chr, np.asarray(contents[cell]).reshape(-1))) for cell in contents[variable][()].reshape(-1)]
+            cells = _stored(str(path), contents[variable]).reshape(-1)
+            return [''.join(map(chr, _stored(str(path), contents[cell]).reshape(-1))) for cell in cells]

@@ -3,6 +3,7 @@
 What checks them, --help, --set, --config_path and the resuming of a training need to know of an entry is in its line of
 ENTRIES. The options of a component (`loss_options.margin`) are declared by the component's constructor instead.
 """
+import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping
 
@@ -31,6 +32,7 @@ class Entry:
     implies: Mapping[str, Any] = field(default_factory=dict)
 
 
+SHARE = Type('a number from 0 to 1', lambda value: real(0, math.nextafter(1, 2)).convert(value))
 NATURAL, POSITIVE, RATE, OPTIONS = whole(), whole(1), real(), table(anything)
 RERANK = settings('k1', 'k2', 'weight')
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
@@ -53,6 +55,8 @@ ENTRIES: Dict[str, Entry] = {
     'optimizer': Entry(text, 'momentum', 'momentum, adam or adamw'),
     'momentum': Entry(real(0, 1), 0.9, 'momentum of the optimizer of that name'),
     'beta1': Entry(real(0, 1), 0.9, 'beta1 of adam and adamw'),
+    'epsilon_hat': Entry(boolean, True, 'whether adam and adamw add epsilon to the uncorrected root, as MindSpore and '
+                         'TensorFlow do; False: as PyTorch'),
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or a weight decay for each layer by name'),
     'decay': Entry(text, 'weights', "what is decayed: 'weights' spares gamma and beta of normalisations, 'all' does not"),
     'loss_scale': Entry(real(positive=True), 1.0, 'factor on the loss before differentiation; dynamic on Ascend'),
@@ -73,6 +77,9 @@ ENTRIES: Dict[str, Entry] = {
     'warmup': Entry(text, 'step', "whether the warm-up rises every 'step' or every 'epoch'"),
     'distributed_lr_factor': Entry(RATE, 1.0, 'factor on the learning rate of several devices'),
     'loss_options': Entry(OPTIONS, {}, 'options of the loss'),
+    'gather': Entry(boolean, False, 'pair losses compare the images of all devices, instead of those of each', IMAGES),
+    'memory': Entry(NATURAL, 0, 'rows of past steps that a pair loss compares each batch with; implies gather', IMAGES),
+    'memory_warm_up': Entry(NATURAL, 1000, 'first steps whose rows are not remembered', IMAGES),
 
     # The course of a training.
     'interval_step': Entry(NATURAL, 0, 'steps from one loss line to the next, 0 for one an epoch', run=True),
@@ -134,7 +141,7 @@ ENTRIES: Dict[str, Entry] = {
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'how training images are cropped', IMAGES),
     'eval_transform': Entry(text, 'resize', 'how the other images are cropped', METRIC),
-    'flip': Entry(real(0, 1.0000001), 0.0, 'probability of a horizontal flip', IMAGES),
+    'flip': Entry(SHARE, 0.0, 'probability of a horizontal flip', IMAGES),
     'augmentation': Entry(OPTIONS, {}, 'augmentations by name, each with its options', METRIC),
     'turned_classes': Entry(boolean, False, 'whether images turned by 90, 180 and 270 degrees are classes of their own',
                             METRIC),

@@ -124,6 +124,9 @@ FLAGS = [
          help='continue from this training state, or from the last one in this folder'),
     Flag(('--profile',), (TRAIN,), FILES, type=text,
          help="write MindSpore's profile of a few steps to this folder"),
+    Flag(('--data_url',), (TRAIN,), FILES, type=text,
+         help='ModelArts: folder of the data, copied from obs:// by moxing; instead of --data_path or --dataset_path'),
+    Flag(('--train_url',), (TRAIN,), FILES, type=text, help='ModelArts: folder that --save_ckpt is copied to at the end'),
     Flag(('--result_file',), (EVAL,), FILES, type=OUTPUT, help='write the figures to this file as JSON too'),
 
     Flag(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'batch_size'),
@@ -156,6 +159,7 @@ FLAGS = [
     Flag(('--run_eval',), (TRAIN,), TRAINING, 'run_eval'),
     Flag(('--seed',), (TRAIN,), TRAINING, 'seed'),
     Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP', help='with --recipe chooses the recipe'),
+    Flag(('--gather',), (TRAIN,), TRAINING, 'gather'),
 
     Flag(('--train_mode',), DOORS, ZERO_SHOT, type=one_of(('att', 'word', 'fusion')),
          help='the class semantics; default: att'),
@@ -225,6 +229,6 @@ FLAGS = [
          idle=(TRAIN, EVAL), help='format of the exported model; default: MINDIR'),
     Flag(('--file_name',), (EXPORT,), EXPORTING, type=text,
          help='name of the exported model; default: named after the network, in the current folder'),
-    Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
-    Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
+    Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1, 2 ** 15), help='size of the images; default: as trained'),
+    Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1, 2 ** 15), help='size of the images; default: as trained'),
 ]

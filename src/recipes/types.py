@@ -1,8 +1,12 @@
 """What an entry of a recipe may be: each type turns what was written, or a value, into the value of the recipe."""
 import ast
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Optional
+
+LARGEST = 3e38  # a float32
+OTHER_NUMBERS = re.compile(r'(?<![\w\'"])(\d+_\d|0[xXoObB])')
 
 
 class Refused(ValueError):
@@ -42,6 +46,8 @@ class Type:
         """A value of this type, from a word of the command line. Raises ValueError as `read`."""
         if self.optional and text == 'None':
             return None
+        if not text:
+            raise Refused('is empty; give a value')
         return self.read(text if self.textual else literal(text))
 
     def or_none(self) -> 'Type':
@@ -50,7 +56,9 @@ class Type:
 
 
 def literal(text: str) -> Any:
-    """The Python literal that a text is, or the text."""
+    """The Python literal that a text is, or the text. Of numbers only decimal ones: 1_5 and 0x10 are more often mistakes."""
+    if OTHER_NUMBERS.search(text):
+        return text
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -63,8 +71,10 @@ def _require(condition: bool) -> None:
 
 
 def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
-    """A whole number from `least` on; None for any."""
+    """A whole number from `least` on, None for any, that fits into 32 bits."""
     def convert(value: Any) -> int:
+        if type(value) is int and not -2 ** 31 <= value < (below or 2 ** 31):
+            raise Refused(f'is too large; expected a whole number below {below or 2 ** 31}')
         _require(type(value) is int and (least is None or value >= least) and (below is None or value < below))
         return int(value)
     return Type('a whole number' + (f' of at least {least}' if least is not None else '')
@@ -74,6 +84,8 @@ def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
 def real(least: float = 0.0, below: float = math.inf, positive: bool = False) -> Type:
     """A finite number from `least` on; `positive` excludes 0."""
     def convert(value: Any) -> float:
+        if type(value) in (int, float) and LARGEST < abs(value) < math.inf:
+            raise Refused('is too large for float32')
         _require(type(value) in (int, float) and math.isfinite(value) and least <= value < below)
         _require(value > 0 or not positive)
         return float(value)
@@ -162,5 +174,5 @@ def of_annotation(annotation: str) -> Type:
     for start in ('Sequence[', 'Tuple[', 'List['):
         if annotation.startswith(start):
             return several(of_annotation(annotation[len(start):-1].split(',')[0]))
-    numbers = {'int': whole(None), 'float': real(-math.inf), 'bool': boolean, 'str': text}
+    numbers = {'int': whole(None, 2 ** 20), 'float': real(-math.inf), 'bool': boolean, 'str': text}
     return numbers.get(annotation, anything)

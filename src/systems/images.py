@@ -14,6 +14,7 @@ from src.datasets.image_list import ImageList
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
 from src.losses.loss import Loss
+from src.losses.references import WithReferences
 from src.networks import create_image_network
 from src.pictures import check_picture
 from src.recipes.recipe import Recipe
@@ -89,10 +90,19 @@ class ImageSystem(System):
         if recipe.run_eval:
             self.check_evaluation()
         self.open_training_images()
+        below = np.flatnonzero(self.images.known_labels < 0)
+        if len(below):
+            label = self.images.known_labels[below[0]]
+            raise InputError(f'{self.images.paths[below[0]]}: its label is {label}, and no class has a number below 0; correct '
+                             'the label, or take the image off the list')
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         self.found = replace(self.found_in_weights(recipe, start) if start else ImageFound(),
                              class_num=int(self.labels.max()) + 1)
         network = self.build_network(recipe, self.found)
+        norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
+        if recipe.chunk_size and any(norm.use_batch_statistics is not False for norm in norms):
+            raise InputError(f'chunk_size={recipe.chunk_size}: BatchNorm would see chunks instead of batches; give --set '
+                             'backbone_options.frozen_batch_norm=True too, or leave it at 0')
         kind = loss_class(recipe.loss_name)
         self.head = network.head
         if self.head.gives_feature is not None:
@@ -134,10 +144,12 @@ class ImageSystem(System):
     def _create_loss(self, embedding_size: int) -> Loss:
         recipe = self.recipe
         filled = {'num_classes': self.found.class_num, 'embedding_size': embedding_size,
-                  'num_instances': recipe.samples_each_class, 'device_num': self.process.size}
+                  'num_instances': recipe.samples_each_class}
         needs = {name: filled[name] for name in loss_class(recipe.loss_name).needs}
-        loss: Loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
-        return loss
+        loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
+        if not (recipe.memory or recipe.gather):
+            return loss
+        return WithReferences(loss, embedding_size, recipe.memory, recipe.memory_warm_up, self.process.rank, self.process.size)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process

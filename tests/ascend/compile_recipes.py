@@ -70,10 +70,8 @@ def recipes(*systems):
     """(name, recipe) of all entries for these systems; a recipe for a kind of losses, with the first of that kind."""
     first = {'element': 'softmax', 'pair': 'supcon'}
     for dataset, choice, name in RECIPES:
-        recipe = make_recipe(dataset, choice, name)
+        recipe = make_recipe(dataset, first.get(choice, choice), name)
         if recipe['system'] in systems:
-            if not systems[0].startswith(('zero', 'general')):
-                recipe['loss_name'] = first.get(choice, choice)
             # A replayed step is several graphs, called from Python; what they hold is in those of a whole step.
             yield f'{dataset} {choice} {name}', Recipe({**recipe, 'chunk_size': 0} if 'chunk_size' in recipe else recipe)
 

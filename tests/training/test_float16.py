@@ -76,7 +76,7 @@ def test_gradients_point_the_same_way(networks, name):
     kind = loss_class(name)
     ms.set_seed(1)
     np.random.seed(1)
-    options = {'num_classes': CLASSES, 'embedding_size': single.width, 'num_instances': 4, 'device_num': 1}
+    options = {'num_classes': CLASSES, 'embedding_size': single.width, 'num_instances': 4}
     loss = create_loss(name, **{need: options[need] for need in kind.needs})
     rng = np.random.default_rng(3)
     for weight in loss.trainable_params():

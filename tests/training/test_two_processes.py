@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.processes import run_two
-from tests.training.two_processes import remembering, resnet, steps
+from tests.training.two_processes import PAIR_LOSSES, gathering, remembering, resnet, steps
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +37,20 @@ def test_the_memory_of_batches_is_that_of_one_process(two):
     for name in ('memory', 'memory_labels', 'position', 'steps'):
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_array_equal(first[name], one[name])
-    np.testing.assert_allclose((first['values'] + second['values']) / 2, one['values'], rtol=1e-6)
+    for found in (first, second):
+        np.testing.assert_allclose(found['values'], one['values'], rtol=1e-6)
     both = np.concatenate((first['gradients'], second['gradients']), axis=1)
     np.testing.assert_allclose(both / 2, one['gradients'], rtol=1e-5, atol=1e-7)
+
+
+def test_pair_losses_of_the_batch_of_both_have_its_gradient(two):
+    one, found = gathering(0, 1), two('gathering')
+    for name in PAIR_LOSSES:
+        for mine in found:
+            np.testing.assert_allclose(mine[f'{name} value'], one[f'{name} value'], rtol=1e-6, err_msg=name)
+        both = np.concatenate([mine[f'{name} gradient'] for mine in found])
+        np.testing.assert_allclose(both / 2, one[f'{name} gradient'], rtol=1e-5, atol=1e-7, err_msg=name)
+        assert one[f'{name} gradient'].any(), name
 
 
 @pytest.mark.graph
