@@ -37,17 +37,17 @@ def embed(options, embedder):
     """Write the embeddings of --dataset_path to --output; returns (images, width)."""
     from src.common.values import in_milvus
     from src.datasets.images import open_images
-    from src.inference import embed_to
-    from src.retrieval.embedding_file import check_output
-    from src.retrieval.gallery import open_collection
-    if in_milvus(options.output):
-        open_collection(options.output, new=True)
-    else:
-        check_output(options.output)
+    from src.retrieval.embedding_file import check_output, write_embeddings
+    from src.retrieval.gallery import Card, in_parts, open_collection
+    gallery = open_collection(options.output, new=True) if in_milvus(options.output) else check_output(options.output)
     loaded = embedder()
     images = open_images(options.dataset_path, 'test', subset=loaded.subset, need_labels=False)
     began = time.perf_counter()
-    width = embed_to(images, loaded, options.output)
+    if gallery:
+        width = gallery.add(in_parts(images, images.names, loaded.embed(images)),
+                            Card.of(images, loaded.model, bool(images.names)))
+    else:
+        width = write_embeddings(options.output, loaded.embed(images), images, model=loaded.model, classes=images.names)
     seconds = time.perf_counter() - began
     print(f'{options.output}: {len(images)} embeddings of {width} values in {seconds:.1f} s, {len(images) / seconds:.1f} '
           'images/s')
@@ -105,9 +105,12 @@ def search(options, embedder):
     from src.accuracy import Rerank
     from src.inference import Search, answer_queries, open_rows
     from src.retrieval.gallery import open_gallery
-    gallery = open_gallery(options.gallery)
+    from src.retrieval.search import check_size
     rerank = Rerank(**(options.rerank_options or {})) if options.rerank or options.rerank_options else None
-    how = Search(options.top_k, options.threshold, options.where, rerank).fitted(gallery)
+    if rerank:
+        rerank.check()
+    gallery = open_gallery(options.gallery)
+    how = Search(check_size(gallery, options.top_k, options.where), options.threshold, options.where, rerank)
     neighbours, warnings = answer_queries(open_rows(options.query, embedder), gallery, how, options.picture)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
@@ -118,11 +121,12 @@ def name(options, embedder):
     """Print path, rank, class, calibrated score, seen or unseen of the best classes of every image."""
     from src.common.device import set_up
     from src.inference import name_images, open_classes, open_rows
+    from src.retrieval.search import TOP_K
     with redirect_stdout(sys.stderr):
         set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
         classes = open_classes(options.classes, options.add_classes)
     rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path')
-    named = name_images(rows, classes, options.top_k, options.picture)
+    named = name_images(rows, classes, options.top_k or TOP_K, options.picture)
     sys.stdout.writelines(f'{path}\t{rank}\t{name}\t{score:.4f}\t{"unseen" if unseen else "seen"}\n'
                           for path, best in named for rank, (name, score, unseen) in enumerate(best, 1))
     return named

@@ -20,16 +20,15 @@ from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.pictures import named_picture, neighbours_picture
 from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
-from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile, write_embeddings
-from src.retrieval.gallery import Card, Gallery, Neighbours, check_model, classes_of, in_parts, open_collection
+from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile
+from src.retrieval.gallery import Gallery, Neighbours, check_model, classes_of
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
-from src.retrieval.search import check_size, find_neighbours
+from src.retrieval.search import TOP_K, find_neighbours
 from src.retrieval.thresholds import check_threshold, read_threshold
 from src.systems.trained import RecipeFor, Trained, load_trained
 from src.training.precision import level_for, mixed_precision
 
 UNKNOWN, KEPT = 'unknown', 'gallery'
-TOP_K = 10
 PICTURE_ROWS = 20  # queries in a picture; with more it would be too tall
 
 
@@ -103,24 +102,6 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
     return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 
 
-def embed_to(images: ImageList, embedder: Embedder, output: str) -> int:
-    """Write the embeddings of images to a new file, or add them to a gallery in Milvus; returns the width of an embedding.
-
-    Args:
-        images, embedder: the images, and the network that embeds them.
-        output: .npy, .npz, NAME.db or http://HOST:PORT.
-
-    Raises:
-        InputError: a bad file, a gallery of another network, or an image that is missing or broken: no file is written then,
-            a gallery has the images before it.
-    """
-    names = _names(images)
-    if not in_milvus(output):
-        return write_embeddings(output, embedder.embed(images), images, model=embedder.model, classes=names)
-    gallery = open_collection(output, new=True)
-    return gallery.add(in_parts(images, names, embedder.embed(images)), Card.of(images, embedder.model, bool(names)))
-
-
 def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query') -> Rows:
     """Read an embedding file, or embed images.
 
@@ -139,29 +120,22 @@ def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query'
         return Rows(file.images, np.concatenate([block for _, block in file.blocks()]), file.model, file.classes)
     loaded = embedder()
     images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False)
-    return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, _names(images))
+    return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, images.names)
 
 
 @dataclass(frozen=True)
 class Search:
     """Settings of a search.
 
-    top_k: neighbours per query; None: TOP_K, or all if they are fewer.
+    top_k: neighbours per query.
     threshold: file with the similarity below which a query is `unknown`; KEPT: the one that the gallery keeps.
     where: filter on the gallery, see Gallery.search.
     rerank: settings of k-reciprocal re-ranking, by which the neighbours are ordered; None: not.
     """
-    top_k: Optional[int] = None
+    top_k: int = TOP_K
     threshold: Optional[str] = None
     where: Optional[str] = None
     rerank: Optional[Rerank] = None
-
-    def fitted(self, gallery: Gallery) -> 'Search':
-        """These settings with a number as top_k. Raises InputError: too few images in the gallery, or a bad setting."""
-        if self.rerank:
-            self.rerank.check()
-        size = check_size(gallery, self.top_k or 1, self.where)
-        return replace(self, top_k=self.top_k or min(TOP_K, size))
 
 
 def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[str] = None
@@ -185,9 +159,8 @@ def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[
         InputError: a bad file, embeddings of another width or identity, or fewer than top_k images in the gallery.
     """
     check_model(gallery, rows.model)
-    how = how.fitted(gallery)
     threshold, warnings = _similarity(how, rows.model or gallery.model, gallery) if how.threshold else (-np.inf, [])
-    near = find_neighbours(rows.embeddings, gallery, how.top_k or TOP_K, where=how.where, rerank=how.rerank)
+    near = find_neighbours(rows.embeddings, gallery, how.top_k, where=how.where, rerank=how.rerank)
     # The nearest image by cosine may not be among the first after re-ranking.
     best = (gallery.search(rows.embeddings, 1, how.where) if how.rerank and how.threshold else near).similarities.max(1)
     known = best >= threshold
@@ -211,21 +184,16 @@ def _draw(rows: Rows, near: Neighbours, shown: List[List[int]], picture: str) ->
                        picture, [row[:len(numbers)].tolist() for row, numbers in zip(near.similarities, shown)])
 
 
-def _names(images: ImageList) -> Optional[Dict[int, str]]:
-    """{label: name}; None if the classes have no names."""
-    return None if images.class_names is None else dict(enumerate(images.class_names))
-
-
 def _similarity(how: Search, model: Optional[str], gallery: Gallery) -> Tuple[float, List[str]]:
     """The similarity of the threshold, which must be for embeddings of identity `model`, and warnings."""
     path = str(how.threshold)
     if model is None:
         raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
                          'them with infer.py, or give images as --query and a checkpoint')
-    if path == KEPT and gallery.card.threshold is None:
+    kept = gallery.card.threshold if path == KEPT else None
+    if path == KEPT and not kept:
         raise InputError(f'--threshold={KEPT}: {gallery.path} keeps none; keep one with infer.py --gallery={gallery.path} '
                          '--threshold=FILE')
-    kept = gallery.card.threshold if path == KEPT else None
     threshold = check_threshold(kept, gallery.path, model) if kept else read_threshold(path, model)
     size = gallery.size(how.where)
     if threshold.searched is None or size <= threshold.searched:
@@ -271,14 +239,14 @@ def _caller(trained: Trained) -> Callable[[Array], Array]:
     return run
 
 
-def name_images(rows: Rows, classes: NamedClasses, top_k: Optional[int] = None, picture: Optional[str] = None
+def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: Optional[str] = None
                 ) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
     """Find the best classes of each image.
 
     Args:
         rows: the images and their embeddings.
         classes: from open_classes.
-        top_k: classes per image; None: TOP_K.
+        top_k: classes per image.
         picture: file to which the first PICTURE_ROWS images and their classes are drawn, in green and red if the folders of
             the images have names of classes.
 
@@ -288,7 +256,7 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: Optional[int] = None, 
     Raises:
         InputError: embeddings of another width than the classes were learnt on.
     """
-    named, paths = best_classes(classes, rows.embeddings, top_k or TOP_K), rows.images.paths
+    named, paths = best_classes(classes, rows.embeddings, top_k), rows.images.paths
     if picture:
         own = [os.path.basename(os.path.dirname(path)) for path in paths[:PICTURE_ROWS]]
         right = [name == best[0][0] for name, best in zip(own, named)] if set(own) <= set(classes.names) else None

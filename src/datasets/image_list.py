@@ -1,7 +1,7 @@
 """Lists of images on disk: the class that each file shows and the camera that took it."""
 import os
 from dataclasses import dataclass, replace
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,11 @@ class ImageList:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def names(self) -> Optional[Dict[int, str]]:
+        """{label: name of the class}; None if the classes have no names."""
+        return None if self.class_names is None else dict(enumerate(self.class_names))
 
     @property
     def known_labels(self) -> Ids:

@@ -4,7 +4,6 @@ One collection is one gallery. Fields: path (primary key, so that adding an imag
 camera, embedding. Where classes have names, a label is the number within the folder that the image was added from. The
 properties of the collection keep its Card.
 """
-import fcntl
 import json
 import logging
 import os
@@ -343,8 +342,9 @@ def _entities(part: Part, where: str) -> List[Dict[str, Any]]:
     labels, cameras = ([NO_NUMBER] * count if column is None else column.tolist() for column in (images.labels, images.cameras))
     called = [''] * count if part.classes is None else part.classes.tolist()
     for text in (*images.paths, *called):
-        if len(text.encode('utf-8', 'surrogateescape')) > LONGEST:
-            raise InputError(f'{where}: {text[:60]}...: longer than {LONGEST} bytes; give it a shorter name')
+        encoded = text.encode('utf-8', 'replace')
+        if len(encoded) > LONGEST or encoded.decode() != text:
+            raise InputError(f'{where}: {text[:60]!r}...: longer than {LONGEST} bytes, or no UTF-8; give it another name')
     return [{PATH: path, 'label': label, 'class_name': name, 'camera': camera, VECTOR: row}
             for path, label, name, camera, row in zip(images.paths, labels, called, cameras,
                                                       np.ascontiguousarray(part.embeddings, np.float32))]
@@ -373,21 +373,9 @@ def _connect(where: str, new: bool) -> Any:
         try:
             return MilvusClient(where, timeout=SECONDS)
         except MilvusException as error:
-            raise InputError(f'{where}: ' + ('no Milvus server answers; start one, or check host and port' if server else
-                                             'another process has it open; try again when it has ended, or give a server '
-                                             '(http://HOST:PORT), which serves several processes' if _locked(where) else
-                                             'damaged, or cannot be written; write it anew')) from error
+            raise InputError(f'{where}: ' + (
+                'no Milvus server answers; start one, or check host and port' if server else
+                'cannot be opened: another process has it open (a server, http://HOST:PORT, serves several), or it is damaged'
+            )) from error
     except ImportError as error:
         raise InputError(f'{where}: needs pymilvus ({error}): pip install -r requirements-gallery.txt') from error
-
-
-def _locked(where: str) -> bool:
-    """Whether a process has an embedded gallery open."""
-    try:
-        with open(os.path.join(where, 'LOCK'), 'rb') as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False

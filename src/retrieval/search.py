@@ -12,15 +12,20 @@ from src.datasets.image_list import ImageList
 from src.retrieval.embedding_file import check_output, write_embeddings
 from src.retrieval.gallery import ClassId, Gallery, Neighbours
 
-RERANKED = 100
+TOP_K, RERANKED = 10, 100
 
 
-def check_size(gallery: Gallery, k: int, where: Optional[str] = None) -> int:
-    """The number of images of a gallery that match a filter. Raises InputError if they are fewer than k."""
+def check_size(gallery: Gallery, k: Optional[int], where: Optional[str] = None) -> int:
+    """The number of neighbours to find, k. None: TOP_K, or all if the images that match a filter are fewer.
+
+    Raises:
+        InputError: fewer than k images match, or none.
+    """
     size = gallery.size(where)
+    k = k or max(1, min(TOP_K, size))
     if k > size:
         raise InputError(f'--top_k={k}: {gallery.path} holds {size} images' + (f' where {where}' if where else ''))
-    return size
+    return k
 
 
 def find_neighbours(queries: Array, gallery: Gallery, k: int, *, where: Optional[str] = None,

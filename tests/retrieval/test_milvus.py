@@ -177,8 +177,9 @@ def test_any_path_class_and_camera(where):
         assert one == f'of {path}' and camera == ODD.index(path) + 10
     assert gallery.card.named and gallery.class_sizes() == {f'of {path}': 1 for path in ODD}
     assert gallery.remove(ODD[:5]) == 2
-    with pytest.raises(InputError, match='longer than 4096 bytes'):
-        add(gallery, [x[:1]], ImageList(['/é' * 3000], labels[:1], cameras[:1]), classes={0: 'a'})
+    for bad in ('/é' * 3000, '/\udce9.png'):
+        with pytest.raises(InputError, match='longer than 4096 bytes, or no UTF-8'):
+            add(gallery, [x[:1]], ImageList([bad], labels[:1], cameras[:1]), classes={0: 'a'})
 
 
 @pytest.mark.parametrize('change, words', [
@@ -365,8 +366,8 @@ def test_the_second_process_on_a_folder_is_told_so(tmp_path):
     where = str(tmp_path / 'gallery.db')
     add(MilvusGallery(where, new=True), [rows(1000)[:100]], images(0, 100), 'm')
     second = adding(where, 50, 100)
-    assert second.communicate()[1] == (f'error: {where}: another process has it open; try again when it has ended, or give a '
-                                       'server (http://HOST:PORT), which serves several processes\n')
+    assert second.communicate()[1] == (f'error: {where}: cannot be opened: another process has it open (a server, '
+                                       'http://HOST:PORT, serves several), or it is damaged\n')
     assert second.returncode == 1
     check_contents(MilvusGallery(where), range(100), rows(1000))
 
