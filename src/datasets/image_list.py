@@ -3,7 +3,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,6 +49,11 @@ class ImageList:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def names(self) -> Optional[Dict[int, str]]:
+        """{label: name of the class}; None if the classes have no names."""
+        return None if self.class_names is None else dict(enumerate(self.class_names))
 
     @property
     def known_labels(self) -> Ids:

@@ -116,7 +116,8 @@ class MetricLearning(ImageSystem):
         result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures,
                                   **dict(zip(('queries', 'gallery'), map(len, test.lists))), 'test': test.facts()}
         if recipe.rerank:
-            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=Rerank(), **others))
+            rerank = Rerank(**recipe.rerank_options)
+            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=rerank, **others))
             print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         if recipe.false_match_rate:

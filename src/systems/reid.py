@@ -72,7 +72,7 @@ class Reid(ImageSystem):
         print('============== Starting Evaluating ==============')
         print(self.test.line())
         result: Dict[str, Any] = {'queries': count, 'measures': {}, 'test': self.test.facts()}
-        for rerank in (None, Rerank())[:1 + recipe.rerank]:
+        for rerank in (None, Rerank(**recipe.rerank_options))[:1 + recipe.rerank]:
             for kind, size in sizes.items():
                 measured = reid_figures(query, gallery, kind == 'centroid', rerank)
                 print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
