@@ -36,12 +36,15 @@ def main(argv=None):
 def embed(options, embedder):
     """Write the embeddings of --dataset_path to --output; returns (images, width)."""
     from src.common.values import in_milvus
+    from src.datasets.broken import without_broken
     from src.datasets.images import open_images
     from src.retrieval.embedding_file import check_output, write_embeddings
     from src.retrieval.gallery import Card, in_parts, open_collection
     gallery = open_collection(options.output, new=True) if in_milvus(options.output) else check_output(options.output)
     loaded = embedder()
-    images = open_images(options.dataset_path, 'test', subset=loaded.subset, need_labels=False)
+    images = without_broken(open_images(options.dataset_path, 'test', subset=loaded.subset, need_labels=False,
+                                        encoding=options.encoding), options.skip_broken, keep=False, show_progress=True)
+    print(*(f'{count} {why}: left out' for why, count in images.left_out.items()), sep='\n', end='\n' * bool(images.left_out))
     began = time.perf_counter()
     if gallery:
         width = gallery.add(in_parts(images, images.names, loaded.embed(images)),
@@ -109,7 +112,8 @@ def search(options, embedder):
     rerank = Rerank(**(options.rerank_options or {})) if options.rerank or options.rerank_options else None
     gallery = open_gallery(options.gallery)
     how = Search(check_size(gallery, options.top_k, options.where), options.threshold, options.where, rerank)
-    neighbours, warnings = answer_queries(open_rows(options.query, embedder), gallery, how, options.picture)
+    rows = open_rows(options.query, embedder, encoding=options.encoding)
+    neighbours, warnings = answer_queries(rows, gallery, how, options.picture)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
     return neighbours
@@ -122,8 +126,9 @@ def name(options, embedder):
     from src.retrieval.search import TOP_K
     with redirect_stdout(sys.stderr):
         set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-        classes = open_classes(options.classes, options.add_classes)
-    rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path')
+        classes = open_classes(options.classes, options.add_classes, options.encoding)
+    rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path',
+                     options.encoding)
     named = name_images(rows, classes, options.top_k or TOP_K, options.picture)
     sys.stdout.writelines(f'{path}\t{rank}\t{name}\t{score:.4f}\t{"unseen" if unseen else "seen"}\n'
                           for path, best in named for rank, (name, score, unseen) in enumerate(best, 1))

@@ -102,13 +102,14 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
     return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 
 
-def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query') -> Rows:
+def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query', encoding: str = 'utf-8') -> Rows:
     """Read an embedding file, or embed images.
 
     Args:
         path: an embedding file, or images as for open_images.
         embedder: loads the network; called only for images.
         flag: the flag that gave `path`, for errors.
+        encoding: of lists.
 
     Raises:
         InputError: a bad file, or an image that is missing or broken.
@@ -119,7 +120,7 @@ def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query'
         file = EmbeddingFile(path)
         return Rows(file.images, np.concatenate([block for _, block in file.blocks()]), file.model, file.classes)
     loaded = embedder()
-    images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False)
+    images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False, encoding=encoding)
     return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, images.names)
 
 
@@ -202,12 +203,12 @@ def _similarity(how: Search, model: Optional[str], gallery: Gallery) -> Tuple[fl
                                   f'of {gallery.path} more unknown queries may be answered']
 
 
-def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasses:
+def open_classes(path: Optional[str], more: Optional[str] = None, encoding: str = 'utf-8') -> NamedClasses:
     """Open the classes of a generalised zero-shot training or of its exported network, and add those of a CSV as unseen ones.
 
     Args:
         path: a checkpoint, the folder of a training, or an exported network.
-        more: the CSV (name, numbers).
+        more: the CSV (name, numbers). encoding: of the CSV.
 
     Raises:
         InputError: no such files, files that do not belong together, or a CSV that NamedClasses.added refuses.
@@ -229,7 +230,7 @@ def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasse
     if model != classes.model:
         raise InputError(f'--classes={path}: the file of classes beside it belongs to another network; run eval.py or '
                          'export.py again')
-    return classes.added(more, run, widths[0], batch) if more else classes
+    return classes.added(more, run, widths[0], batch, encoding) if more else classes
 
 
 def _caller(trained: Trained) -> Callable[[Array], Array]:

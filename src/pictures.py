@@ -17,6 +17,7 @@ from src.accuracy.thresholds import OpenSet
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.files import check_replaceable, replacing
+from src.datasets.decoding import as_shown
 
 FilePath = Union[str, Path]
 PICTURES = ('.png', '.pdf', '.svg')
@@ -252,7 +253,7 @@ def _picture(file: FilePath) -> Image.Image:
     try:
         with Image.open(file) as opened:
             opened.draft('RGB', (256, 256))      # a JPEG is decoded no larger than it is drawn
-            picture = opened.convert('RGB')
+            picture = as_shown(opened)
     except OSError as error:
         raise InputError(f'{file}: cannot be read as a picture ({error.__class__.__name__}); '
                          'check the list and the folder it is relative to') from error

@@ -1,5 +1,5 @@
 """Recall@K and the nearest neighbours by cosine similarity."""
-from typing import Dict, Iterable, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,13 +31,13 @@ TOLERANCE = 1e-5
 def recall(retrieval: Retrieval) -> Dict[str, float]:
     """{'Recall@K': 0..1} for each K of the retrieval; see `recall_at_k`."""
     one = retrieval
-    found = recall_at_k(one.embeddings, one.labels, one.ks, one.gallery, one.gallery_labels, one.rerank)
+    found = recall_at_k(one.embeddings, one.labels, one.ks, one.gallery, one.gallery_labels, one.rerank, one.own)
     return {f'Recall@{k}': value for k, value in found.items()}
 
 
 def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence[int]] = (1,),
                 gallery: Optional[ArrayLike] = None, gallery_labels: Optional[ArrayLike] = None,
-                rerank: Optional[Rerank] = None) -> Dict[int, float]:
+                rerank: Optional[Rerank] = None, own: Optional[Mapping[int, Array]] = None) -> Dict[int, float]:
     """Recall@K: share of the queries with an image of their class among the K most similar images.
 
     Without a gallery every image is compared with all others (leave-one-out), with a gallery with all of its images.
@@ -55,6 +55,7 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
         gallery: (M, D) or None.
         gallery_labels: (M,), with `gallery`.
         rerank: settings or None; with them images are ranked by re-ranked distances. Memory: see `Reranked`.
+        own: query number -> gallery rows that are no answers to it, see Retrieval.
 
     Returns:
         {K: float in 0..1}.
@@ -63,7 +64,7 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
         InputError: widths that differ, NaN or Inf, a K out of range, a gallery without labels.
     """
     queries, own_labels, others, other_labels = checked(embeddings, labels, gallery, gallery_labels)
-    leave_one_out = gallery is None
+    leave_one_out, own = gallery is None, own or {}
     ks = [check_k(one, len(others) - leave_one_out) for one in np.atleast_1d(k).tolist()]
     names = 'embeddings', 'gallery'
     search = rerank.search(queries, others, names) if rerank else Search(queries, others, names=names)
@@ -74,16 +75,19 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
         bounds = _Bounds(queries, search.inverse, own_labels, max(ks))
         best[bounds.order] = bounds.at_least
         open_rows = np.any([(bounds.at_least < one) & (one <= bounds.at_most) for one in ks], axis=0)
-        undecided = np.sort(bounds.order[open_rows])
+        undecided = np.union1d(bounds.order[open_rows], list(own)).astype(np.int64)
     members = groups(other_labels)
     for chunk in slices(len(undecided), block_rows(len(others))):
         rows = undecided[chunk]
         for i, scores in zip(rows.tolist(), search.scores(rows)):
-            own = members.get(own_labels[i].item(), np.empty(0, np.int64))
+            right = members.get(own_labels[i].item(), np.empty(0, np.int64))
             if leave_one_out:
                 scores[i] = -np.inf
-                own = own[own != i]
-            best[i] = ranks(scores, own[[scores[own].argmax()]])[0] if len(own) else len(others)
+                right = right[right != i]
+            if i in own:
+                scores[own[i]] = -np.inf
+                right = np.setdiff1d(right, own[i])
+            best[i] = ranks(scores, right[[scores[right].argmax()]])[0] if len(right) else len(others)
     return {one: float(np.mean(best < one)) for one in ks}
 
 

@@ -17,6 +17,7 @@ from src.recipes.types import (
     anything,
     boolean,
     either,
+    encoding,
     one_of,
     real,
     settings,
@@ -163,6 +164,9 @@ ENTRIES: Dict[str, Entry] = {
     'query': Entry(text.or_none(), None, 'list or folder of query images, with --gallery instead of leave-one-out', IMAGES,
                    run=True),
     'gallery': Entry(text.or_none(), None, 'list or folder of the images to find them in', IMAGES, run=True),
+    'encoding': Entry(encoding, 'utf-8', 'encoding of lists, e.g. gbk or latin-1', IMAGES, run=True),
+    'skip_broken': Entry(real(0, 1), 0.0, 'largest share of the pictures of a list that may be left out because they cannot be '
+                         'read', IMAGES, run=True),
     'image_size': Entry(size, 224, 'side, or height,width', IMAGES),
     'interpolation': Entry(one_of(('bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing', IMAGES),
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),

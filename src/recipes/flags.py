@@ -9,7 +9,7 @@ from src.common.values import in_milvus
 from src.recipes.entries import RERANK
 from src.recipes.recipe import PURPOSES, RECIPES
 from src.recipes.systems import DATASETS
-from src.recipes.types import Refused, Type, boolean, one_of, real, text, whole
+from src.recipes.types import Refused, Type, boolean, encoding, one_of, real, text, whole
 
 TRAIN, EVAL, EXPORT, INFER = DOORS = ('train', 'eval', 'export', 'infer')
 DEVICE, WORK, FILES, TRAINING = 'device', 'what to work on', 'checkpoints and results', 'training'
@@ -103,6 +103,12 @@ FLAGS = [
     Flag(('--subset',), (TRAIN, EVAL, INFER), WORK, 'subset'),
     Flag(('--query',), (TRAIN, EVAL), WORK, 'query', suggests='SOP'),
     Flag(('--gallery',), (TRAIN, EVAL), WORK, 'gallery'),
+
+    Flag(('--encoding',), (TRAIN, EVAL), WORK, 'encoding'),
+    Flag(('--encoding',), (INFER,), WORK, type=encoding, default='utf-8', help='encoding of lists, e.g. gbk or latin-1'),
+    Flag(('--skip_broken',), (TRAIN, EVAL), WORK, 'skip_broken'),
+    Flag(('--skip_broken',), (INFER,), WORK, type=real(0, 1), default=0.0,
+         help='largest share of the images that may be left out because they cannot be read'),
 
     Flag(('--recipe',), DOORS, TRAINING, type=one_of(dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)])), suggests='SOP',
          help='a named set of hyper-parameters; --list_recipes tells them'),

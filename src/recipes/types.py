@@ -107,6 +107,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _encoding(value: Any) -> str:
+    _require(isinstance(value, str))
+    try:
+        ''.encode(value)
+    except LookupError as error:
+        raise ValueError(value) from error
+    return str(value)
+
+
+encoding = Type('an encoding of text, e.g. utf-8, gbk or latin-1', _encoding, textual=True)
 boolean = Type('True or False', _boolean, textual=True)
 text = Type('a text', _text, textual=True)
 anything = Type('a value', lambda value: value)

@@ -31,6 +31,14 @@ class ZeroShotFound:
     network_options: Dict[str, Any] = field(default_factory=dict)
 
 
+def check_told_apart(part: EvalPart, path: str) -> None:
+    """Raise InputError, naming the path of the data, if images cannot be told apart: one class, or all described alike."""
+    if len(part.class_ids) < 2:
+        raise InputError(f'{path}: one unseen class, so that every answer is right; a test needs two')
+    if all((rows == rows[0]).all() for rows in part.semantics):
+        raise InputError(f'{path}: all {len(part.class_ids)} unseen classes are described by the same numbers')
+
+
 class ZeroShot(System):
     """Training on seen classes, nearest prototype among the unseen ones."""
 
@@ -63,6 +71,7 @@ class ZeroShot(System):
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
         self.held_out = data.test
+        check_told_apart(data.test, str(recipe.data_path))
         if recipe.validation in HELD_OUT:
             data, self.held_out = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])
         self._train_on(data)
@@ -140,6 +149,7 @@ class ZeroShot(System):
         """The unseen classes, scaled as in training: an EvalPart."""
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
+        check_told_apart(data.test, str(recipe.data_path))
         # The recipe says which part of the data the scale was fitted to in training.
         if recipe.validation in HELD_OUT and {recipe.feature_scaling, recipe.semantics_scaling} != {'none'}:
             data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]

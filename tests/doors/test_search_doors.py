@@ -12,7 +12,7 @@ from easydict import EasyDict
 from PIL import Image
 
 import infer
-from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
+from src.accuracy import Images, OpenSet, Rerank, recall_at_k, reid_metrics
 from src.checkpoints.checkpoint import Recorded, save_cell
 from src.checkpoints.exported import export_network, network_identity, read_card
 from src.common.device import Process
@@ -25,6 +25,7 @@ from src.recipes.command_line import parse_args
 from src.recipes.recipe import make_recipe
 from src.retrieval.embedding import EmbeddingOptions, embedding_identity
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
+from src.systems.measured import MeasuredImages
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
@@ -427,10 +428,11 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
                                                   '--false_match_rate=0.1', '--picture=threshold.png']).make_recipe(),
                   Process('CPU', 0, 0, 1))
     system.network = work.network
-    system.test = tuple(ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
+    listed = (ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
+    system.test = MeasuredImages(*listed, by_camera=True)
     both = [(x[rows], ids[rows], cameras[rows]) for rows in sides]
     parts = tuple(part for side in both for part in side)
-    monkeypatch.setattr(system, '_embed_test', lambda show_progress: both)
+    monkeypatch.setattr(system, '_embed_test', lambda show_progress: [Images('side', *side) for side in both])
     monkeypatch.chdir(tmp_path)
     result = system.evaluate(str(tmp_path / 'train.ckpt'))
     said = capfd.readouterr().out
