@@ -110,8 +110,6 @@ def search(options, embedder):
     from src.retrieval.gallery import open_gallery
     from src.retrieval.search import check_size
     rerank = Rerank(**(options.rerank_options or {})) if options.rerank or options.rerank_options else None
-    if rerank:
-        rerank.check()
     gallery = open_gallery(options.gallery)
     how = Search(check_size(gallery, options.top_k, options.where), options.threshold, options.where, rerank)
     rows = open_rows(options.query, embedder, encoding=options.encoding)

@@ -7,9 +7,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping
 
+from src.accuracy.reranking import Rerank
+from src.common.errors import InputError
 from src.losses import LOSSES
 from src.networks import BACKBONES, HEADS, NETWORKS
 from src.recipes.types import (
+    Refused,
     Type,
     anything,
     boolean,
@@ -48,7 +51,18 @@ class Entry:
 
 SHARE = Type('a number from 0 to 1', lambda value: real(0, math.nextafter(1, 2)).convert(value))
 NATURAL, POSITIVE, RATE, OPTIONS = whole(), whole(1), real(), table(anything)
-RERANK = settings('k1', 'k2', 'weight')
+
+
+def _rerank(value: Any) -> Dict[str, Any]:
+    said = settings('k1', 'k2', 'weight').read(value)
+    try:
+        Rerank(**said).check()
+    except InputError as error:
+        raise Refused(str(error)) from error
+    return dict(said)
+
+
+RERANK = Type('k1=NUMBER,k2=NUMBER,weight=NUMBER or some of them', _rerank, textual=True)
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
 METRIC, REID, GBU, SEMANTICS, IMAGES = 'metric_learning', 'reid', 'generalised', 'zero_shot generalised', 'images'
 
