@@ -397,7 +397,8 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
                                                   '--false_match_rate=0.1', '--picture=threshold.png']).make_recipe(),
                   Process('CPU', 0, 0, 1))
     system.network = work.network
-    system.test = MeasuredImages(*(ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides), by_camera=True)
+    system.test = MeasuredImages(*(ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides),
+                                 by_camera=True)
     both = [(x[rows], ids[rows], cameras[rows]) for rows in sides]
     parts = tuple(part for side in both for part in side)
     monkeypatch.setattr(system, '_embed_test', lambda show_progress: [Images('side', *side) for side in both])
