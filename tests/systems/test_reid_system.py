@@ -19,6 +19,7 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.losses import create_loss
 from src.networks import create_network
+from src.networks.resnet import ResNet18
 from src.recipes.command_line import parse_args
 from src.recipes.recipe import Recipe, make_recipe
 from src.samples.image_sample import make_reid
@@ -221,6 +222,8 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
 
 @pytest.mark.slow
 def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path, here, monkeypatch):
+    # Quick to compile.
+    monkeypatch.setattr(ResNet18, 'blocks', (1, 1, 1, 1))
     content = io.BytesIO()
     Image.new('L', (64, 64)).save(content, 'PNG')
     (tmp_path / 'broken.png').write_bytes(content.getvalue().replace(b'IDAT', b'IDATIDAT'))
@@ -273,7 +276,7 @@ def test_two_processes_train_one_network(data, project):
 
 @pytest.mark.slow
 def test_doors_train_resume_evaluate_and_export(data, project, tmp_path, here, monkeypatch):
-    """Trained and resumed by processes; the other doors in this one."""
+    """Trained by the launcher's process; resumed, and the other doors, in this one."""
     keep = [*TINY, '--save_checkpoint_epochs=1', '--keep_checkpoint_max=9', '--validation=test_classes']
 
     # As published: two epochs of Duke, with images per second and mAP at the end.
@@ -304,16 +307,16 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path, here, m
     again = tmp_path / 'again'
     again.mkdir()
     shutil.copy(folder / f'train-1_{steps}.ckpt', again)
-    out = run(project, sys.executable, 'train.py', '--dataset=DukeMTMC-reID', f'--data_path={data}', '--epoch_size=2',
-              f'--save_ckpt={again}', '--resume', '--run_eval=False', *keep)
-    assert f'resumed after step {steps}' in out
+    monkeypatch.chdir(project)
+    code, out, err = here('train', '--dataset=DukeMTMC-reID', f'--data_path={data}', '--epoch_size=2', f'--save_ckpt={again}',
+                          '--resume', '--run_eval=False', *keep)
+    assert code == 0 and f'resumed after step {steps}' in out, err
     before, first, second = (read_checkpoint(path) for path in (
         folder / f'train-1_{steps}.ckpt', folder / f'train-2_{steps}.ckpt', again / f'train-2_{steps}.ckpt'))
     for name in first.keys() - {'facts'}:
         np.testing.assert_array_equal(first[name].asnumpy(), second[name].asnumpy())
     assert np.abs(first['loss.center.centers'].asnumpy() - before['loss.center.centers'].asnumpy()).max() > 0.1
 
-    monkeypatch.chdir(project)
     code, _, err = here('eval', f'--save_ckpt={folder}', f'--data_path={data}', '--device_target=CPU',
                         '--picture=ranked.png', '--result_file=eval.json')
     assert code == 0, err
@@ -322,14 +325,13 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path, here, m
     assert result['accuracy'] == result['measures']['instance mAP'] == result['instance']['mAP']
     assert (project / 'ranked.png').read_bytes().startswith(b'\x89PNG')
 
-    parts = []
-    for name, sub in (('q', 'query'), ('g', 'bounding_box_test')):
-        code, _, err = here('infer', f'--save_ckpt={folder}', f'--images={root / sub}', f'--output={name}.npz',
-                            '--device_target=CPU')
-        assert code == 0, err
-        with np.load(project / f'{name}.npz') as archive:
-            names = [Path(path).name for path in archive['paths'].tolist()]
-            parts += [archive['embeddings'], *np.array([(int(name[:4]), int(name[6])) for name in names]).T]
+    code, _, err = here('infer', f'--save_ckpt={folder}', f'--images={root}', '--output=all.npz', '--device_target=CPU')
+    assert code == 0, err
+    with np.load(project / 'all.npz') as archive:
+        paths = [Path(path) for path in archive['paths'].tolist()]
+        columns = archive['embeddings'], *np.array([(int(path.name[:4]), int(path.name[6])) for path in paths]).T
+    parts = [column[[path.parent.name == sub for path in paths]]
+             for sub in ('query', 'bounding_box_test') for column in columns]
     assert reid_metrics(*parts)['mAP'] == pytest.approx(result['instance']['mAP'], abs=1e-6)
 
     code, _, err = here('export', f'--save_ckpt={folder}', '--device_target=CPU', '--file_name=m', '--file_format=ONNX',

@@ -83,7 +83,7 @@ def test_gradients_point_the_same_way(networks, name):
         if weight.ndim > 1:
             weight.set_data(Tensor(rng.normal(0, weight.shape[-1] ** -0.5, weight.shape), ms.float32))
     labels = Tensor(LABELS.get(kind.batch, np.repeat([0, 1, 2], 4)), ms.int32)
-    images = Tensor(rng.normal(0, 1, (ROWS, 3, 64, 64)), ms.float32)
+    images = Tensor(rng.normal(0, 1, (ROWS, 3, 32, 32)), ms.float32)
     exact, scale = single.of(images, loss, labels, 1.0), FIRST_SCALE
     rounded = half.of(images, loss, labels, scale)
     while not np.isfinite(rounded).all() and scale > 1:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.processes import run_two
-from tests.training.two_processes import PAIR_LOSSES, gathering, remembering, resnet, steps
+from tests.training.two_processes import PAIR_LOSSES, convolutions, gathering, remembering, steps
 
 pytestmark = pytest.mark.slow
 
@@ -54,8 +54,8 @@ def test_pair_losses_of_the_batch_of_both_have_its_gradient(two):
 
 
 @pytest.mark.graph
-def test_a_resnet_with_products_for_small_maps_learns_what_one_process_does(two):
-    one, (first, second) = resnet(0, 1), two('resnet')
+def test_convolutions_with_products_for_small_maps_learn_what_one_process_does(two):
+    one, (first, second) = convolutions(0, 1), two('convolutions')
     for name in one:
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
@@ -70,6 +70,6 @@ def test_gradients_of_every_dtype_and_shape_are_averaged(two):
 
 
 def test_gradients_are_averaged_at_once(two):
-    """The graph of a step of 12 convolutions, once it is built, holds one AllReduce for all gradients."""
+    """The graph of a step of three convolutions, once it is built, holds one AllReduce for all gradients."""
     for found in two('collectives'):
         assert (found['AllReduce'], found['AllGather']) == (1, 1)
