@@ -14,7 +14,7 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import read_json, read_record
-from src.datasets.decoding import decode, looks_whole
+from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
 
 THREADS = 4  # which mostly wait for the disk
@@ -94,7 +94,8 @@ def _find(images: ImageList, whole: bool, show_progress: bool) -> Dict[str, str]
     def why(path: str) -> str:
         try:
             if whole or not looks_whole(path):
-                decode(np.fromfile(path, np.uint8))
+                with open(path, 'rb') as file:
+                    decode_file(file)
         except (OSError, ValueError) as error:
             return str(getattr(error, 'strerror', None) or error)
         return ''
