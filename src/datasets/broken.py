@@ -63,15 +63,14 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
     if not broken:
         return images
     named = ', '.join(broken[:SHOWN])
-    rest = f' and {len(broken) - SHOWN} more' * (len(broken) > SHOWN) + f'; all are in {path}' * bool(path and keep)
-    if bad.mean() > share:
+    if len(broken) > SHOWN:
+        named += f' and {len(broken) - SHOWN} more' + f', all in {path}' * bool(path and os.path.isfile(path))
+    if bad.all() or bad.mean() > share:
         needed = np.ceil(1000 * bad.mean()) / 1000
-        raise InputError(f'{bad.sum()} of {len(images)} pictures cannot be read: {named}{rest}; repair them, remove them from '
-                         f'the list, or leave them out by --skip_broken={needed:g}')
-    if bad.all():
-        raise InputError(f'{images.paths[0]} and the other {len(images)} pictures: none can be read')
+        raise InputError(f'{bad.sum()} of {len(images)} pictures cannot be read: {named}; repair them'
+                         + f', remove them from the list, or leave them out by --skip_broken={needed:g}' * (not bad.all()))
     if show_progress:
-        print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}{rest}')
+        print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}')
     return images.select(~bad).leaving_out('broken', int(bad.sum()))
 
 
