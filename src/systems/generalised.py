@@ -22,7 +22,7 @@ from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
 from src.pictures import seen_unseen_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
-from src.systems.zero_shot import ZeroShot, ZeroShotFound
+from src.systems.zero_shot import ZeroShot, ZeroShotFound, say_measured
 from src.training.loop import train_in_memory
 from src.training.system import System
 
@@ -162,6 +162,7 @@ class Generalised(ZeroShot):
               f'{result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
+        result['test'] = say_measured(data.seen_test, data.test)
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
         seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
         self.named_classes().save(folder / CLASSES)

@@ -75,7 +75,7 @@ class MetricLearning(ImageSystem):
             raise InputError('--query and --gallery: give both or neither')
         lists = ([self._open(name, 'test').part(name) for name in ('query', 'gallery')] if recipe.query
                  else [self._open('dataset_path', 'test')])
-        if lists[0].is_query is not None and lists[0].is_gallery is not None and not recipe.query:
+        if not recipe.query and (lists[0].is_query is not None or lists[0].is_gallery is not None):
             lists = [lists[0].part('query'), lists[0].part('gallery')]
         train = None
         with suppress(InputError):  # a test need not know the training images

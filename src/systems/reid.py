@@ -30,6 +30,9 @@ class Reid(ImageSystem):
         found = ReidImages(found.train and self.readable(found.train), self.readable(found.query), self.readable(found.gallery))
         if self.process.rank == 0:
             print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists), statistics(found))))
+            for split, part in zip(found._fields, found):
+                for why, count in part.left_out.items() if part else ():
+                    print(f'{split:7} {count:6} {why}: left out')
         return found
 
     def open_training_images(self) -> None:

@@ -39,6 +39,15 @@ def check_told_apart(part: EvalPart, path: str) -> None:
         raise InputError(f'{path}: all {len(part.class_ids)} unseen classes are described by the same numbers')
 
 
+def say_measured(*parts: EvalPart) -> Dict[str, int]:
+    """Print and return the numbers of images and classes of a test, and of classes without images, which count in no mean."""
+    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
+    empty = len(np.setdiff1d(ids, labels))
+    print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
+          + f'; {empty} more classes have no image, and may be answers' * bool(empty))
+    return {'images': len(labels), 'classes': len(ids) - empty, 'classes_without_images': empty}
+
+
 class ZeroShot(System):
     """Training on seen classes, nearest prototype among the unseen ones."""
 
@@ -140,6 +149,7 @@ class ZeroShot(System):
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
+        result['test'] = say_measured(test)
         return result
 
     def run_on_test(self) -> None:
