@@ -68,7 +68,8 @@ def search(options, embedder):
     gallery = EmbeddingFile(options.gallery)
     how = Search(options.top_k, options.threshold, options.index == 'ivf', options.rerank)
     how.check(gallery)
-    neighbours, warnings = answer_queries(open_rows(options.query, embedder), gallery, how, options.picture)
+    neighbours, warnings = answer_queries(open_rows(options.query, embedder), gallery, how, options.picture,
+                                         options.report)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
     return neighbours
@@ -82,7 +83,7 @@ def name(options, embedder):
         set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
         classes = open_classes(options.classes, options.add_classes)
     rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path')
-    named = name_images(rows, classes, options.top_k, options.picture)
+    named = name_images(rows, classes, options.top_k, options.picture, options.report)
     sys.stdout.writelines(f'{path}\t{rank}\t{name}\t{score:.4f}\t{"unseen" if unseen else "seen"}\n'
                           for path, best in named for rank, (name, score, unseen) in enumerate(best, 1))
     return named

@@ -18,6 +18,7 @@ from src.common.records import as_table
 from src.common.values import height_width
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images, read_any_list
+from src.page import Page, Shown
 from src.pictures import named_picture, neighbours_picture
 from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
 from src.retrieval.embedding_file import (
@@ -180,8 +181,8 @@ class Search:
             raise InputError(f'--top_k={self.top_k}: {gallery.path} holds {gallery.count} images')
 
 
-def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Optional[str] = None
-                   ) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
+def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Optional[str] = None,
+                   report: Optional[str] = None) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
     """Find the images of a gallery that are most similar to each query by cosine.
 
     A query that is in the gallery finds itself. With a threshold, a query whose nearest image is below it has one answer,
@@ -193,6 +194,7 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
         how: settings of the search.
         picture: file to which the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong if queries
             and gallery both know their classes by name, or both by number.
+        report: page of src.page that is written.
 
     Returns:
         list of (query path, rank from 1, path, similarity), by query and rank; and a list of warnings, one line each.
@@ -211,6 +213,8 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
     near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
     if picture:
         _draw(rows, gallery, indices, similarities, known, picture)
+    if report:
+        _report_search(rows, gallery, np.where(known[:, None], indices, -1), similarities, report)
     answers = []
     for query, paths, row, is_known, best in zip(rows.images.paths, near, similarities.tolist(), known.tolist(),
                                                  nearest.max(1).tolist()):
@@ -230,6 +234,19 @@ def _draw(rows: Rows, gallery: EmbeddingFile, indices: Array, similarities: Arra
     neighbours_picture([rows.images.paths[row] for row in drawn],
                        [[gallery.images.paths[i] for i in indices[row][:shown[row]].tolist()] for row in drawn], right,
                        picture, [similarities[row, :shown[row]].tolist() for row in drawn])
+
+
+def _report_search(rows: Rows, gallery: EmbeddingFile, indices: Array, similarities: Array, report: str) -> None:
+    """Write the page of a search; an unknown query has no neighbours."""
+    page = Page('Search', {'queries': len(rows.embeddings), 'gallery': f'{gallery.path}, {gallery.count} images',
+                           'unknown': int((indices[:, 0] < 0).sum())})
+    own, theirs = _classes(rows.images.labels, rows.names), _classes(gallery.images.labels, gallery.classes)
+    if bool(rows.names) != bool(gallery.classes):
+        own = theirs = None
+    # A gallery may be larger than memory: the map shows the queries.
+    page.add_search(Shown(rows.embeddings, rows.images.paths, own), Shown(rows.embeddings, gallery.images.paths, theirs),
+                    indices, similarities)
+    page.write(report)
 
 
 def _names(images: ImageList) -> Optional[Dict[int, str]]:
@@ -293,7 +310,7 @@ def _caller(trained: Trained) -> Callable[[Array], Array]:
     return run
 
 
-def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional[str] = None
+def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional[str] = None, report: Optional[str] = None
                 ) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
     """Find the best classes of each image.
 
@@ -303,6 +320,7 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional
         top_k: classes per image.
         picture: file to which the first PICTURE_ROWS images and their classes are drawn, in green and red if the folders of
             the images have names of classes.
+        report: page of src.page that is written.
 
     Returns:
         list of (path, [(class, calibrated score, whether unseen)], best first).
@@ -311,8 +329,14 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional
         InputError: embeddings of another width than the classes were learnt on.
     """
     named, paths = best_classes(classes, rows.embeddings, top_k), rows.images.paths
+    own = [os.path.basename(os.path.dirname(path)) for path in paths]
+    known = set(own) <= set(classes.names)
     if picture:
-        own = [os.path.basename(os.path.dirname(path)) for path in paths[:PICTURE_ROWS]]
-        right = [name == best[0][0] for name, best in zip(own, named)] if set(own) <= set(classes.names) else None
+        right = [name == best[0][0] for name, best in zip(own, named[:PICTURE_ROWS])] if known else None
         named_picture(paths[:PICTURE_ROWS], named[:PICTURE_ROWS], right, picture)
+    if report:
+        page = Page('Names for pictures', {'images': len(paths), 'classes': len(classes.names),
+                                           'unseen classes': int(classes.unseen.sum())})
+        page.add_named(Shown(rows.embeddings, paths, np.array(own, object) if known else None), named)
+        page.write(report)
     return list(zip(paths, named))

@@ -93,7 +93,7 @@ def neighbours_picture(query_paths: Sequence[FilePath], neighbour_paths: Sequenc
                        for lists in (neighbour_paths, right, scores) if lists is not None):
         raise ValueError('neighbours_picture: needs one list of neighbours, right and scores for each query, '
                          'with as many entries as that query has neighbours')
-    pictures = [[_picture(file) for file in [query, *near]] for query, near in zip(query_paths, neighbour_paths)]
+    pictures = [[open_picture(file) for file in [query, *near]] for query, near in zip(query_paths, neighbour_paths)]
     tall = float(np.clip(np.median([picture.height / picture.width for row in pictures for picture in row]), 0.5, 2))
     captions = right is not None or scores is not None
     column, line, top, gap = 1.14, tall + (0.32 if captions else 0.14), 0.34, 0.22
@@ -190,7 +190,7 @@ def named_picture(paths: Sequence[FilePath], named: Sequence[Sequence[Tuple[str,
     rows = -(-len(paths) // columns)
     figure, axes = _canvas(2.4 * columns, rows, 1.5)
     for number, (file, best) in enumerate(zip(paths, named)):
-        picture = _picture(file)
+        picture = open_picture(file)
         x, y = 2.4 * (number % columns) + 0.05, number // columns + 0.05
         longest = max(picture.width, picture.height)
         w, h = 0.9 * picture.width / longest, 0.9 * picture.height / longest
@@ -245,7 +245,7 @@ def _draw_loss(axis: Axes, at: Array, values: Array) -> None:
             axis.set_yscale('log')
 
 
-def _picture(file: FilePath) -> Image.Image:
+def open_picture(file: FilePath) -> Image.Image:
     """A picture file as RGB, at most 256 pixels a side."""
     try:
         with Image.open(file) as opened:

@@ -57,6 +57,18 @@ def _writable(value: Any) -> str:
     return str(value)
 
 
+def _page(value: Any) -> str:
+    """The name of a page of --report: new, or an earlier page. No list of images or CSV is written over by it."""
+    path = _writable(value)
+    if not path.endswith(('.html', '.htm')):
+        raise Refused(f'a page is an .html; give a name that ends so, not {value}')
+    if os.path.exists(path):
+        with open(path, 'rb') as file:
+            if PAGE_MARK not in file.read(200):
+                raise Refused(f'{value} exists and is no page of --report; give another name')
+    return path
+
+
 def _first_id(value: str) -> str:
     """The first number of [0,1] or 0,1 or 0: CTL's list of devices, of which one process uses one."""
     return value.strip('[]() ').split(',')[0].strip()
@@ -67,6 +79,9 @@ def _spelled(names: Mapping[str, str]) -> Callable[[str], str]:
 
 
 OUTPUT = Type('the name of a file', _writable, textual=True)
+# src/page.html begins with it.
+PAGE_MARK = b'a page of --report'
+PAGE = Type('the name of a page', _page, textual=True)
 FRACTION = real(0, 1, positive=True)
 DATASET = _spelled({'dukemtmcreid': 'DukeMTMC-reID', 'market1501': 'Market1501'})
 CHECKPOINT = ('--save_ckpt', '--ckpt_path', '--ckpt_file', '--pretrained_model')
@@ -178,6 +193,7 @@ FLAGS = [
     Flag(('--mirror',), (EVAL, INFER), MEASURING, 'mirror', switch=True),
     Flag(('--turned',), (EVAL, INFER), MEASURING, 'turned', switch=True),
     Flag(('--picture',), (EVAL,), MEASURING, 'picture', type=OUTPUT),
+    Flag(('--report',), (EVAL,), MEASURING, 'report', type=PAGE),
 
     Flag(('--engine',), (INFER,), INFERENCE, type=one_of(('mindspore', 'onnxruntime')),
          help='what runs the network; default: onnxruntime where it is installed, on a CPU'),
@@ -198,6 +214,8 @@ FLAGS = [
     Flag(('--top_k',), (INFER,), INFERENCE, type=whole(1), default=10, help='neighbours of each query; default: 10'),
     Flag(('--picture',), (INFER,), INFERENCE, type=OUTPUT, help='draw the neighbours of the first 20 queries: .png, .pdf or '
          '.svg'),
+    Flag(('--report',), (INFER,), INFERENCE, type=PAGE, help='write the neighbours or names of the best and worst queries, '
+         'confusions and a map to this page, an .html'),
 
     Flag(('--classes',), (INFER,), INFERENCE, type=text, help='name the images of --dataset_path, or those of --query, an '
          'embedding file: the folder of a training of GBU, or its exported network'),

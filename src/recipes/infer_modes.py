@@ -11,7 +11,7 @@ _ANSWERS = ((SEARCH, NAME), 'is for a search or for --classes; give --query and 
 # Flag -> what it goes with, and what to do where it does not.
 GOES_WITH: Dict[str, Tuple[Tuple[str, ...], str]] = {
     'threshold': _A_SEARCH, 'index': _A_SEARCH, 'rerank': _A_SEARCH, 'remove': _A_FILE, 'centroids': _A_FILE,
-    'top_k': _ANSWERS, 'picture': _ANSWERS,
+    'top_k': _ANSWERS, 'picture': _ANSWERS, 'report': _ANSWERS,
     'gallery': ((SEARCH, CHANGE), 'is not for --classes; leave one of them out'),
     'query': ((SEARCH, NAME), 'is for a search or for --classes; leave --remove and --centroids out'),
     'append': ((EMBED,), 'adds images to --output; leave --query and --gallery out'),

@@ -4,14 +4,17 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from src.accuracy import Rerank, Retrieval, measure, recall_at_k
+from src.accuracy import Rerank, Retrieval, measure, nearest_neighbours, recall_at_k
 from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
 from src.datasets.image_list import ImageList, in_one_numbering, remap_labels, with_turned_classes
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
+from src.page import Page, Shown, evaluation_page
 from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold
+
+SHOWN = 10  # neighbours of a query that --report looks at
 
 
 class MetricLearning(ImageSystem):
@@ -100,14 +103,33 @@ class MetricLearning(ImageSystem):
             reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=Rerank(), **others))
             print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
+        page = None
+        if recipe.report:
+            page = evaluation_page('Metric learning', recipe, checkpoint, figures, counts)
+            shown = Shown(embeddings, query.paths, query.classes)
+            _add_search(page, shown, *(Shown(others['gallery'], gallery.paths, gallery.classes) for gallery in galleries))
         if recipe.false_match_rate:
             for gallery in galleries:
                 # An image that is in both lists would be found as itself.
                 new = ~np.isin(gallery.paths, query.paths)
                 embeddings, labels = (np.concatenate([own, other[new]])
                                       for own, other in zip((embeddings, labels), others.values()))
-            result.update(find_threshold(self, checkpoint, embeddings, labels))
+            result.update(find_threshold(self, checkpoint, embeddings, labels, page=page))
+        if page:
+            page.write(recipe.report)
         return result
+
+
+def _add_search(page: Page, query: Shown, gallery: Optional[Shown] = None) -> None:
+    """Add the neighbours of the queries in a gallery, or of each query among the others."""
+    k = min(SHOWN, len((gallery or query).embeddings) - (gallery is None))
+    if gallery:
+        page.add_search(query, gallery, *nearest_neighbours(query.embeddings, gallery.embeddings, k))
+        return
+    found = nearest_neighbours(query.embeddings, query.embeddings, k + 1)
+    # Of equal images another one may come before the query itself, or fill its place.
+    others = np.argsort(found[0] == np.arange(len(found[0]))[:, None], axis=1, kind='stable')[:, :k]
+    page.add_search(query, query, *(np.take_along_axis(column, others, 1) for column in found))
 
 
 def _by_k(figures: Dict[str, float]) -> Dict[str, float]:

@@ -8,6 +8,7 @@ from src.accuracy import Rerank, make_centroids, ranked_list, reid_metrics
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList, remap_labels
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
+from src.page import Shown, cosines, evaluation_page
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.open_set import find_threshold
@@ -101,13 +102,23 @@ class Reid(ImageSystem):
                 result['measures'].update({f'{kind}{" re-ranked" if rerank else ""} {name}': value for name, value in (
                     ('mAP', measured['mAP']), ('CMC@1', measured['cmc'][1]))})
         result['accuracy'] = result['measures']['instance mAP']
+        page = None
+        if recipe.report:
+            page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
+                                   {'queries': count, 'gallery': len(gallery[0])})
+            asked, others = (Shown(column[0], images.paths, images.classes)
+                             for column, images in zip((query, gallery), self.test_images()))
+            nearest, _ = ranked_list(*query, *gallery, n=min(PICTURE_NEIGHBOURS, len(gallery[0])))
+            page.add_search(asked, others, nearest, cosines(query[0], gallery[0], nearest))
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery.
             known = np.isin(gallery[1], persons)
-            result.update(find_threshold(self, checkpoint, *(
-                np.concatenate([own, other[known]]) for own, other in zip(query, gallery))))
+            embeddings, persons, cameras = (np.concatenate([own, other[known]]) for own, other in zip(query, gallery))
+            result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
         elif recipe.picture:
             self._draw(query, gallery)
+        if page:
+            page.write(recipe.report)
         return result
 
     def _draw(self, query: Columns, gallery: Columns) -> None:

@@ -16,6 +16,7 @@ from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batch
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
 from src.losses import create_loss, loss_class
 from src.networks import create_network
+from src.page import evaluation_page
 from src.recipes.recipe import Recipe
 from src.training.system import System
 
@@ -131,6 +132,13 @@ class ZeroShot(System):
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
+        if recipe.report:
+            page = evaluation_page('Zero-shot learning', recipe, checkpoint, result['measures'], {
+                'images': len(test.labels), 'unseen classes': len(test.class_ids)})
+            page.add_classification((test.labels, predicted, predicted), dict(zip(
+                test.class_ids.tolist(), (f'class {number}' for number in test.class_ids))), test.features,
+                self.prototypes(test.semantics))
+            page.write(recipe.report)
         return result
 
     def run_on_test(self) -> None:
