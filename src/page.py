@@ -1,8 +1,9 @@
 """The page of `--report`: figures, curves, queries with their neighbours, confusions and a map, in one HTML file.
 
-Nothing is loaded from elsewhere: pictures are inside as JPEG, curves as SVG. The look is in page.html.
+Nothing is loaded from elsewhere: pictures are inside as JPEG, drawings as SVG. The look is in page.html.
 """
 import json
+import sys
 from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from html import escape
 from io import BytesIO
 from pathlib import Path
 from string import Template
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from tempfile import TemporaryDirectory
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from src.accuracy.thresholds import OpenSet
 from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.pictures import QUERY, RIGHT, WRONG, open_picture
+from src.pictures import open_picture, plot_curves, seen_unseen_picture, threshold_picture
 
 TEMPLATE = Path(__file__).with_name('page.html')
 PIXELS = 208           # of a picture; it is shown at half of that, which is sharp on a telephone
@@ -32,17 +34,6 @@ NAMED = 40             # pictures with names
 CELLS = 60             # classes of a confusion matrix
 MAIN, GREY = '#2c6fbb', '#c3cad1'
 COLOURS = ('#2c6fbb', '#d7191c', '#1a9641', '#e08214', '#7b3294', '#00a0a0', '#b8860b', '#d6609a')
-WIDTH, HEIGHT, LEFT, BOTTOM = 360, 230, 44, 36   # of a chart, in its own units
-
-
-class Line(NamedTuple):
-    """A line of a chart. x, y: (K,). filled: whether the area below is filled. points: whether each point is marked."""
-    name: str
-    x: Array
-    y: Array
-    colour: str = MAIN
-    filled: bool = False
-    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,21 +68,18 @@ class Page:
             title=_text(self.title), content='\n'.join(self.parts))
         with replacing(path) as part:
             part.write_text(whole, encoding='utf-8')
-        print(f'report: {path}')
+        # Standard output may be answers that a program reads.
+        print(f'report: {path}', file=sys.stderr)
 
     def add_training(self, checkpoint: Union[str, Path]) -> None:
         """Add the curves of the training that left a checkpoint, where its result.json lies beside it."""
         path = Path(checkpoint)
         try:
             history = json.loads(((path if path.is_dir() else path.parent) / 'result.json').read_text())['history']
-            columns = {name: np.array([[row['epoch'], row[name]] for row in history if row.get(name) is not None], float)
-                       for name in ('loss', 'lr')}
+            curves = _drawn(lambda file: plot_curves(history, file))
         except (OSError, ValueError, KeyError, TypeError):
             return
-        charts = [chart(title, [Line(title, column[:, 0], column[:, 1], points=len(column) < 40)], 'epoch')
-                  for title, column in zip(('training loss', 'learning rate'), columns.values()) if len(column) > 1]
-        if charts:
-            self.add('Training', 'From result.json beside the checkpoint.', _charts(charts))
+        self.add('Training', 'From result.json beside the checkpoint.', curves)
 
     def add_search(self, query: Shown, gallery: Shown, indices: Array, similarities: Array) -> None:
         """Add Recall@K, the queries that went best and worst, confusions and the map.
@@ -112,12 +100,9 @@ class Page:
         right = (near == own[:, None]) & (indices >= 0)
         # What has no image of its class to find says nothing about the network.
         asked = np.isin(own, gallery.classes) & (indices[:, 0] >= 0)
-        found = [right[asked, :k].any(1).mean() if asked.any() else 0.0 for k in range(1, right.shape[1] + 1)]
-        ks = np.arange(1, len(found) + 1)
-        if len(ks) > 1:
-            self.add('Found among the first K', f'Share of {asked.sum()} queries with an image of their class among the K '
-                     'nearest.', _charts([chart('Recall@K', [Line('Recall@K', ks, 100 * np.array(found), points=True)], 'K',
-                                                '%')]))
+        ks = sorted({1, 2, 5, right.shape[1]} & set(range(1, right.shape[1] + 1))) if asked.any() else []
+        self.add('Found among the first K', f'Share of {asked.sum()} queries with an image of their class among the K nearest.',
+                 _table(('K', '% of the queries'), [(k, round(100 * right[asked, :k].any(1).mean(), 1)) for k in ks], 1))
         bad = np.flatnonzero(asked & ~right[:, 0])
         worst = _of_different(bad[np.argsort(-similarities[bad, 0], kind='stable')], own)
         good = np.flatnonzero(asked & right[:, 0])
@@ -145,35 +130,18 @@ class Page:
                  _table(('class', 'taken for', 'images', 'of the class'), rows, 2) if rows else '')
 
     def add_threshold(self, measured: OpenSet, similarity: float, rate: float) -> None:
-        """Add the threshold for a wanted false-match rate, on images that it was not chosen on."""
-        same, other = measured.same[np.isfinite(measured.same)], measured.different
-        edges = np.histogram_bin_edges(np.concatenate([same, other, [similarity]]), 40)
-        lines = []
-        for name, values, colour in (('nearest of the same class', same, RIGHT), ('nearest of another class', other, WRONG)):
-            shares = np.histogram(values, edges)[0] * 100 / max(1, len(values))
-            lines.append(Line(name, np.repeat(edges, 2)[1:-1], np.repeat(shares, 2), colour, filled=True))
-        top = max(line.y.max() for line in lines)
-        lines.append(Line(f'threshold {similarity:.3f}', np.full(2, similarity), np.array([0, top]), QUERY))
-        rates, found = measured.curve()[1:]
-        at, now = measured.at(similarity)[:2]
+        """Add a threshold, see src.pictures.threshold_picture."""
+        at, found = measured.at(similarity)[:2]
         self.add('Threshold', f'Wanted: at most {100 * rate:g} % false matches. At similarity {similarity:.4f} there are '
-                 f'{100 * at:.2f} %, and {100 * now:.1f} % of the images are found, on {len(other)} images that the threshold '
-                 'was not chosen on.', _charts([
-                     chart('Similarity of the nearest image', lines, 'cosine similarity', '% of the images'),
-                     chart('Found over false matches', [
-                         Line('all thresholds', 100 * rates, 100 * found),
-                         Line('the threshold', np.array([100 * at]), np.array([100 * now]), WRONG, points=True)],
-                         'false matches, %', 'found, %')]))
+                 f'{100 * at:.2f} %, and {100 * found:.1f} % of the images are found, on {len(measured.different)} images that '
+                 'the threshold was not chosen on.', _drawn(lambda file: threshold_picture(measured, similarity, rate, file)))
 
     def add_seen_unseen(self, curve: Curve, gamma: float) -> None:
         """Add seen over unseen accuracy for all calibrations; gamma: the chosen one."""
         at = curve.at(gamma)
         self.add('Seen and unseen classes', f'Accuracy for every calibration gamma. At the chosen {gamma:.4f}: unseen '
-                 f'{100 * at["u"]:.1f} %, seen {100 * at["s"]:.1f} %, harmonic mean {100 * at["H"]:.1f} %.', _charts([
-                     chart('Seen over unseen', [
-                         Line('all gammas', 100 * curve.unseen, 100 * curve.seen),
-                         Line('chosen on val classes', np.array([100 * at['u']]), np.array([100 * at['s']]), WRONG,
-                              points=True)], 'accuracy of unseen classes, %', 'accuracy of seen classes, %')]))
+                 f'{100 * at["u"]:.1f} %, seen {100 * at["s"]:.1f} %, harmonic mean {100 * at["H"]:.1f} %.', _drawn(
+                     lambda file: seen_unseen_picture(curve.unseen, curve.seen, (at['u'], at['s']), file)))
 
     def add_classification(self, answers: Sequence[Array], names: Mapping[int, str], features: Array, prototypes: Array
                            ) -> None:
@@ -263,52 +231,12 @@ def cosines(queries: Array, gallery: Array, indices: Array) -> Array:
     return np.stack([unit[near] @ query for query, near in zip(unit_rows(queries), indices)])
 
 
-def chart(title: str, lines: Sequence[Line], x_name: str, y_name: str = '') -> str:
-    """Lines over two axes, as an SVG with its legend."""
-    lines = [line._replace(x=line.x[kept], y=line.y[kept]) for line in lines
-             for kept in [np.isfinite(line.x) & np.isfinite(line.y)] if kept.any()]
-    if not lines:
-        return ''
-    xs, ys = np.concatenate([line.x for line in lines]), np.concatenate([line.y for line in lines])
-    low = np.array([xs.min(), min(0.0, ys.min())])
-    high = np.array([xs.max(), ys.max()])
-    span = np.where(high > low, high - low, 1.0)
-
-    def place(x: Any, y: Any) -> Array:
-        shares = (np.stack([np.asarray(x, float), np.asarray(y, float)], -1) - low) / span
-        return np.array([LEFT, HEIGHT - BOTTOM]) + shares * np.array([WIDTH - LEFT - 12, 14 - HEIGHT + BOTTOM])
-    out = []
-    for value in _ticks(low[1], low[1] + span[1]):
-        _, y = place(low[0], value)
-        out.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - 12}"/><text x="{LEFT - 6}" y="{y + 4:.1f}" '
-                   f'text-anchor="end">{value:.6g}</text>')
-    for value in _ticks(low[0], low[0] + span[0]):
-        x, _ = place(value, low[1])
-        out.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.6g}</text>')
-    out.append(f'<path class="frame" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - 12}"/>'
-               f'<text x="{WIDTH - 12}" y="{HEIGHT - 4}" text-anchor="end">{_text(x_name)}</text>')
-    for line in lines:
-        points = place(line.x, line.y)
-        path = 'L'.join(f'{x:.1f} {y:.1f}' for x, y in points.tolist())
-        if line.filled:
-            base = HEIGHT - BOTTOM
-            out.append(f'<path fill="{line.colour}" fill-opacity=".3" d="M{points[0, 0]:.1f} {base}L{path}L'
-                       f'{points[-1, 0]:.1f} {base}"/>')
-        out.append(f'<path fill="none" stroke="{line.colour}" stroke-width="2" stroke-linejoin="round" d="M{path}"/>')
-        if line.points:
-            out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 if len(points) > 1 else 5}" fill="{line.colour}"><title>'
-                    f'{one:.4g}: {other:.4g}</title></circle>'
-                    for (x, y), one, other in zip(points.tolist(), line.x.tolist(), line.y.tolist())]
-    legend = _legend([(line.name, line.colour) for line in lines]) if len(lines) > 1 else ''
-    heading = title + (f' ({y_name})' if y_name else '')
-    return (f'<figure><figcaption>{_text(heading)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label='
-            f'"{_text(heading)}">{"".join(out)}</svg>{legend}</figure>')
-
-
-def _ticks(low: float, high: float) -> Array:
-    step = 10 ** np.floor(np.log10((high - low) / 4))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 5)
-    return np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step + 0.0   # no -0
+def _drawn(draw: Callable[[Path], None]) -> str:
+    """What a function of src.pictures draws, inside the page."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, 'drawn.svg')
+        draw(path)
+        return f'<figure><img alt="" src="data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"></figure>'
 
 
 def _scatter(marks: List[Tuple[float, float, str, str, bool]]) -> str:
@@ -370,17 +298,13 @@ def _picture(path: str) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]], bar: int) -> str:
     """Rows as a table, with a bar for the numbers of column `bar`; columns from there on are numbers."""
-    top = max(row[bar] for row in rows) or 1
+    top = max((row[bar] for row in rows), default=0) or 1
     kinds = ['' if i < bar else ' class="n"' for i in range(len(head))]
     out = ''.join(f'<th{kind}>{_text(name)}</th>' for kind, name in zip(kinds, head)) + '<th></th>'
     for row in rows:
         out += ('</tr><tr>' + ''.join(f'<td{kind}>{_text(value)}</td>' for kind, value in zip(kinds, row))
                 + f'<td class="bar"><i style="width:{100 * row[bar] / top:.0f}%"></i></td>')
     return f'<div class="wide"><table><tr>{out}</tr></table></div>'
-
-
-def _charts(charts: Sequence[str]) -> str:
-    return f'<div class="charts">{"".join(charts)}</div>'
 
 
 def _legend(entries: Sequence[Tuple[str, str]]) -> str:

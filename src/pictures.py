@@ -50,7 +50,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
     series = {key: np.array([row.get(key) for row in history], float) for key in ('loss', 'accuracy', 'lr')}
     panels = [key for key, values in series.items() if key == 'loss' or np.isfinite(values).any()]
 
-    figure = Figure(figsize=(8, 2.2 + 1.9 * len(panels)), dpi=110, layout='constrained')
+    figure = Figure(figsize=(6, 2.2 + 1.7 * len(panels)), dpi=110, layout='constrained')
     heights = [{'loss': 2, 'accuracy': 1.3, 'lr': 0.8}[key] for key in panels]
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={'height_ratios': heights})[:, 0]
     for axis, key in zip(axes, panels):
@@ -129,7 +129,7 @@ def seen_unseen_picture(unseen: Array, seen: Array, chosen: Tuple[float, float],
         unseen, seen: (K,) 0..1, see src.accuracy.gzsl.Curve.
         chosen: (unseen, seen) at the chosen gamma.
     """
-    figure = Figure(figsize=(6, 5), dpi=110, layout='constrained')
+    figure = Figure(figsize=(6, 4.6), dpi=110, layout='constrained')
     axis = figure.add_subplot()
     axis.plot(100 * unseen, 100 * seen, color=QUERY)
     u, s = 100 * chosen[0], 100 * chosen[1]
@@ -149,8 +149,8 @@ def threshold_picture(measured: OpenSet, similarity: float, false_match_rate: fl
         similarity: the threshold.
         false_match_rate: the requested rate, 0..1.
     """
-    figure = Figure(figsize=(11, 4.4), dpi=110, layout='constrained')
-    shares, curve = figure.subplots(1, 2)
+    figure = Figure(figsize=(6, 8), dpi=110, layout='constrained')
+    shares, curve = figure.subplots(2, 1)
     same, different = measured.same[np.isfinite(measured.same)], measured.different
     edges = np.histogram_bin_edges(np.concatenate([same, different, [similarity]]), 60)
     for values, colour, label in ((same, RIGHT, 'nearest of the same class'), (different, WRONG, 'nearest of another class')):

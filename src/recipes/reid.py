@@ -18,7 +18,7 @@ MARGIN = {'margin': 0.5}
 QUICK = dict(
     head='neck', backbone='resnet18', backbone_options={'padding': 'symmetric', 'bn_eps': 1e-5, 'width': 16},
     samples_each_class=4, image_size=[64, 32], train_transform='resize', flip=0.5, num_workers=2, batch_size=64,
-    run_eval=True, optimizer='adamw', weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3, epoch_size=40)
+    run_eval=True, optimizer='adamw', weight_decay=0.05, lr_mode='one_cycle', lr_max=4e-3, epoch_size=25)
 
 RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('lists', 'ctl', 'published'): dict(CTL, loss_options=MARGIN),
