@@ -56,7 +56,7 @@ echo
 echo '--- Zero-shot learning from pictures: names for pictures of classes that no training has seen ---'
 run python -m src.samples.image_sample described "$FOLDER/described" --easy
 run python infer.py --dataset_path="$FOLDER/described/images" --ckpt_file="$FOLDER/softmax" --output="$FOLDER/described/features.npz"
-run python -m src.datasets.own_classes "$FOLDER/described/features.npz" "$FOLDER/described/classes.csv" "$FOLDER/described/unseen.txt" "$FOLDER/described/gbu"
+run python -m src.datasets.own_classes "$FOLDER/described/features.npz" "$FOLDER/described/classes.csv" "$FOLDER/described/unseen.txt" "$FOLDER/described/gbu" --by=folder
 run python train.py --dataset=GBU --data_path="$FOLDER/described/gbu" --batch_size=50 --save_ckpt="$FOLDER/zero_shot"
 run python infer.py --classes="$FOLDER/zero_shot" --add_classes="$FOLDER/described/added.csv" --ckpt_file="$FOLDER/softmax" --dataset_path="$FOLDER/described/added" --top_k=3 --report="$FOLDER/names.html" | tee "$FOLDER/zero_shot/named.txt"
 

@@ -10,7 +10,7 @@ example: bash run_distribute_train.sh hccl_8p.json ~/Stanford_Online_Products ~/
 . "$(dirname -- "$0")/common.sh"
 . "$(dirname -- "$0")/distributed.sh"
 
-[ $# -ge 4 ] || refuse "4 arguments needed, $# given"
+need_arguments 4 "$@"
 need_folder DATASET_PATH "$2"
 need_start PRETRAINED_CKPT_PATH "$3"
 [ -n "$4" ] || refuse 'LOSS_NAME is empty'

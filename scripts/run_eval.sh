@@ -11,7 +11,7 @@ Environment: DEVICE_ID, DEVICE_TARGET (Ascend, GPU or CPU), PYTHON (default pyth
 example: bash run_eval.sh ~/Stanford_Online_Products ~/ResNet50.ckpt'
 . "$(dirname -- "$0")/common.sh"
 
-[ $# -ge 2 ] || refuse "2 arguments needed, $# given"
+need_arguments 2 "$@"
 need_folder DATASET_PATH "$1"
 [ -e "$2" ] || refuse "CKPT_PATH does not exist: $2"
 data=$1 checkpoint=$2 device=${DEVICE_ID:-}

@@ -12,7 +12,7 @@ Environment: DEVICE_TARGET (Ascend, GPU or CPU), PYTHON (default python).
 example: bash run_standalone_train.sh ~/Stanford_Online_Products ~/ResNet50.ckpt 0 triplet'
 . "$(dirname -- "$0")/common.sh"
 
-[ $# -ge 4 ] || refuse "4 arguments needed, $# given"
+need_arguments 4 "$@"
 need_folder DATASET_PATH "$1"
 need_start CKPT_PATH "$2"
 need_number DEVICE_ID "$3"

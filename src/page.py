@@ -21,7 +21,7 @@ from src.accuracy.gzsl import Curve
 from src.accuracy.thresholds import OpenSet
 from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
-from src.common.files import replacing
+from src.common.files import check_replaceable, replacing
 from src.pictures import open_picture, plot_curves, seen_unseen_picture, threshold_picture
 
 TEMPLATE = Path(__file__).with_name('page.html')
@@ -38,10 +38,22 @@ COLOURS = ('#2c6fbb', '#d7191c', '#1a9641', '#e08214', '#7b3294', '#00a0a0', '#b
 
 @dataclass(frozen=True)
 class Shown:
-    """Rows of a search. embeddings: (N, D). paths: N picture files, or None. classes: (N,) str, or None if not known."""
-    embeddings: Array
+    """Rows of a search.
+
+    embeddings: (N, D), or None of a gallery that is not in memory. paths: N picture files, or None. classes: (N,) str, or None
+    if not known.
+    """
+    embeddings: Optional[Array]
     paths: Optional[Sequence[str]]
     classes: Optional[Array]
+
+
+def check_page(path: Optional[str]) -> None:
+    """Raise InputError if --report is given and is no .html, or a file that is no page of this project."""
+    if path and not path.endswith(('.html', '.htm')):
+        raise InputError(f'--report={path}: the name of a page ends in .html')
+    if path:
+        check_replaceable(path, [b'a page of --report'], '--report')
 
 
 class Page:
@@ -94,7 +106,7 @@ class Page:
         if query.classes is None or gallery.classes is None:
             self.add('Queries and neighbours', 'Similarity is the cosine. Whether a neighbour is right is not known: the '
                      'images have no labels.', rows(np.arange(min(2 * QUERIES, len(indices))), None))
-            self._add_map(gallery.embeddings, None)
+            self._add_map(query if gallery.embeddings is None else gallery)
             return
         own, near = query.classes, gallery.classes[indices]
         right = (near == own[:, None]) & (indices >= 0)
@@ -113,7 +125,7 @@ class Page:
             self.add(f'Queries that went {name}', note + ' One query a class; green is right, red is wrong; below each the '
                      'similarity, the class and the file.' if len(numbers) else 'There is none.', rows(numbers, right))
         self.add_confusions(own[bad], near[bad, 0], own[asked])
-        self._add_map(gallery.embeddings, gallery.classes, [*own[bad], *own])
+        self._add_map(query if gallery.embeddings is None else gallery, [*own[bad], *own])
 
     def add_confusions(self, own: Array, taken: Array, asked: Array) -> None:
         """Add the pairs of classes most often confused.
@@ -169,7 +181,7 @@ class Page:
         self.add('Hubs', 'Classes that are the nearest to most images, calibration aside. Few classes far above the images '
                  'they have are hubs.', _table(('class', 'nearest to', 'has images'), [
                      (table[i], int(taken[i]), int(own[i])) for i in order], 1))
-        self._add_map(features, table[labels], prototypes=prototypes, prototype_names=table)
+        self._add_map(Shown(features, None, table[labels]), prototypes=Shown(prototypes, None, table))
 
     def add_named(self, images: Shown, named: Sequence[Sequence[Tuple[str, float, bool]]]) -> None:
         """Add pictures with their best classes (name, score, whether unseen), wrong answers first, and confusions."""
@@ -187,11 +199,12 @@ class Page:
             self.add_confusions(images.classes[~right], first[~right], images.classes)
         self.add('Pictures and their names', 'Below each the best class, the first three with their calibrated scores, and the '
                  'file' + ('.' if right is None else '; wrong ones first.'), f'<div class="row">{"".join(tiles)}</div>')
-        self._add_map(images.embeddings, images.classes)
+        self._add_map(images)
 
-    def _add_map(self, embeddings: Array, classes: Optional[Array], first: Sequence[str] = (),
-                 prototypes: Optional[Array] = None, prototype_names: Any = ()) -> None:
+    def _add_map(self, images: Shown, first: Sequence[str] = (), prototypes: Optional[Shown] = None) -> None:
         """Add the two principal axes of unit vectors; first: classes to colour, those that come most often before others."""
+        embeddings, classes = images.embeddings, images.classes
+        assert embeddings is not None
         rows = np.unique(np.linspace(0, len(embeddings) - 1, min(POINTS, len(embeddings))).round().astype(int))
         x = unit_rows(np.asarray(embeddings[rows], np.float64))
         if len(x) < 3 or x.shape[1] < 2:
@@ -205,8 +218,9 @@ class Page:
         marks = [(*at, name, colours.get(name, MAIN if classes is None else GREY), False)
                  for at, name in zip(((x - mean) @ axes[:2].T).tolist(), names)]
         if prototypes is not None:
-            at = ((unit_rows(np.asarray(prototypes, np.float64)) - mean) @ axes[:2].T).tolist()
-            marks += [(*two, f'prototype of {name}', colours[name], True) for two, name in zip(at, prototype_names)
+            assert prototypes.embeddings is not None and prototypes.classes is not None
+            at = ((unit_rows(prototypes.embeddings) - mean) @ axes[:2].T).tolist()
+            marks += [(*two, f'prototype of {name}', colours[name], True) for two, name in zip(at, prototypes.classes)
                       if name in colours]
         share = 100 * (spread[:2] ** 2).sum() / max((spread ** 2).sum(), 1e-30)
         self.add('Map of the embeddings', f'{len(x)} of {len(embeddings)} images on the first two principal axes, which hold '

@@ -16,7 +16,8 @@ from PIL import Image
 from src.accuracy.thresholds import OpenSet
 from src.common.arrays import Array
 from src.common.errors import InputError
-from src.common.files import replacing
+from src.common.files import check_replaceable, replacing
+from src.datasets.decoding import as_shown
 
 FilePath = Union[str, Path]
 PICTURES = ('.png', '.pdf', '.svg')
@@ -24,9 +25,11 @@ RIGHT, WRONG, QUERY = '#1a9641', '#d7191c', '#333333'
 
 
 def check_picture(path: Optional[str]) -> None:
-    """Raise InputError if --picture is given and names a format that cannot be written."""
+    """Raise InputError if --picture is given and names a format that cannot be written, or a picture not drawn here."""
     if path and not path.endswith(PICTURES):
         raise InputError(f'--picture={path}: the name of a picture ends in {", ".join(PICTURES)}')
+    if path:
+        check_replaceable(path, [b'atplotlib'], '--picture')
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
@@ -250,7 +253,7 @@ def open_picture(file: FilePath) -> Image.Image:
     try:
         with Image.open(file) as opened:
             opened.draft('RGB', (256, 256))      # a JPEG is decoded no larger than it is drawn
-            picture = opened.convert('RGB')
+            picture = as_shown(opened)
     except OSError as error:
         raise InputError(f'{file}: cannot be read as a picture ({error.__class__.__name__}); '
                          'check the list and the folder it is relative to') from error

@@ -14,8 +14,7 @@ import infer
 from src.accuracy import OpenSet
 from src.accuracy.gzsl import seen_unseen_curve
 from src.common.errors import InputError
-from src.page import Page, Shown
-from src.recipes.command_line import parse_args
+from src.page import Page, Shown, check_page
 
 BROWSER = next((path for path in map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')) if path), None)
 EVIL = '<script>alert("1")</script>&\'$title'
@@ -121,15 +120,16 @@ def test_without_labels_and_pictures_the_page_says_so(shown, tmp_path):
     assert 'not known' in text and 'no picture' in text and 'tile right' not in text
 
 
-@pytest.mark.parametrize('door', ['eval', 'infer'])
-def test_no_input_is_written_over(door, tmp_path, page):
+def test_no_input_is_written_over(tmp_path, page):
     listed = tmp_path / 'list.html'
     listed.write_text('a.jpg 1\n')
-    for name, words in ((str(listed), 'is no page of --report'), (str(tmp_path / 'report.txt'), 'is an .html'),
-                        (str(tmp_path), 'it is a folder')):
+    for name, words in ((listed, 'was not written by this project'), (tmp_path / 'report.txt', 'ends in .html')):
+        with pytest.raises(InputError, match=f'--report={name}.*{words}'):
+            check_page(str(name))
         with pytest.raises(InputError, match=words):
-            parse_args(door, [f'--report={name}', '--dataset_path=x'])
-    parse_args(door, [f'--report={page}', '--dataset_path=x'])
+            infer.main([f'--query={listed}', f'--gallery={listed}', f'--report={name}'])
+    check_page(str(page))
+    check_page(None)
     assert listed.read_text() == 'a.jpg 1\n'
 
 

@@ -2,7 +2,7 @@
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -154,6 +154,8 @@ def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, sho
     Raises:
         InputError: an image is missing or broken; the message names it.
     """
+    if target == 'CPU':  # elsewhere a batch of another size is another graph
+        options = replace(options, batch_size=min(options.batch_size, len(images)))
     training = network.training
     network.set_train(False)
     try:

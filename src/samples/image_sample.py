@@ -234,10 +234,12 @@ def _new_folder(folder: Folder) -> Iterator[Path]:
     folder = Path(folder).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{folder}: exists and is not an empty folder; remove it or name another one')
-    part = folder.with_name(f'.{folder.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
+    part = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
     try:
         part.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f'cannot write {folder}: {error.strerror or error}') from error
+    try:
         yield part
         os.replace(part, folder)
     except OSError as error:

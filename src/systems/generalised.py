@@ -19,7 +19,7 @@ from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
-from src.page import evaluation_page
+from src.page import check_page, evaluation_page
 from src.pictures import seen_unseen_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
@@ -147,7 +147,9 @@ class Generalised(ZeroShot):
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """T1, u, s, H and AUSUC at the gamma that was chosen on the val classes; printed, the curve drawn, and the classes
         written with names and prototypes for infer.py (src.retrieval.naming)."""
-        data, recipe, gamma = self._test_data(), self.recipe, self.found.gamma
+        recipe, gamma = self.recipe, self.found.gamma
+        check_page(recipe.report)
+        data = self._test_data()
         for part in (data.seen_test, data.test):
             self._check_widths(part)
         curve, test = self._curve(data), self._test(data)

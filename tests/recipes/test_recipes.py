@@ -171,8 +171,11 @@ def test_set_reaches_every_entry_with_its_type():
 
 
 @pytest.mark.parametrize('text, message', [
-    ('flip=much', 'expected a finite number'), ('wings=2', '--set=wings=2: no recipe has an entry'), ('flip', 'ENTRY=VALUE'),
-    ('epoch_sise=2', 'did you mean epoch_size?'), ('flip=7', 'below 1'),
+    ('flip=much', 'expected a number from 0 to 1'),
+    ('wings=2', '--set=wings=2: no recipe has an entry'), ('flip', 'ENTRY=VALUE'),
+    ('seed=1_0', 'expected a whole number'), ('epoch_size=0x10', 'expected a whole'), ('epoch_size=', 'is empty'),
+    ('epoch_size=3000000000', 'is too large'), ('lr_max=1e300', 'is too large for float32'),
+    ('epoch_sise=2', 'did you mean epoch_size?'), ('flip=7', 'expected a number from 0 to 1'),
     ('loss_options.wings=2', 'loss_options.wings=2: is not an option of --loss_name=triplet; its options are'),
     ('loss_options={"wings":2}', 'its options are'), ('loss_options={"margin":"x"}', 'expected a finite number'),
     ('loss_options=[1]', 'expected a dict'), ('flip.a=1', 'has no options'),
