@@ -253,8 +253,9 @@ def open_picture(file: FilePath) -> Image.Image:
     try:
         with Image.open(file) as opened:
             opened.draft('RGB', (256, 256))      # a JPEG is decoded no larger than it is drawn
+            opened.load()
             picture = as_shown(opened)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f'{file}: cannot be read as a picture ({error.__class__.__name__}); '
                          'check the list and the folder it is relative to') from error
     picture.thumbnail((256, 256))
