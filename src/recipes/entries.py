@@ -192,6 +192,8 @@ ENTRIES: Dict[str, Entry] = {
                               'false matches, and keep it beside the checkpoint; 0 for none', IMAGES, run=True),
     'picture': Entry(text.or_none(), None, 'draw to this file: the threshold of --false_match_rate; without it, what was '
                      'found for queries of re-identification', IMAGES, run=True),
+    'report': Entry(text.or_none(), None, 'write figures, curves, best and worst queries, confusions and a map to this page, '
+                    'an .html', run=True),
 }
 # Which component the options of an entry belong to: `loss_options` to the loss that loss_name names, and so on.
 COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',
