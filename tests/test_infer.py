@@ -108,7 +108,7 @@ def test_checkpoint_is_used_by_its_own_recipe_and_npz_holds_paths_and_labels(wor
                          '--output=new folder/all.npz')
     assert code == 0, err
     with np.load(tmp_path / 'new folder' / 'all.npz') as archive:
-        assert sorted(archive.files) == ['embeddings', 'labels', 'paths']
+        assert sorted(archive.files) == ['card', 'embeddings', 'labels', 'paths']
         np.testing.assert_allclose(archive['embeddings'], work.embeddings, rtol=1e-3, atol=1e-4)
         assert archive['paths'].tolist() == work.paths
         assert archive['labels'].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]

@@ -1,5 +1,5 @@
 """Recall@K and the nearest neighbours by cosine similarity."""
-from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -170,16 +170,17 @@ class _Bounds:
         low[full] = high[full] = np.inf
 
 
-def nearest_neighbours(queries: ArrayLike, gallery: Array, k: int, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
+def nearest_neighbours(queries: ArrayLike, gallery: Union[Array, Iterable[Array]], k: int, rerank: Optional[Rerank] = None
+                       ) -> Tuple[Array, Array]:
     """The k gallery rows most similar to each query by cosine, most similar first.
 
     The gallery is read once, block by block: it may be a np.memmap larger than memory. Of equal float32 similarities the
-    lower index comes first. Equal gallery rows tie exactly within a block of 64 MB, and up to float32 rounding across
-    blocks. A zero vector has similarity 0 to every row.
+    lower index comes first. Equal gallery rows tie exactly within a block (of an array 64 MB), and up to float32 rounding
+    across blocks. A zero vector has similarity 0 to every row.
 
     Args:
         queries: (N, D), any float type.
-        gallery: (M, D) array or memmap.
+        gallery: (M, D) array or memmap, or its blocks (m, D), at least k rows in all; without rerank.
         k: neighbours, at most M.
         rerank: settings or None; with them neighbours are chosen and ordered by re-ranked distances, which takes the whole
             gallery into memory; their similarities are then not in falling order.
@@ -191,24 +192,25 @@ def nearest_neighbours(queries: ArrayLike, gallery: Array, k: int, rerank: Optio
         InputError: widths that differ, NaN or Inf, k out of range.
     """
     asked = as_embeddings('queries', queries)
-    gallery = np.asanyarray(gallery)
-    if gallery.ndim != 2 or not gallery.size:
-        raise InputError(f'gallery: expected a non-empty (M, D) array, got shape {gallery.shape}')
-    check_widths('queries', asked, 'gallery', gallery)
-    k = check_k(k, len(gallery))
-    if rerank:
-        return _reranked_neighbours(asked, as_embeddings('gallery', gallery), k, rerank)
-    inverse = inverse_norms('queries', asked)
+    if isinstance(gallery, np.ndarray):
+        if gallery.ndim != 2 or not gallery.size:
+            raise InputError(f'gallery: expected a non-empty (M, D) array, got shape {gallery.shape}')
+        check_widths('queries', asked, 'gallery', gallery)
+        k = check_k(k, len(gallery))
+        if rerank:
+            return _reranked_neighbours(asked, as_embeddings('gallery', gallery), k, rerank)
+        whole = gallery
+        gallery = (whole[columns] for columns in slices(len(whole), max(1, GALLERY_BYTES // (4 * whole.shape[1]))))
+    inverse, start = inverse_norms('queries', asked), 0
     indices, best = np.zeros((len(asked), 0), np.int64), np.zeros((len(asked), 0), np.float32)
-    for columns in slices(len(gallery), max(1, GALLERY_BYTES // (4 * gallery.shape[1]))):
-        block = as_embeddings('gallery', gallery[columns])
-        search = Search(asked, block, names=('queries', f'gallery (from row {columns.start})'), inverse=inverse)
-        kept = min(k, columns.stop)
+    for block in gallery:
+        block = as_embeddings('gallery', block)
+        search = Search(asked, block, names=('queries', f'gallery (from row {start})'), inverse=inverse)
+        kept = min(k, start + len(block))
         new_indices, new_best = np.empty((len(asked), kept), np.int64), np.empty((len(asked), kept), np.float32)
         for rows in slices(len(asked), block_rows(len(block))):
-            new_indices[rows], new_best[rows] = _merge(indices[rows], best[rows], search.scores(rows), columns.start,
-                                                       kept)
-        indices, best = new_indices, new_best
+            new_indices[rows], new_best[rows] = _merge(indices[rows], best[rows], search.scores(rows), start, kept)
+        indices, best, start = new_indices, new_best, start + len(block)
     return indices, best
 
 

@@ -3,7 +3,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +51,11 @@ class ImageList:
         return len(self.paths)
 
     @property
+    def names(self) -> Optional[Dict[int, str]]:
+        """{label: name of the class}; None if the classes have no names."""
+        return None if self.class_names is None else dict(enumerate(self.class_names))
+
+    @property
     def known_labels(self) -> Ids:
         """labels (N,). Raises InputError naming the first path if they are None."""
         return self._known(self.labels, 'class')
@@ -59,6 +64,14 @@ class ImageList:
     def known_cameras(self) -> Ids:
         """cameras (N,). Raises InputError naming the first path if they are None."""
         return self._known(self.cameras, 'camera')
+
+    @property
+    def classes(self) -> Optional[NDArray[Any]]:
+        """The classes as text (N,): names of folders, else `class 7`; None without labels."""
+        if self.labels is None:
+            return None
+        names = self.class_names
+        return np.array([names[label] if names else f'class {label}' for label in self.labels.tolist()], object)
 
     def _known(self, column: Optional[Ids], what: str) -> Ids:
         if column is None:

@@ -147,6 +147,16 @@ def table(of: Type) -> Type:
     return Type(f'a dict of names and values, each {of.words}', convert)
 
 
+def settings(*names: str) -> Type:
+    """Numbers by name, written NAME=NUMBER with commas; names: those there are, without any all."""
+    def convert(value: Any) -> dict:  # type: ignore[type-arg]  # of whole and other numbers
+        said = dict(value) if isinstance(value, dict) else {
+            name.strip(): literal(number) for name, _, number in (part.partition('=') for part in str(value).split(','))}
+        _require(all(not names or name in names for name in said))
+        return {name: number if type(number) is int else real(-math.inf).read(number) for name, number in said.items()}
+    return Type(','.join(f'{name}=NUMBER' for name in names or ('NAME',)), convert, textual=True)
+
+
 def either(one: Type, other: Type) -> Type:
     """One of two types."""
     def convert(value: Any) -> Any:

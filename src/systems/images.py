@@ -20,6 +20,7 @@ from src.losses import create_loss, loss_class
 from src.losses.loss import Loss
 from src.losses.references import WithReferences
 from src.networks import create_image_network
+from src.page import check_page
 from src.pictures import check_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
@@ -85,6 +86,7 @@ class ImageSystem(System):
     def check_evaluation(self) -> None:
         """Raise InputError where an evaluation could not end well, before anything is computed."""
         check_picture(self.recipe.picture)
+        check_page(self.recipe.report)
 
     def _open_test(self) -> MeasuredImages:
         """Open the images that evaluation measures."""

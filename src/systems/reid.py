@@ -8,6 +8,7 @@ from src.accuracy import Images, Rerank, count_centroids, nearest_of_others, rei
 from src.common.errors import InputError
 from src.datasets.image_list import read_image_list, remap_labels
 from src.datasets.reid import ReidImages, open_reid, reid_dataset, statistics, statistics_lines
+from src.page import Shown, cosines, evaluation_page
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
@@ -75,7 +76,7 @@ class Reid(ImageSystem):
         print('============== Starting Evaluating ==============')
         print(self.test.line())
         result: Dict[str, Any] = {'queries': count, 'measures': {}, 'test': self.test.facts()}
-        for rerank in (None, Rerank())[:1 + recipe.rerank]:
+        for rerank in (None, Rerank(**recipe.rerank_options))[:1 + recipe.rerank]:
             for kind, size in sizes.items():
                 measured = reid_figures(query, gallery, kind == 'centroid', rerank)
                 print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
@@ -88,14 +89,25 @@ class Reid(ImageSystem):
                 result['measures'].update({f'{kind}{" re-ranked" if rerank else ""} {name}': value for name, value in (
                     ('mAP', measured['mAP']), ('CMC@1', measured['cmc'][1]))})
         result['accuracy'] = result['measures']['instance mAP']
+        page = None
+        if recipe.report:
+            page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
+                                   {'measured': self.test.line()})
+            asked, others = (Shown(part.embeddings, images.paths, images.classes)
+                             for part, images in zip((query, gallery), self.test.lists))
+            nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
+            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest))
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery. A picture that is
             # listed twice would be found as itself.
             used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
-            result.update(find_threshold(self, checkpoint, *(np.concatenate(columns)[used] for columns in (
-                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))))
+            embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
+                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
+            result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
         elif recipe.picture:
             self._draw(query, gallery)
+        if page:
+            page.write(recipe.report)
         return result
 
     def _draw(self, query: Images, gallery: Images) -> None:

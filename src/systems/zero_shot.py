@@ -16,6 +16,7 @@ from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batch
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
 from src.losses import create_loss, loss_class
 from src.networks import create_network
+from src.page import check_page, evaluation_page
 from src.recipes.recipe import Recipe
 from src.training.system import System
 
@@ -141,7 +142,9 @@ class ZeroShot(System):
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
-        recipe, test = self.recipe, self.test_part()
+        recipe = self.recipe
+        check_page(recipe.report)
+        test = self.test_part()
         predicted = self.classify(test)
         result: Dict[str, Any] = {'accuracy': accuracy(predicted, test.labels),
                   'per_class_accuracy': per_class_accuracy(predicted, test.labels, test.class_ids)}
@@ -150,6 +153,13 @@ class ZeroShot(System):
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
         result['test'] = say_measured(test)
+        if recipe.report:
+            page = evaluation_page('Zero-shot learning', recipe, checkpoint, result['measures'], {
+                'images': len(test.labels), 'unseen classes': len(test.class_ids)})
+            page.add_classification((test.labels, predicted, predicted), dict(zip(
+                test.class_ids.tolist(), (f'class {number}' for number in test.class_ids))), test.features,
+                self.prototypes(test.semantics))
+            page.write(recipe.report)
         return result
 
     def run_on_test(self) -> None:
