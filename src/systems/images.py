@@ -136,7 +136,6 @@ class ImageSystem(System):
         if not isinstance(self.sampler, ordered) or kind.batch == 'pairs' and self.sampler.instances != 2:
             raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
                              'the sampler at its default')
-        self.loss.check_batch(recipe.batch_size)
         if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
                              'sampler and small_classes at their defaults')
@@ -149,6 +148,9 @@ class ImageSystem(System):
         loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
         if not (recipe.memory or recipe.gather):
             return loss
+        rows = recipe.batch_size * self.process.size
+        if 0 < recipe.memory < rows:
+            raise InputError(f'memory={recipe.memory}: must hold the {rows} rows of a step; raise it, or lower --batch_size')
         return WithReferences(loss, embedding_size, recipe.memory, recipe.memory_warm_up, self.process.rank, self.process.size)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
