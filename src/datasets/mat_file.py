@@ -1,4 +1,4 @@
-"""Read one variable of a MATLAB file (version 5 and older, or 7.3): numbers, or strings in a cell array."""
+"""Read one variable of a MATLAB file (version 5, as -v6 and -v7 write it, or 7.3): numbers, or strings in a cell array."""
 import os
 import struct
 import zlib
@@ -43,10 +43,15 @@ def _check_size(path: str, size: int) -> None:
 
 
 def _check_compressed(path: str) -> None:
-    """Raise a ValueError if the variables of a version 5 file expand to far more than it can hold: scipy expands them whole."""
+    """Raise a ValueError if the variables of a version 5 file expand to far more than it can hold: scipy expands them whole.
+
+    Or if it has another version: scipy reserves what the header of one of version 4 says, whatever that is.
+    """
     with open(path, 'rb') as file:
-        order = {b'IM': '<', b'MI': '>'}.get(file.read(128)[126:])
-        while order and len(tag := file.read(8)) == 8:
+        order = {b'\x00\x01IM': '<', b'\x01\x00MI': '>'}.get(file.read(128)[124:])
+        if order is None:
+            raise ValueError('neither version 5 nor 7.3; save it by MATLAB with -v7')
+        while len(tag := file.read(8)) == 8:
             kind, size = struct.unpack(f'{order}II', tag)
             if kind != COMPRESSED:
                 file.seek(size, os.SEEK_CUR)

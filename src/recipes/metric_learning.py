@@ -30,6 +30,14 @@ SMALL_PAIR = dict(SMALL, lr_max=1e-3, epoch_size=4)
 # PaddleCV's scale 80 and margin 0.15 are for 11,318 classes.
 SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 
+# From scratch in a minute on a CPU, on calm drawings (scripts/quickstart.sh). Chosen on drawings of other classes, see
+# docs/RESULTS.md.
+QUICK = dict(
+    image_size=48, train_transform='resize', flip=0.5, num_workers=2, recall_k=[1, 5, 10], backbone='resnet18',
+    backbone_options={**SYMMETRIC, 'width': 16}, batch_size=64, optimizer='adamw', weight_decay=0.05, lr_mode='one_cycle')
+QUICK_ELEMENT = dict(QUICK, lr_max=4e-3, epoch_size=10)
+QUICK_PAIR = dict(QUICK, lr_max=1e-3, epoch_size=3)
+
 # From scratch on small pictures of many classes with few images each, as Stanford Online Products has them. Chosen with
 # benchmarks on held-out classes of the training list of drawings (docs/RESULTS.md).
 MANY = dict(
@@ -81,6 +89,11 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     # Of these two losses the gradient grows with the embeddings' norms, which are not normalised.
     ('SOP', 'eml', 'small'): dict(SMALL_PAIR, lr_max=1e-4),
     ('SOP', 'npairs', 'small'): dict(SMALL_PAIR, lr_max=1e-4, loss_options={'reg_lambda': 0.01}),
+    ('SOP', 'element', 'quick'): QUICK_ELEMENT,
+    ('SOP', 'pair', 'quick'): QUICK_PAIR,
+    ('SOP', 'arcmargin', 'quick'): dict(QUICK_ELEMENT, loss_options=SMALL_ARCMARGIN),
+    ('SOP', 'triplet', 'quick'): dict(QUICK_PAIR, batch_size=60, loss_options={'margin': 0.5, 'reduction': 'sum'}),
+    ('SOP', 'npairs', 'quick'): dict(QUICK_PAIR, loss_options={'reg_lambda': 0.01}),
     ('SOP', 'supcon', 'many_classes'): MANY,
     ('SOP', 'arcmargin', 'few_classes'): dict(FEW, loss_options=SMALL_ARCMARGIN),
     ('SOP', 'norm_softmax', 'few_classes'): FEW,

@@ -1,4 +1,5 @@
 """CTL from lists and folders to mAP: what the network is given, the centres, and the doors run as a user runs them."""
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
+from PIL import Image
 
 from src.accuracy import reid_metrics
 from src.checkpoints.checkpoint import read_checkpoint
@@ -17,6 +19,7 @@ from src.common.device import Process
 from src.common.errors import InputError
 from src.losses import create_loss
 from src.networks import create_network
+from src.networks.resnet import ResNet18
 from src.recipes.command_line import parse_args
 from src.recipes.recipe import Recipe, make_recipe
 from src.samples.image_sample import make_reid
@@ -198,7 +201,7 @@ def test_a_query_list_alone_is_not_enough(lists):
 def test_lists_go_before_the_data_a_checkpoint_was_trained_on(lists):
     saved = {**make_recipe('lists', 'ctl', 'small'), 'dataset': 'Market1501', 'loss_name': 'ctl'}
     mine = Reid(parse_args('eval', lists[1:]).recipe_for(Recipe(saved), '', {}), HERE)
-    for images, flag in zip(mine.test_images(), lists[1:]):
+    for images, flag in zip(mine.test.lists, lists[1:]):
         lines = [line.rsplit(None, 2) for line in Path(flag.split('=')[1]).read_text().splitlines()]
         assert images.paths == [path for path, _, _ in lines]
         assert images.labels.tolist() == [int(label) for _, label, _ in lines]
@@ -212,9 +215,29 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
         rows = [line.rsplit(None, 1)[0] for line in Path(path).read_text().splitlines()]
         (tmp_path / Path(path).name).write_text(''.join(f'{row} 1\n' for row in rows))
         one_camera.append(f'{flag}={tmp_path / Path(path).name}')
-    with pytest.raises(InputError, match='none has a gallery image of its person from another camera'):
+    with pytest.raises(InputError, match='no query has another image of its class and another camera'):
         system(*one_camera).prepare()
     system(*one_camera, '--run_eval=False').prepare()
+
+
+@pytest.mark.slow
+def test_what_was_trained_is_kept_when_measuring_fails(lists, tmp_path, here, monkeypatch):
+    # Quick to compile.
+    monkeypatch.setattr(ResNet18, 'blocks', (1, 1, 1, 1))
+    content = io.BytesIO()
+    Image.new('L', (64, 64)).save(content, 'PNG')
+    (tmp_path / 'broken.png').write_bytes(content.getvalue().replace(b'IDAT', b'IDATIDAT'))
+    gallery = Path(lists[2].split('=')[1]).read_text()
+    (tmp_path / 'gallery.txt').write_text(f'{gallery}broken.png 1 2\n')
+    monkeypatch.chdir(tmp_path)
+    flags = [*TINY, *lists[:2], '--gallery=gallery.txt', '--total_iter_num=1', '--save_ckpt=out']
+    # Its header and end are right: only the training's own test decodes it, and then it is known.
+    code, _, err = here('train', *flags)
+    assert code == 2 and 'broken.png' in err.splitlines()[-1]
+    code, _, err = here('train', *flags, '--save_ckpt=other')
+    assert code == 2 and 'broken.png' in err.splitlines()[-1] and not list(Path('other').glob('*'))
+    assert json.loads((tmp_path / 'out' / 'result.json').read_text())['steps'] == 1
+    assert {'train.ckpt', 'curves.png'} <= {path.name for path in (tmp_path / 'out').iterdir()}
 
 
 def run(folder, *command):

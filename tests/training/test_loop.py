@@ -183,17 +183,6 @@ def test_nothing_but_the_last_network_is_kept_where_states_are_not_wanted(tmp_pa
     assert [p.name for p in tmp_path.glob('*.ckpt')] == ['train.ckpt']
 
 
-def test_what_was_trained_is_kept_when_measuring_fails(tmp_path):
-    def broken(checkpoint):
-        raise InputError('broken.jpg: no picture')
-    system = Numbers(recipe(total_iter_num=1, run_eval=True))
-    system.evaluate = broken
-    with pytest.raises(InputError, match=r'broken\.jpg'):
-        fit(system, tmp_path)
-    assert json.loads((tmp_path / 'result.json').read_text())['steps'] == 1
-    assert {'train.ckpt', 'curves.png'} <= {path.name for path in tmp_path.iterdir()}
-
-
 def test_a_folder_of_another_training_is_moved_aside(tmp_path, capsys):
     used = recipe(total_iter_num=2)
     for _ in range(2):
