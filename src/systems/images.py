@@ -182,7 +182,6 @@ class ImageSystem(System):
         if isinstance(self.sampler, GroupSampler) and self.sampler.counts.max() < 2:
             raise InputError(f'{self.images.source}: the {len(self.images)} training images are each of a class of its own, so '
                              f'that no two are alike; --loss_name={recipe.loss_name} needs two images of a class')
-        self.loss.check_batch(recipe.batch_size)
         if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
                              'sampler and small_classes at their defaults')
@@ -195,6 +194,9 @@ class ImageSystem(System):
         loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
         if not (recipe.memory or recipe.gather):
             return loss
+        rows = recipe.batch_size * self.process.size
+        if 0 < recipe.memory < rows:
+            raise InputError(f'memory={recipe.memory}: must hold the {rows} rows of a step; raise it, or lower --batch_size')
         return WithReferences(loss, embedding_size, recipe.memory, recipe.memory_warm_up, self.process.rank, self.process.size)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
