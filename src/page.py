@@ -94,12 +94,14 @@ class Page:
             return
         self.add('Training', 'From result.json beside the checkpoint.', curves)
 
-    def add_search(self, query: Shown, gallery: Shown, indices: Array, similarities: Array) -> None:
+    def add_search(self, query: Shown, gallery: Shown, indices: Array, similarities: Array,
+                   answerable: Optional[Array] = None) -> None:
         """Add Recall@K, the queries that went best and worst, confusions and the map.
 
         Args:
-            query, gallery: what was searched for, and in; the same object where the queries are their own gallery.
+            query, gallery: what was searched for, and in.
             indices, similarities: (Q, n), neighbours in the gallery, nearest first, and their cosines; -1 for none.
+            answerable: (Q,) bool, which queries have a right answer; None: those whose class is in the gallery.
         """
         def rows(numbers: Array, right: Optional[Array]) -> str:
             return ''.join(_ranked(query, gallery, row, indices[row], similarities[row], None if right is None else right[row])
@@ -112,7 +114,7 @@ class Page:
         own, near = query.classes, gallery.classes[indices]
         right = (near == own[:, None]) & (indices >= 0)
         # What has no image of its class to find says nothing about the network.
-        asked = np.isin(own, gallery.classes) & (indices[:, 0] >= 0)
+        asked = (np.isin(own, gallery.classes) if answerable is None else answerable) & (indices[:, 0] >= 0)
         ks = sorted({1, 2, 5, right.shape[1]} & set(range(1, right.shape[1] + 1))) if asked.any() else []
         self.add('Found among the first K', f'Share of {asked.sum()} queries with an image of their class among the K nearest.',
                  _table(('K', '% of the queries'), [(k, round(100 * right[asked, :k].any(1).mean(), 1)) for k in ks], 1))
