@@ -194,6 +194,8 @@ def _report(rows: Rows, near: Neighbours, known: Array, gallery: str, path: str)
     own, theirs = classes_of(rows.images, rows.names), near.classes
     if own is None or theirs is None or (own.dtype == object) != (theirs.dtype == object):
         own = theirs = None
+    elif own.dtype != object:
+        own, theirs = (np.array([f'class {label}' for label in labels.tolist()], object) for labels in (own, theirs))
     page = Page('Search', {'queries': len(known), 'gallery': gallery, 'unknown': int(np.count_nonzero(~known))})
     # A gallery may be larger than memory: the map is of the queries.
     page.add_search(Shown(rows.embeddings, rows.images.paths, own), Shown(None, near.images.paths, theirs),
