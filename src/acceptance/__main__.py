@@ -3,7 +3,7 @@
     python -m src.acceptance [DEVICES]      (called by scripts/accept_ascend.sh; DEVICE_TARGET of the environment)
 
 Items run in processes, one a stage: an item that ends its process or does not come to an end is a finding like others, and the
-items after it run in a new process. Exit code 1 if an item failed.
+items after it run in a new process, once. Exit code 1 if an item failed.
 """
 import json
 import os
@@ -24,7 +24,9 @@ from src.common.errors import InputError
 from src.common.run import run
 from src.report import machine
 
-LIMIT = 480  # seconds of one item
+LIMIT = 300  # seconds of one item
+# A device on which every process hangs must not take hours.
+PROCESSES = 2
 
 
 def find_node(folder: Path, argv: Sequence[str]) -> Node:
@@ -52,9 +54,11 @@ def run_stage(node: Node, items: Sequence[Item], findings: Path) -> None:
 def follow_stage(node: Node, items: List[Item]) -> List[Finding]:
     """Check the items of one stage in other processes; prints each row as it is known."""
     found: List[Finding] = []
-    while len(found) < len(items):
-        found += _follow(node, items[len(found):], node.folder / f'{items[0].stage}.{len(found)}.jsonl')
-    return found
+    for number in range(PROCESSES):
+        if len(found) < len(items):
+            found += _follow(node, items[len(found):], node.folder / f'{items[0].stage}.{number}.jsonl')
+    return found + [_shown(Finding(item.name, item.wanted, f'not tried: {PROCESSES} processes of this stage came to a bad end',
+                                   FAILED, 0)) for item in items[len(found):]]
 
 
 def _follow(node: Node, items: List[Item], findings: Path) -> List[Finding]:
@@ -66,17 +70,20 @@ def _follow(node: Node, items: List[Item], findings: Path) -> List[Finding]:
         process = subprocess.Popen([*command, str(findings), *(item.name for item in items)], stdout=output,
                                    stderr=subprocess.STDOUT, start_new_session=True)
     began = time.perf_counter()
-    while len(found) < len(items) and time.perf_counter() - began < LIMIT:
-        ended = process.poll() is not None
-        lines = findings.read_text().split('\n')[len(found):-1] if findings.exists() else []
-        for line in lines:
-            found.append(_shown(Finding(**json.loads(line))))
-            began = time.perf_counter()
-        if ended and not lines:
-            break
-        time.sleep(0.1)
-    ended_with = process.poll()
-    _kill(process)
+    try:
+        while len(found) < len(items) and time.perf_counter() - began < LIMIT:
+            ended = process.poll() is not None
+            lines = findings.read_text().split('\n')[len(found):-1] if findings.exists() else []
+            for line in lines:
+                found.append(_shown(Finding(**json.loads(line))))
+                began = time.perf_counter()
+            if ended and not lines:
+                break
+            time.sleep(0.1)
+    finally:
+        ended_with = process.poll()
+        # Ranks have groups of their own, which their launcher ends at the second signal.
+        _end(process, [signal.SIGTERM] * 2 * (len(found) < len(items)) + [signal.SIGKILL])
     if len(found) < len(items):
         item, last = items[len(found)], (log.read_text(errors='replace').splitlines() or ['no word'])[-1]
         why = f'no end after {LIMIT} s' if ended_with is None else f'its process ended with {ended_with}'
@@ -90,12 +97,14 @@ def _shown(finding: Finding) -> Finding:
     return finding
 
 
-def _kill(process: 'subprocess.Popen[bytes]') -> None:
-    """With what it has started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def _end(process: 'subprocess.Popen[bytes]', signals: Sequence[int]) -> None:
+    """Send signals to a process and to what it has started, two seconds apart."""
+    for number in signals:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        time.sleep(2 * (number != signal.SIGKILL))
     process.wait()
 
 

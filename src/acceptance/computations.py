@@ -20,6 +20,7 @@ from src.common.device import Process, set_up
 from src.common.files import replacing
 from src.common.run import run
 from src.losses import LOSSES, create_loss, loss_class
+from src.losses.references import WithReferences
 from src.networks import create_network
 from src.networks.heads import ImageNetwork, NoHead
 from src.networks.resnet import ResNet
@@ -127,9 +128,9 @@ def resnet(process: Process, level: str) -> Computed:
 
 
 def loss(name: str) -> Computed:
-    """A loss of random embeddings: its value, and a sketch of its gradient to them."""
+    """A loss of random embeddings: its value, and a sketch of its gradient to them; with a memory, in its second step."""
     kind = loss_class(name)
-    known = {'num_classes': CLASSES, 'embedding_size': WIDTH, 'num_instances': 4, 'device_num': 1}
+    known = {'num_classes': CLASSES, 'embedding_size': WIDTH, 'num_instances': 4}
     cell = create_loss(name, **{need: known[need] for need in kind.needs})
     set_weights(cell)
     embeddings = Tensor(values('embeddings', ROWS, WIDTH))
@@ -139,6 +140,9 @@ def loss(name: str) -> Computed:
         others = Tensor(values('neck', ROWS, WIDTH)), labels
     elif kind.batch in ('images', 'prototypes'):
         others = (Tensor(values('features', ROWS, WIDTH)), *[labels] * (kind.batch == 'prototypes'))
+    if 'memory' in LOSSES[name].entries:
+        cell = WithReferences(cell, WIDTH, 2 * ROWS)
+        cell(Tensor(values('before', ROWS, WIDTH)), labels)
     value, gradient = ops.value_and_grad(cell, 0)(embeddings, *others)
     return {'losses': [float(f'{float(value.asnumpy()):.6g}')], 'gradients': {'embeddings': sketch(gradient.asnumpy())}}
 

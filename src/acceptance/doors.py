@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
 DEM = ('--dataset=CUB', '--train_mode=att', f'--total_iter_num={STEPS}', '--interval_step=5', '--run_eval=False')
 LAST, LAUNCHER = 'train.ckpt', 'run_distributed_train_ascend.sh'
-PATIENCE = 240  # seconds for what takes a few
+PATIENCE = 200  # seconds for what takes a few
 
 
 def _run(command: List[str], **environment: str) -> str:

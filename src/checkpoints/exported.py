@@ -207,10 +207,10 @@ def open_exported(path: str) -> Exported:
     if not os.path.isfile(path):
         raise InputError(f'{path}: no such exported model')
     card = read_card(path)
+    run, shapes = (open_onnx if path.endswith('.onnx') else _open_mindir)(path)
     if card is None:
         print(f'{path}: nothing is known of it (no card inside, no {card_path(path)}): preprocessing is what the flags say',
               file=sys.stderr)
-    run, shapes = (open_onnx if path.endswith('.onnx') else _open_mindir)(path)
     return Exported(path, run, shapes, card.model if card else _checksum(Path(path).read_bytes()), card)
 
 

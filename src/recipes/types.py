@@ -107,6 +107,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _encoding(value: Any) -> str:
+    _require(isinstance(value, str))
+    try:
+        ''.encode(value)
+    except LookupError as error:
+        raise ValueError(value) from error
+    return str(value)
+
+
+encoding = Type('an encoding of text, e.g. utf-8, gbk or latin-1', _encoding, textual=True)
 boolean = Type('True or False', _boolean, textual=True)
 text = Type('a text', _text, textual=True)
 anything = Type('a value', lambda value: value)
@@ -135,6 +145,16 @@ def table(of: Type) -> Type:
         _require(isinstance(value, dict) and all(isinstance(name, str) for name in value))
         return {name: of.read(item) for name, item in value.items()}
     return Type(f'a dict of names and values, each {of.words}', convert)
+
+
+def settings(*names: str) -> Type:
+    """Numbers by name, written NAME=NUMBER with commas; names: those there are, without any all."""
+    def convert(value: Any) -> dict:  # type: ignore[type-arg]  # of whole and other numbers
+        said = dict(value) if isinstance(value, dict) else {
+            name.strip(): literal(number) for name, _, number in (part.partition('=') for part in str(value).split(','))}
+        _require(all(not names or name in names for name in said))
+        return {name: number if type(number) is int else real(-math.inf).read(number) for name, number in said.items()}
+    return Type(','.join(f'{name}=NUMBER' for name in names or ('NAME',)), convert, textual=True)
 
 
 def either(one: Type, other: Type) -> Type:

@@ -16,6 +16,7 @@ from src.common.files import replacing
 from src.common.records import read_record
 from src.datasets.own_classes import read_classes
 from src.datasets.scaling import Scale
+from src.datasets.tables import UTF_8
 
 CLASSES = 'classes.npz'
 
@@ -170,18 +171,18 @@ class NamedClasses:
                              'the image network that made those')
         return self.space.scores(self.space.near(scale(features)), self.prototypes) - self.gamma * ~self.unseen
 
-    def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int) -> 'NamedClasses':
+    def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int, encoding: str = UTF_8) -> 'NamedClasses':
         """These classes and those of a CSV (name, numbers), as unseen classes; nothing is trained.
 
         Args:
-            path: the CSV.
+            path: the CSV. encoding: of the CSV.
             run: the semantic network, scaled semantics (batch, width) float32 -> prototypes.
             width: numbers per class that the network takes. batch: rows that it takes at once, 0 for any number.
 
         Raises:
             InputError: a bad CSV, another number of numbers per class, or a name that is taken.
         """
-        names, semantics = read_classes(path)
+        names, semantics = read_classes(path, encoding)
         twice = sorted(set(names) & set(self.names))
         if twice:
             raise InputError(f'{path}: class {twice[0]} is among the classes already; give it another name')

@@ -53,8 +53,12 @@ def copies(data_url: Optional[str], train_url: Optional[str], folder: Union[str,
 
 
 def with_data(recipe: Recipe, folder: Optional[str]) -> Recipe:
-    """The recipe with the data in a folder, None for where it is."""
-    return Recipe({**recipe, 'dataset_path' if 'dataset_path' in recipe else 'data_path': folder}) if folder else recipe
+    """The recipe with the data in a folder, None for where it is; InputError where a list says where the images are."""
+    if not folder:
+        return recipe
+    if recipe.get('train_list'):
+        raise InputError(f'--data_url: is for a folder of data, not for --train_list={recipe.train_list}')
+    return Recipe({**recipe, 'dataset_path' if 'dataset_path' in recipe else 'data_path': folder})
 
 
 def _storage(flag: str, url: str) -> Tuple[Callable[..., Any], Callable[..., Any]]:

@@ -9,8 +9,9 @@ import pytest
 
 from src.common.device import Process
 from src.common.errors import InputError
+from src.recipes.command_line import parse_args
 from src.training import modelarts
-from src.training.modelarts import copies
+from src.training.modelarts import copies, with_data
 
 DEM = ['--dataset=CUB', '--train_mode=att', '--device_target=CPU', '--total_iter_num=2', '--run_eval=False']
 
@@ -70,6 +71,18 @@ def test_folders_of_this_machine_need_no_moxing(tmp_path):
     with copies(str(tmp_path), f'{tmp_path}/results', tmp_path / 'out', Process('CPU', 0, 0, 1)) as data:
         assert data == str(tmp_path)
     assert Path(tmp_path / 'results' / 'train.ckpt').read_text() == 'weights'
+
+
+@pytest.mark.parametrize('flags, entry', [
+    (['--dataset=CUB'], 'data_path'), (['--dataset=Market1501'], 'data_path'), (['--loss_name=softmax'], 'dataset_path'),
+    (['--train_list=a.txt'], None)])
+def test_the_data_is_that_of_the_system(flags, entry):
+    recipe = parse_args('train', flags).make_recipe()
+    if entry:
+        assert with_data(recipe, '/cache/data')[entry] == '/cache/data' and with_data(recipe, None) is recipe
+    else:
+        with pytest.raises(InputError, match='not for --train_list=a.txt'):
+            with_data(recipe, '/cache/data')
 
 
 def test_a_copy_that_fails_is_one_line(storage):
