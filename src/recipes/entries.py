@@ -129,7 +129,8 @@ ENTRIES: Dict[str, Entry] = {
                    run=True),
     'gallery': Entry(text.or_none(), None, 'list or folder of the images to find them in', IMAGES, run=True),
     'image_size': Entry(size, 224, 'side, or height,width', IMAGES),
-    'interpolation': Entry(one_of(('bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing', IMAGES),
+    'interpolation': Entry(one_of(('antialias', 'bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing; '
+                           "antialias is torchvision's bilinear", IMAGES),
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'how training images are cropped', IMAGES),
     'eval_transform': Entry(text, 'resize', 'how the other images are cropped', METRIC),
