@@ -3,7 +3,7 @@
 Parameter names are those of the MindSpore model zoo, so that its checkpoints load unchanged.
 """
 import re
-from typing import Any, Dict, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 import mindspore.nn as nn
 from mindspore import Tensor, mint, ops
@@ -111,6 +111,8 @@ class ResNet(Backbone):
     """
 
     block: Type[Block] = Bottleneck
+    # Block of the first three stages, None for the same.
+    early_block: Optional[Type[Block]] = None
     blocks: Tuple[int, int, int, int]
     conventions = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC, 'paddle': SYMMETRIC}
 
@@ -134,15 +136,16 @@ class ResNet(Backbone):
         self.stem_relu = stem_relu
         self.out_channels = width
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            self._stage(number, width * 2 ** i, stride, padding, norm)
+            self._stage(self.block if i == 3 else self.early_block or self.block, number, width * 2 ** i, stride, padding, norm)
             for i, (number, stride) in enumerate(zip(self.blocks, (1, 2, 2, last_stride))))
         self.stages = stages
         self.out_channels = sum(self.block.expansion * width * 2 ** i for i in range(4 - stages, 4))
 
-    def _stage(self, number: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]) -> nn.SequentialCell:
+    def _stage(self, block: Type[Block], number: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]
+               ) -> nn.SequentialCell:
         cells = []
         for i in range(number):
-            cells.append(self.block(self.out_channels, channels, stride if i == 0 else 1, padding, norm))
+            cells.append(block(self.out_channels, channels, stride if i == 0 else 1, padding, norm))
             self.out_channels = self.block.expansion * channels
         return nn.SequentialCell(cells)
 
