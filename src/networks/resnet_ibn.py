@@ -1,5 +1,7 @@
-"""ResNet50-IBN-a (Pan et al., ECCV 2018, arXiv 1807.09441), with the parameter names of its public weights, IN.weight for
-IN.gamma. Re-identification uses it instead of ResNet50 (CTL, arXiv 2104.13643, section 4)."""
+"""ResNet50-IBN-a (Pan et al., ECCV 2018, arXiv 1807.09441), with the parameter names of its public weights.
+
+CTL's page (arXiv 2104.13643) names it beside ResNet50 for re-identification.
+"""
 from typing import Any, Dict
 
 import mindspore as ms
@@ -30,7 +32,8 @@ class InstanceNorm(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         x = ops.cast(x, ms.float32)
         x = x - ops.mean(x, (2, 3), True)
-        return x / ops.sqrt(ops.mean(x * x, (2, 3), True) + self.eps) * self.gamma.reshape(-1, 1, 1) + self.beta.reshape(-1, 1, 1)
+        x = x / ops.sqrt(ops.mean(x * x, (2, 3), True) + self.eps)
+        return x * self.gamma.reshape(-1, 1, 1) + self.beta.reshape(-1, 1, 1)
 
 
 class InstanceBatchNorm(nn.Cell):

@@ -58,8 +58,9 @@ PRETRAINED = dict(
     augmentation={'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shift': 0.07},
                   'colour': {'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05}})
 PRETRAINED_ELEMENT = dict(PRETRAINED, lr_max=0.01, epoch_size=6)
-PRETRAINED_PAIR = dict(PRETRAINED, backbone_options={'frozen_layers': 7, 'frozen_batch_norm': True}, samples_each_class=4,
-                       small_classes='repeat', optimizer='adam', lr_max=3e-5, epoch_size=2)
+PRETRAINED_PAIR = dict(PRETRAINED, backbone_options={'frozen_layers': 7, 'frozen_batch_norm': True},
+                       head_options={'shrinkage': 0.1, 'unit_length': True}, samples_each_class=4, small_classes='repeat',
+                       optimizer='adam', lr_max=3e-5, epoch_size=2)
 
 # ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
 # batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
@@ -102,6 +103,8 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'npairs', 'few_classes'): dict(FEW_PAIR, samples_each_class=2),
     ('SOP', 'pair', 'few_classes'): FEW_PAIR,
     ('SOP', 'element', 'pretrained'): PRETRAINED_ELEMENT,
+    ('SOP', 'norm_softmax', 'pretrained'): dict(
+        PRETRAINED_ELEMENT, loss_options={'temperature': 0.1}, loss_lr_factor=10.0, epoch_size=4),
     ('SOP', 'softmax', 'pretrained'): dict(PRETRAINED_ELEMENT, loss_options={'label_smoothing': 0.1}),
     ('SOP', 'pair', 'pretrained'): PRETRAINED_PAIR,
     ('SOP', 'batch_hard_triplet', 'pretrained'): dict(PRETRAINED_PAIR, loss_options={'margin': 0.2}),

@@ -41,7 +41,8 @@ def numpy_ibn(weights, images, blocks):
             half = len(w[f'{name}.IN.weight'])
             first, rest = x[:, :half], norm(x[:, half:], f'{name}.BN')
             first = (first - first.mean((2, 3), keepdims=True)) / np.sqrt(first.var((2, 3), keepdims=True) + 1e-5)
-            return np.concatenate([first * w[f'{name}.IN.weight'][:, None, None] + w[f'{name}.IN.bias'][:, None, None], rest], 1)
+            gamma, beta = (w[f'{name}.IN.{kind}'][:, None, None] for kind in ('weight', 'bias'))
+            return np.concatenate([first * gamma + beta, rest], 1)
         gamma, beta, mean, variance = (w[f'{name}.{kind}'][:, None, None]
                                        for kind in ('weight', 'bias', 'running_mean', 'running_var'))
         return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
