@@ -125,7 +125,7 @@ class MetricLearning(ImageSystem):
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         page = None
         if recipe.report:
-            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line()})
+            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line().partition(': ')[2]})
             _add_search(page, test, embeddings, others.get('gallery', embeddings))
         if recipe.false_match_rate:
             if galleries:

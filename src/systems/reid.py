@@ -92,7 +92,7 @@ class Reid(ImageSystem):
         page = None
         if recipe.report:
             page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
-                                   {'measured': self.test.line()})
+                                   {'measured': self.test.line().partition(': ')[2]})
             asked, others = (Shown(part.embeddings, images.paths, images.classes)
                              for part, images in zip((query, gallery), self.test.lists))
             nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
