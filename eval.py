@@ -8,9 +8,12 @@ def main(argv=None):
     command = parse_args('eval', argv)
     # MindSpore takes a second to import: not before there is something to compute.
     from src.common.device import set_up
+    from src.common.files import check_replaceable
     from src.systems.trained import evaluate, load_trained
     from src.training.loop import write_result
     options = command.options
+    if options.result_file:
+        check_replaceable(options.result_file, [b'"accuracy"'], '--result_file')
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(options.save_ckpt, recipe_for=command.recipe_for)
     result = evaluate(trained, process, str(options.save_ckpt))

@@ -17,6 +17,7 @@ def main(argv=None):
     from src.recipes.systems import SYSTEMS
     from src.systems import create_system
     from src.training.loop import fit
+    from src.training.modelarts import copies, with_data
     from src.training.states import find_training
     folder, resume = options.save_ckpt, options.resume
     if options.checkpoint:
@@ -24,7 +25,8 @@ def main(argv=None):
                                        options.distribute)
     process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu,
                      convolves=SYSTEMS[recipe.system].images)
-    return fit(create_system(recipe, process), folder, resume, options.profile)
+    with copies(options.data_url, options.train_url, folder, process) as data:
+        return fit(create_system(with_data(recipe, data), process), folder, resume, options.profile)
 
 
 if __name__ == '__main__':

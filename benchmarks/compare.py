@@ -27,6 +27,7 @@ from paired import comparison_picture, paired_difference
 
 from src.common.errors import InputError
 from src.common.files import replacing
+from src.common.records import read_json
 from src.common.run import run
 from src.recipes.command_line import parse_args
 
@@ -68,7 +69,12 @@ def read_result(folder, flags):
     file = folder / 'result.json'
     if not file.is_file():
         return None
-    result = json.loads(file.read_text())
+    advice = 'remove its folder to train it again'
+    result = read_json(file, advice)
+    history = result.get('history') if isinstance(result, dict) else None
+    if not (isinstance(history, list) and history and all(isinstance(row, dict) for row in history)
+            and isinstance(result.get('recipe'), dict)):
+        raise InputError(f'{file}: not the result of a training; {advice}')
     asked = parse_args('train', flags).make_recipe()
     if 'candidates' in asked:  # a training stores the recipe that was chosen
         asked = asked.changed({**result['found']['choice'], 'candidates': [], 'kernel_candidates': []})

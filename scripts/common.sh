@@ -4,10 +4,21 @@
 # shellcheck disable=SC2034 # read by the launchers
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
-# One line on standard error, then the usage, then exit 2.
+# One line on standard error, then exit 2.
 refuse() {
-    printf '%s: %s\n%s\n' "${0##*/}" "$1" "$USAGE" >&2
+    printf '%s: %s (%s --help shows the usage)\n' "${0##*/}" "$1" "${0##*/}" >&2
     exit 2
+}
+
+# need_arguments COUNT "$@": shows the usage where --help is asked for, refuses fewer arguments.
+need_arguments() {
+    case ${2:-} in
+        -h | --help)
+            printf '%s\n' "$USAGE"
+            exit
+            ;;
+    esac
+    [ $(($# - 1)) -ge "$1" ] || refuse "$1 arguments needed, $(($# - 1)) given"
 }
 
 absolute() {
@@ -19,6 +30,10 @@ absolute() {
 
 need_folder() {
     [ -d "$2" ] || refuse "$1 is not a folder: $2"
+}
+
+need_images() {
+    [ -d "$2" ] || [ -f "$2" ] || refuse "$1 is neither a folder nor a list: $2"
 }
 
 need_number() {
@@ -36,9 +51,13 @@ need_start() {
     [ -z "$start" ] || [ -f "$start" ] || refuse "$1 is neither a file nor -: $2"
 }
 
+# Sets dataset.
 need_dem_task() {
+    dataset=$1
     case $1 in
         AwA | CUB) ;;
+        # As the published launchers for GPU write it.
+        AWA) dataset=AwA ;;
         *) refuse "DATASET must be AwA or CUB, not '$1'" ;;
     esac
     case $2 in
@@ -49,6 +68,7 @@ need_dem_task() {
 
 # CTL's launchers take their folder by flag, as published.
 need_data_path() {
+    need_arguments 0 "$@"
     for arg do
         case $arg in
             --data_path=*) need_folder --data_path "${arg#*=}" && return ;;
@@ -81,6 +101,8 @@ PYTHON=$(absolute "$(command -v -- "$PYTHON")")
 # Named pipes, because the exit code of a command piped into tee is lost in POSIX sh.
 run_logged() {
     log=$1/$2.log
+    new=
+    [ -d "$1" ] || new=$1
     mkdir -p -- "$1"
     : >"$log"
     shift 2
@@ -104,5 +126,10 @@ run_logged() {
     done
     # shellcheck disable=SC2086 # a list of two numbers
     wait $tees
+    # What was refused before it began leaves nothing: a misspelt name no folder of that name.
+    if [ "$code" = 2 ] && [ -n "$new" ]; then
+        rm -f -- "$log"
+        rmdir -- "$new" 2>/dev/null || :
+    fi
     exit "$code"
 }

@@ -5,17 +5,18 @@
 
 USAGE="$USAGE
 Further flags go to train.py; a path in one must be absolute or begin with ./ or ../ (of the caller's folder).
-The launcher waits in the foreground and shows the log of this machine's first rank. Rank k writes to the project's
-folder train_parallel/k: its checkpoints and train.log (replaced by the next launch). When a rank fails the others
-are killed, its last lines are shown and its exit code returned. SIGINT and SIGTERM reach every rank as SIGTERM,
-a second one kills them.
-Environment: DEVICE_NUM (processes on this machine, default 8), DEVICE_TARGET (Ascend, GPU or CPU), PYTHON.
+The launcher waits in the foreground and shows the log of this machine's first rank. Rank k writes to the folder
+train_parallel/k: its checkpoints and train.log (replaced by the next launch). When a rank fails the others are
+killed, its error or its last lines are shown and its exit code returned. SIGINT and SIGTERM reach every rank as
+SIGTERM, a second one kills them.
+Environment: DEVICE_NUM (processes on this machine, default 8), DEVICE_TARGET (Ascend, GPU or CPU), PYTHON,
+LOG_DIR (instead of train_parallel in the project).
 With - (msrun) also MASTER_PORT, and for several machines WORKER_NUM (processes of all), NODE_RANK, MASTER_ADDR;
 MSRUN_ARGS holds further options of msrun, for example MSRUN_ARGS='--cluster_time_out=300 --bind_core=True'."
 
 DEVICE_NUM=${DEVICE_NUM:-8}
 WORKER_NUM=${WORKER_NUM:-$DEVICE_NUM}
-OUTPUT=$ROOT/train_parallel
+OUTPUT=$(absolute "${LOG_DIR:-$ROOT/train_parallel}")
 
 # check_machines TABLE|-
 check_machines() {
@@ -32,7 +33,7 @@ check_machines() {
         refuse "NODE_RANK $NODE_RANK is beyond WORKER_NUM $WORKER_NUM with DEVICE_NUM $DEVICE_NUM"
     case " ${MSRUN_ARGS:-}" in
         *' --worker_num'* | *' --local_worker_num'* | *' --node_rank'* | *' --master_'* | *' --log_dir'* | *' --join'*)
-            refuse 'MSRUN_ARGS must leave numbers, addresses and logs to the variables named below' ;;
+            refuse 'MSRUN_ARGS must leave numbers, addresses and logs to WORKER_NUM, NODE_RANK, MASTER_ADDR, LOG_DIR ...' ;;
     esac
 }
 
@@ -88,6 +89,12 @@ show_progress() {
 fail() {
     stop_all
     show_progress
+    # What train.py says of bad input, above the lines that MindSpore writes when a process ends.
+    said=$(sed -n 's/.*train\.py: error: //p' "$3" | tail -n 1)
+    if [ -n "$said" ]; then
+        printf '%s: %s: %s (exit code %s; everything was stopped; %s)\n' "${0##*/}" "$1" "$said" "$2" "$3" >&2
+        exit "$2"
+    fi
     printf '%s: %s ended with exit code %s; everything was stopped. The end of %s:\n' "${0##*/}" "$1" "$2" "$3" >&2
     tail -n 20 "$3" >&2 || :
     exit "$2"

@@ -12,11 +12,11 @@ example: DEVICE_TARGET=CPU DEVICE_NUM=2 sh run_distributed_train_ascend.sh - CUB
 . "$(dirname -- "$0")/common.sh"
 . "$(dirname -- "$0")/distributed.sh"
 
-[ $# -ge 4 ] || refuse "4 arguments needed, $# given"
+need_arguments 4 "$@"
 need_dem_task "$2" "$3"
 need_folder DATA_PATH "$4"
 check_machines "$1"
-table=$1 dataset=$2 mode=$3 data=$4
+table=$1 mode=$3 data=$4
 shift 4
 launch "$table" --epoch_size=120 "--dataset=$dataset" "--train_mode=$mode" "--data_path=$data" "--save_ckpt=$OUTPUT" \
     --distribute=True "--device_num=$WORKER_NUM" ${DEVICE_TARGET:+"--device_target=$DEVICE_TARGET"} "$@"

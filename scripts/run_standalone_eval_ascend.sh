@@ -11,11 +11,11 @@ Environment: DEVICE_ID, DEVICE_TARGET (Ascend, GPU or CPU), PYTHON (default pyth
 example: sh run_standalone_eval_ascend.sh CUB att /data/DEM_data ../output/train.ckpt'
 . "$(dirname -- "$0")/common.sh"
 
-[ $# -ge 4 ] || refuse "4 arguments needed, $# given"
+need_arguments 4 "$@"
 need_dem_task "$1" "$2"
 need_folder DATA_PATH "$3"
 [ -e "$4" ] || refuse "CKPT does not exist: $4"
-dataset=$1 mode=$2 data=$3 checkpoint=$4
+mode=$2 data=$3 checkpoint=$4
 shift 4
 exec "$PYTHON" "$ROOT/eval.py" "--dataset=$dataset" "--train_mode=$mode" "--data_path=$data" \
     "--save_ckpt=$checkpoint" ${DEVICE_ID:+"--device_id=$DEVICE_ID"} \

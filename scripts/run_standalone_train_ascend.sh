@@ -11,13 +11,13 @@ Environment: DEVICE_ID, DEVICE_TARGET (Ascend, GPU or CPU), PYTHON (default pyth
 example: sh run_standalone_train_ascend.sh CUB att /data/DEM_data ../output --epoch_size=2'
 . "$(dirname -- "$0")/common.sh"
 
-[ $# -ge 4 ] || refuse "4 arguments needed, $# given"
+need_arguments 4 "$@"
 need_dem_task "$1" "$2"
 need_folder DATA_PATH "$3"
 if [ -z "$4" ] || [ -f "$4" ]; then
     refuse "SAVE_CKPT is the folder to write to, not '$4'"
 fi
-dataset=$1 mode=$2 data=$3 save=$4
+mode=$2 data=$3 save=$4
 shift 4
 exec "$PYTHON" "$ROOT/train.py" "--dataset=$dataset" "--train_mode=$mode" "--data_path=$data" "--save_ckpt=$save" \
     ${DEVICE_ID:+"--device_id=$DEVICE_ID"} ${DEVICE_TARGET:+"--device_target=$DEVICE_TARGET"} "$@"

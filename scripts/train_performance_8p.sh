@@ -10,7 +10,7 @@ Its folder is train_performance_8p where train_parallel is named below.'
 . "$(dirname -- "$0")/distributed.sh"
 
 # Beside, not over, what train_full_8p.sh has trained.
-OUTPUT=$ROOT/train_performance_8p
+OUTPUT=$(absolute "${LOG_DIR:-$ROOT/train_performance_8p}")
 need_data_path "$@"
 find_weights "$@"
 table=${RANK_TABLE_FILE:--}

@@ -2,27 +2,34 @@
 
     python -m src.ascend310 inputs FOLDER [flags of eval.py]
     python -m src.ascend310 accuracy FOLDER [flags of eval.py]
+    python -m src.ascend310 infer FOLDER MODEL DATA DEVICE_ID [flags of eval.py]      (scripts/run_infer_310.sh)
 
 `inputs` writes FOLDER/inputs/00000.bin ..., each the float32 input of one run of the model; for a model with two inputs
 FOLDER/inputs_1 holds the second ones. scripts/run_310.py, on the machine with the accelerator, writes the float32 outputs to
 FOLDER/results under the same names (NAME_0.bin is read too). `accuracy` reads them instead of running the network and prints
-the lines of eval.py. Both commands run on any machine and take the same flags.
+the lines of eval.py. Both commands run on any machine and take the same flags. `infer` does all three on the machine with the
+accelerator; it takes the checkpoint in the model's folder, unless flags name another.
 """
 import json
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from src.checkpoints.exported import network_identity, open_exported
 from src.common.device import Process
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import read_json
 from src.common.run import run
 from src.recipes.command_line import parse_args
+from src.recipes.entries import entries_of
 from src.recipes.recipe import Recipe
 from src.recipes.systems import SYSTEMS
 from src.retrieval.embedding import EmbeddingOptions
@@ -82,6 +89,9 @@ class Replayed(Stand):
 
 def write_inputs(system: System, folder: Path) -> Recorder:
     """Write the inputs of a system's evaluation; images in batches of its recipe's test_batch_size, the last one padded."""
+    for old in sorted(folder.glob('inputs*/*.bin')):
+        if not (folder / SETTINGS).is_file() or not re.fullmatch(r'\d{5,}\.bin', old.name):
+            raise InputError(f'{old}: was not written by this command; name another folder')
     for old in (*folder.glob('inputs*/*.bin'), *folder.glob(SETTINGS)):
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)
@@ -107,11 +117,52 @@ def check_inputs(folder: Path, recipe: Recipe) -> None:
                          'the flags that wrote them')
 
 
+def infer(folder: Path, model: str, data: str, device_id: str, flags: Sequence[str]) -> Any:
+    """Write the inputs, run the model on them by scripts/run_310.py, and measure; returns the figures.
+
+    Raises:
+        InputError: a model of any batch, without its card, or of another network than the checkpoint; or it does not run.
+    """
+    exported = open_exported(model)
+    batch, card = exported.shapes[0][0], exported.card
+    if not card or card.system not in SYSTEMS:
+        raise InputError(f'{model}: does not say what was trained; export it again')
+    if not batch:
+        raise InputError(f'{model}: takes a batch of any size, which a 310 does not; export it with --batch_size=8')
+    images = SYSTEMS[card.system].images
+    place = 'dataset_path' if 'dataset_path' in entries_of(card.system, images) else 'data_path'
+    given = [f'--save_ckpt={Path(model).parent}', f'--{place}={data}', *[f'--test_batch_size={batch}'] * images, *flags]
+    recorder = main(['inputs', str(folder), *given])
+    if network_identity(recorder.network) != card.model:
+        raise InputError(f'{model}: was exported from another checkpoint; name its checkpoint by --save_ckpt')
+    if recorder.shapes[0][0] != batch:
+        raise InputError(f'{model}: takes {batch} rows, the data has {recorder.shapes[0][0]} classes; export it with '
+                         f'--batch_size={recorder.shapes[0][0]}')
+    converter = shutil.which('converter_lite')
+    if converter and model.endswith('.mindir'):
+        converted = folder / 'converted'
+        _execute(model, converter, '--fmk=MINDIR', f'--modelFile={model}', f'--outputFile={converted}',
+                 '--optimize=ascend_oriented')
+        model = f'{converted}.mindir'
+    _execute(model, sys.executable, str(Path(__file__).parents[1] / 'scripts' / 'run_310.py'), model, str(folder), device_id)
+    return main(['accuracy', str(folder), *given])
+
+
+def _execute(model: str, *command: str) -> None:
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f'{model}: {Path(command[0]).name} {Path(command[1]).name} failed, as it says above')
+
+
 def main(argv: Optional[List[str]] = None) -> Any:
-    """Run a command; returns the figures of `accuracy`, or the number of runs that `inputs` wrote."""
+    """Run a command; returns the figures of `accuracy` and `infer`, or the Recorder that has written `inputs`."""
     words = sys.argv[1:] if argv is None else argv
-    if len(words) < 2 or words[0] not in ('inputs', 'accuracy'):
+    if len(words) < 2 or words[0] not in ('inputs', 'accuracy', 'infer'):
         raise InputError('give `inputs` or `accuracy`, a folder, and the flags of eval.py')
+    if words[0] == 'infer':
+        if len(words) < 5:
+            raise InputError('infer: give a folder for its files, the model, the data, the number of the device, and flags of '
+                             'eval.py')
+        return infer(Path(words[1]), words[2], words[3], words[4], words[5:])
     command, folder = parse_args('eval', words[2:]), Path(words[1])
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device('CPU')
@@ -120,7 +171,7 @@ def main(argv: Optional[List[str]] = None) -> Any:
         written = write_inputs(system, folder)
         print(f'{folder}: {written.count} runs of inputs {", ".join(map(str, written.shapes))}, float32; export the network '
               f'with --batch_size={written.shapes[0][0]}')
-        return written.count
+        return written
     check_inputs(folder, system.recipe)
     system.network = Replayed(system.network, folder)
     result = system.evaluate(str(command.options.save_ckpt))

@@ -1,7 +1,7 @@
 """Inference as functions of values, for infer.py: embed images, change and search galleries, name images."""
 import os
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from mindspore import Tensor
@@ -15,26 +15,21 @@ from src.checkpoints.weights import SUFFIXES as SUFFIXES_OF_WEIGHTS
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.records import as_table
-from src.common.values import height_width
+from src.common.values import height_width, in_milvus
 from src.datasets.image_list import ImageList
-from src.datasets.images import open_images, read_any_list
+from src.datasets.images import open_images
+from src.page import Page, Shown
 from src.pictures import named_picture, neighbours_picture
 from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
-from src.retrieval.embedding_file import (
-    SUFFIXES,
-    EmbeddingFile,
-    append_embeddings,
-    centroids_of,
-    remove_embeddings,
-    write_embeddings,
-)
+from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile
+from src.retrieval.gallery import Gallery, Neighbours, check_model, classes_of
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
-from src.retrieval.search import build_index, check_model, find_neighbours, open_index
-from src.retrieval.thresholds import read_threshold
+from src.retrieval.search import TOP_K, find_neighbours
+from src.retrieval.thresholds import check_threshold, read_threshold
 from src.systems.trained import RecipeFor, Trained, load_trained
 from src.training.precision import level_for, mixed_precision
 
-UNKNOWN = 'unknown'
+UNKNOWN, KEPT = 'unknown', 'gallery'
 PICTURE_ROWS = 20  # queries in a picture; with more it would be too tall
 
 
@@ -108,56 +103,26 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
     return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
 
 
-def embed_to_file(images: ImageList, embedder: Embedder, output: str, append: bool = False) -> Tuple[int, int]:
-    """Write the embeddings of images to a new file, or append them to an existing .npy.
-
-    Args:
-        images, embedder: the images, and the network that embeds them.
-        output: .npy or .npz.
-        append: whether to append.
-
-    Returns:
-        (width of an embedding, number of images now in the file).
-
-    Raises:
-        InputError: a bad file, or an image that is missing or broken; nothing is written then.
-    """
-    names, batches = _names(images), embedder.embed(images)
-    if append:
-        width = EmbeddingFile(output).width
-        return width, append_embeddings(output, batches, images, model=embedder.model, classes=names)
-    return write_embeddings(output, batches, images, model=embedder.model, classes=names), len(images)
-
-
-def change_gallery(gallery: str, remove: Optional[str] = None, centroids: Optional[str] = None) -> int:
-    """Remove the images in the list `remove` from a gallery, then write its class centroids to the file `centroids`.
-
-    Returns the number of centroids, or of the images left if none are written.
-
-    Raises:
-        InputError: a bad file, an image that the gallery does not have, or centroids of a gallery without labels.
-    """
-    count = remove_embeddings(gallery, read_any_list(remove).paths) if remove else 0
-    return centroids_of(EmbeddingFile(gallery), centroids) if centroids else count
-
-
-def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query') -> Rows:
+def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query', encoding: str = 'utf-8') -> Rows:
     """Read an embedding file, or embed images.
 
     Args:
         path: an embedding file, or images as for open_images.
         embedder: loads the network; called only for images.
         flag: the flag that gave `path`, for errors.
+        encoding: of lists.
 
     Raises:
         InputError: a bad file, or an image that is missing or broken.
     """
+    if in_milvus(path):
+        raise InputError(f'{flag}={path}: is a gallery in Milvus; give images or an embedding file')
     if path.endswith(SUFFIXES):
         file = EmbeddingFile(path)
         return Rows(file.images, np.concatenate([block for _, block in file.blocks()]), file.model, file.classes)
     loaded = embedder()
-    images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False)
-    return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, _names(images))
+    images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False, encoding=encoding)
+    return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, images.names)
 
 
 @dataclass(frozen=True)
@@ -165,23 +130,18 @@ class Search:
     """Settings of a search.
 
     top_k: neighbours per query.
-    threshold: file with the similarity below which a query is `unknown`.
-    index: whether to search by an index, which is built if the gallery has none.
-    rerank: whether neighbours are ordered by k-reciprocal re-ranking.
+    threshold: file with the similarity below which a query is `unknown`; KEPT: the one that the gallery keeps.
+    where: filter on the gallery, see Gallery.search.
+    rerank: settings of k-reciprocal re-ranking, by which the neighbours are ordered; None: not.
     """
-    top_k: int = 10
+    top_k: int = TOP_K
     threshold: Optional[str] = None
-    index: bool = False
-    rerank: bool = False
-
-    def check(self, gallery: EmbeddingFile) -> None:
-        """Raise InputError if the gallery has fewer than top_k images."""
-        if self.top_k > gallery.count:
-            raise InputError(f'--top_k={self.top_k}: {gallery.path} holds {gallery.count} images')
+    where: Optional[str] = None
+    rerank: Optional[Rerank] = None
 
 
-def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Optional[str] = None
-                   ) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
+def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[str] = None,
+                   report: Optional[str] = None) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
     """Find the images of a gallery that are most similar to each query by cosine.
 
     A query that is in the gallery finds itself. With a threshold, a query whose nearest image is below it has one answer,
@@ -189,10 +149,11 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
 
     Args:
         rows: the queries.
-        gallery: an open embedding file.
+        gallery: see open_gallery.
         how: settings of the search.
         picture: file to which the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong if queries
             and gallery both know their classes by name, or both by number.
+        report: page of src.page that is written.
 
     Returns:
         list of (query path, rank from 1, path, similarity), by query and rank; and a list of warnings, one line each.
@@ -201,67 +162,69 @@ def answer_queries(rows: Rows, gallery: EmbeddingFile, how: Search, picture: Opt
         InputError: a bad file, embeddings of another width or identity, or fewer than top_k images in the gallery.
     """
     check_model(gallery, rows.model)
-    threshold, warnings = _similarity(how.threshold, rows.model or gallery.model, gallery) if how.threshold else (-np.inf, [])
-    index = (open_index(gallery) or build_index(gallery)) if how.index else None
-    indices, similarities = find_neighbours(rows.embeddings, gallery, how.top_k, index=index,
-                                            rerank=Rerank() if how.rerank else None)
+    threshold, warnings = _similarity(how, rows.model or gallery.model, gallery) if how.threshold else (-np.inf, [])
+    near = find_neighbours(rows.embeddings, gallery, how.top_k, where=how.where, rerank=how.rerank)
     # The nearest image by cosine may not be among the first after re-ranking.
-    nearest = (find_neighbours(rows.embeddings, gallery, 1, index=index)[1] if how.rerank and how.threshold else similarities)
-    known = nearest.max(1) >= threshold
-    near = [[gallery.images.paths[i] for i in row] for row in indices.tolist()]
+    best = (gallery.search(rows.embeddings, 1, how.where) if how.rerank and how.threshold else near).similarities.max(1)
+    known = best >= threshold
+    # An index may find fewer than there are.
+    shown = [row[row >= 0].tolist() if is_known else [] for row, is_known in zip(near.rows, known)]
     if picture:
-        _draw(rows, gallery, indices, similarities, known, picture)
+        _draw(rows, near, shown[:PICTURE_ROWS], picture)
+    if report:
+        _report(rows, near, known, gallery.path, report)
     answers = []
-    for query, paths, row, is_known, best in zip(rows.images.paths, near, similarities.tolist(), known.tolist(),
-                                                 nearest.max(1).tolist()):
-        found = zip(paths, row) if is_known else [(UNKNOWN, best)]
+    for query, numbers, row, is_known, first in zip(rows.images.paths, shown, near.similarities.tolist(), known, best.tolist()):
+        found = zip((near.images.paths[i] for i in numbers), row) if is_known else [(UNKNOWN, first)]
         answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
     return answers, warnings
 
 
-def _draw(rows: Rows, gallery: EmbeddingFile, indices: Array, similarities: Array, known: Array,
-          picture: str) -> None:
-    """Draw the first queries and their neighbours; an unknown query has none."""
-    own, theirs = _classes(rows.images.labels, rows.names), _classes(gallery.images.labels, gallery.classes)
-    labelled = own is not None and theirs is not None and bool(rows.names) == bool(gallery.classes)
-    drawn = range(min(PICTURE_ROWS, len(indices)))
-    shown = [indices.shape[1] * known[row] for row in drawn]
-    right = [(theirs[indices[row]] == own[row]).tolist()[:shown[row]] for row in drawn] if labelled else None
-    neighbours_picture([rows.images.paths[row] for row in drawn],
-                       [[gallery.images.paths[i] for i in indices[row][:shown[row]].tolist()] for row in drawn], right,
-                       picture, [similarities[row, :shown[row]].tolist() for row in drawn])
+def _draw(rows: Rows, near: Neighbours, shown: List[List[int]], picture: str) -> None:
+    """Draw the first queries and the neighbours `shown`, numbers of near.images."""
+    own, theirs, right = classes_of(rows.images, rows.names), near.classes, None
+    if own is not None and theirs is not None and (own.dtype == object) == (theirs.dtype == object):
+        right = [(theirs[numbers] == own[row]).tolist() for row, numbers in enumerate(shown)]
+    neighbours_picture(rows.images.paths[:len(shown)], [[near.images.paths[i] for i in numbers] for numbers in shown], right,
+                       picture, [row[:len(numbers)].tolist() for row, numbers in zip(near.similarities, shown)])
 
 
-def _names(images: ImageList) -> Optional[Dict[int, str]]:
-    """{label: name}; None if the classes have no names."""
-    return None if images.class_names is None else dict(enumerate(images.class_names))
+def _report(rows: Rows, near: Neighbours, known: Array, gallery: str, path: str) -> None:
+    """Write the page of a search; a query that is not known has no neighbours."""
+    own, theirs = classes_of(rows.images, rows.names), near.classes
+    if own is None or theirs is None or (own.dtype == object) != (theirs.dtype == object):
+        own = theirs = None
+    page = Page('Search', {'queries': len(known), 'gallery': gallery, 'unknown': int(np.count_nonzero(~known))})
+    # A gallery may be larger than memory: the map is of the queries.
+    page.add_search(Shown(rows.embeddings, rows.images.paths, own), Shown(None, near.images.paths, theirs),
+                    np.where(known[:, None], near.rows, -1), near.similarities)
+    page.write(path)
 
 
-def _classes(labels: Optional[Array], names: Optional[Dict[int, str]]) -> Any:
-    """The classes of images (N,): their names if there are any, else their labels; None without labels."""
-    if labels is None or not names:
-        return labels
-    return np.array([names.get(label, label) for label in labels.tolist()], object)
-
-
-def _similarity(path: str, model: Optional[str], gallery: EmbeddingFile) -> Tuple[float, List[str]]:
-    """The similarity in a threshold file, which must be for embeddings of identity `model`, and warnings."""
+def _similarity(how: Search, model: Optional[str], gallery: Gallery) -> Tuple[float, List[str]]:
+    """The similarity of the threshold, which must be for embeddings of identity `model`, and warnings."""
+    path = str(how.threshold)
     if model is None:
         raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
-                         'them as .npy, or give images as --query and a checkpoint')
-    threshold = read_threshold(path, model)
-    if threshold.searched is None or gallery.count <= threshold.searched:
+                         'them with infer.py, or give images as --query and a checkpoint')
+    kept = gallery.card.threshold if path == KEPT else None
+    if path == KEPT and not kept:
+        raise InputError(f'--threshold={KEPT}: {gallery.path} keeps none; keep one with infer.py --gallery={gallery.path} '
+                         '--threshold=FILE')
+    threshold = check_threshold(kept, gallery.path, model) if kept else read_threshold(path, model)
+    size = gallery.size(how.where)
+    if threshold.searched is None or size <= threshold.searched:
         return threshold.similarity, []
-    return threshold.similarity, [f'{path}: is for galleries of up to {threshold.searched} images; among the {gallery.count} '
+    return threshold.similarity, [f'{path}: is for galleries of up to {threshold.searched} images; among the {size} '
                                   f'of {gallery.path} more unknown queries may be answered']
 
 
-def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasses:
+def open_classes(path: Optional[str], more: Optional[str] = None, encoding: str = 'utf-8') -> NamedClasses:
     """Open the classes of a generalised zero-shot training or of its exported network, and add those of a CSV as unseen ones.
 
     Args:
         path: a checkpoint, the folder of a training, or an exported network.
-        more: the CSV (name, numbers).
+        more: the CSV (name, numbers). encoding: of the CSV.
 
     Raises:
         InputError: no such files, files that do not belong together, or a CSV that NamedClasses.added refuses.
@@ -283,7 +246,7 @@ def open_classes(path: Optional[str], more: Optional[str] = None) -> NamedClasse
     if model != classes.model:
         raise InputError(f'--classes={path}: the file of classes beside it belongs to another network; run eval.py or '
                          'export.py again')
-    return classes.added(more, run, widths[0], batch) if more else classes
+    return classes.added(more, run, widths[0], batch, encoding) if more else classes
 
 
 def _caller(trained: Trained) -> Callable[[Array], Array]:
@@ -293,8 +256,8 @@ def _caller(trained: Trained) -> Callable[[Array], Array]:
     return run
 
 
-def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional[str] = None
-                ) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
+def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: Optional[str] = None,
+                report: Optional[str] = None) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
     """Find the best classes of each image.
 
     Args:
@@ -303,6 +266,7 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional
         top_k: classes per image.
         picture: file to which the first PICTURE_ROWS images and their classes are drawn, in green and red if the folders of
             the images have names of classes.
+        report: page of src.page that is written.
 
     Returns:
         list of (path, [(class, calibrated score, whether unseen)], best first).
@@ -311,8 +275,14 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int, picture: Optional
         InputError: embeddings of another width than the classes were learnt on.
     """
     named, paths = best_classes(classes, rows.embeddings, top_k), rows.images.paths
+    own = [os.path.basename(os.path.dirname(path)) for path in paths]
+    known = set(own) <= set(classes.names)
     if picture:
-        own = [os.path.basename(os.path.dirname(path)) for path in paths[:PICTURE_ROWS]]
-        right = [name == best[0][0] for name, best in zip(own, named)] if set(own) <= set(classes.names) else None
+        right = [name == best[0][0] for name, best in zip(own, named[:PICTURE_ROWS])] if known else None
         named_picture(paths[:PICTURE_ROWS], named[:PICTURE_ROWS], right, picture)
+    if report:
+        page = Page('Names for pictures', {'images': len(paths), 'classes': len(classes.names),
+                                           'unseen classes': int(classes.unseen.sum())})
+        page.add_named(Shown(rows.embeddings, paths, np.array(own, object) if known else None), named)
+        page.write(report)
     return list(zip(paths, named))

@@ -18,7 +18,7 @@ from src import __version__
 from src.common.errors import InputError
 from src.common.run import run
 
-PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'simplejpeg')
+PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'pillow')
 # CANN's own Python packages, which must be in the same environment.
 OF_CANN = ('te', 'hccl')
 VARIABLES = ('ASCEND_', 'HCCL_', 'MS_', 'RANK_', 'DEVICE_', 'GE_', 'GLOG_', 'LD_LIBRARY_PATH', 'PYTHONPATH')

@@ -1,15 +1,19 @@
 """The files around a model on an Ascend 310, with onnxruntime in the place of the card: accuracy equals that of eval.py."""
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from src import ascend310
 from src.ascend310 import main
 from src.checkpoints.checkpoint import Recorded, save_cell
+from src.checkpoints.exported import Card, Exported
 from src.common.errors import InputError
 from src.recipes.command_line import parse_args
 from src.systems import system_class
@@ -71,12 +75,17 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
     """The files around the card by processes, as their user runs them."""
     folder, flags, batch = request.getfixturevalue(kind)
     work = folder / 'card'
-    assert f'--batch_size={batch}' in door('-m', 'src.ascend310', 'inputs', str(work), *flags)
     code, _, err = here('export', flags[0], f'--batch_size={batch}', '--file_format=ONNX', f'--file_name={folder}/model',
                         '--device_target=CPU')
     assert code == 0, err
-    door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
-    said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
+    if kind == 'images':  # the three steps by one command, which looks for the checkpoint beside the model
+        shutil.copy(folder / 'net.ckpt', folder / 'train.ckpt')
+        said = door('-m', 'src.ascend310', 'infer', str(work), f'{folder}/model.onnx', str(folder), '0',
+                    f'--result_file={folder}/card.json')
+    else:
+        assert f'--batch_size={batch}' in door('-m', 'src.ascend310', 'inputs', str(work), *flags)
+        door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
+        said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
     if kind == 'gallery':
         with pytest.raises(InputError, match='written with 16x16 resize bilinear mirror turned, batches of 4; these flags give '
                                '16x16 resize bilinear mirror, batches of 4; '):
@@ -102,3 +111,25 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
     else:
         # 10 images in batches of 4; 3 and 5 of them, each in eight views
         assert len(list(work.glob('inputs/*.bin'))) == (3 if kind == 'images' else (1 + 2) * 8)
+
+
+def test_an_exported_model_that_a_310_cannot_be_measured_by_is_refused(tmp_path, monkeypatch):
+    model = str(tmp_path / 'model.mindir')
+
+    def opened(batch, **entries):
+        card = Card(**entries) if entries else None
+        monkeypatch.setattr(ascend310, 'open_exported', lambda path: Exported(path, len, [[batch, 3, 8, 8]], card))
+        return main(['infer', str(tmp_path), model, 'data', '0'])
+    with pytest.raises(InputError, match='model.mindir: does not say what was trained'):
+        opened(8)
+    with pytest.raises(InputError, match='export it with --batch_size=8'):
+        opened(0, system='metric_learning')
+    recorder = SimpleNamespace(network=None, shapes=[(50, 312)])
+    monkeypatch.setattr(ascend310, 'write_inputs', lambda *_: recorder)
+    monkeypatch.setattr(ascend310, 'system_for', lambda *_: None)
+    monkeypatch.setattr(ascend310, 'load_trained', lambda *_, **__: None)
+    recorder.count = 1
+    for identity, words in (('1', 'was exported from another checkpoint'), ('0', 'takes 8 rows, the data has 50 classes')):
+        monkeypatch.setattr(ascend310, 'network_identity', lambda network: identity * 32)
+        with pytest.raises(InputError, match=words):
+            opened(8, system='zero_shot')

@@ -136,9 +136,8 @@ ELSEWHERE = {
     '--false_match_rate': 'tests/doors/test_search_doors.py, on enough classes for a bound',
     '--threshold': 'the same',
     '/data/xlsa17': 'tests/doors/test_gbu_door.py',
-    '--index': 'the same, on enough images for an index',
-    '--append': 'the same',
-    '--remove': 'the same',
+    '.db': 'the same',
+    'http://localhost:19530': 'tests/retrieval/test_milvus.py, on a server',
 }
 
 
@@ -157,7 +156,7 @@ def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     assert names['result']['recipe']['backbone'] == 'resnet18' and names['trained'].recipe.mirror
     assert names['embeddings'].shape == (len(names['images']), 512)
     # The first neighbour of an image of the gallery is the image.
-    assert names['numbers'][:, 0].tolist() == list(range(5))
+    assert names['found'].rows[:, 0].tolist() == list(range(5))
     assert names['figures']['measures']['Recall@1'] == recall_at_k(names['embeddings'], names['images'].labels)[1]
 
 

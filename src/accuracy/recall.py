@@ -1,5 +1,5 @@
 """Recall@K and the nearest neighbours by cosine similarity."""
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,13 +31,13 @@ TOLERANCE = 1e-5
 def recall(retrieval: Retrieval) -> Dict[str, float]:
     """{'Recall@K': 0..1} for each K of the retrieval; see `recall_at_k`."""
     one = retrieval
-    found = recall_at_k(one.embeddings, one.labels, one.ks, one.gallery, one.gallery_labels, one.rerank)
+    found = recall_at_k(one.embeddings, one.labels, one.ks, one.gallery, one.gallery_labels, one.rerank, one.own)
     return {f'Recall@{k}': value for k, value in found.items()}
 
 
 def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence[int]] = (1,),
                 gallery: Optional[ArrayLike] = None, gallery_labels: Optional[ArrayLike] = None,
-                rerank: Optional[Rerank] = None) -> Dict[int, float]:
+                rerank: Optional[Rerank] = None, own: Optional[Mapping[int, Array]] = None) -> Dict[int, float]:
     """Recall@K: share of the queries with an image of their class among the K most similar images.
 
     Without a gallery every image is compared with all others (leave-one-out), with a gallery with all of its images.
@@ -55,6 +55,7 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
         gallery: (M, D) or None.
         gallery_labels: (M,), with `gallery`.
         rerank: settings or None; with them images are ranked by re-ranked distances. Memory: see `Reranked`.
+        own: query number -> gallery rows that are no answers to it, see Retrieval.
 
     Returns:
         {K: float in 0..1}.
@@ -63,7 +64,7 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
         InputError: widths that differ, NaN or Inf, a K out of range, a gallery without labels.
     """
     queries, own_labels, others, other_labels = checked(embeddings, labels, gallery, gallery_labels)
-    leave_one_out = gallery is None
+    leave_one_out, own = gallery is None, own or {}
     ks = [check_k(one, len(others) - leave_one_out) for one in np.atleast_1d(k).tolist()]
     names = 'embeddings', 'gallery'
     search = rerank.search(queries, others, names) if rerank else Search(queries, others, names=names)
@@ -74,16 +75,19 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
         bounds = _Bounds(queries, search.inverse, own_labels, max(ks))
         best[bounds.order] = bounds.at_least
         open_rows = np.any([(bounds.at_least < one) & (one <= bounds.at_most) for one in ks], axis=0)
-        undecided = np.sort(bounds.order[open_rows])
+        undecided = np.union1d(bounds.order[open_rows], list(own)).astype(np.int64)
     members = groups(other_labels)
     for chunk in slices(len(undecided), block_rows(len(others))):
         rows = undecided[chunk]
         for i, scores in zip(rows.tolist(), search.scores(rows)):
-            own = members.get(own_labels[i].item(), np.empty(0, np.int64))
+            right = members.get(own_labels[i].item(), np.empty(0, np.int64))
             if leave_one_out:
                 scores[i] = -np.inf
-                own = own[own != i]
-            best[i] = ranks(scores, own[[scores[own].argmax()]])[0] if len(own) else len(others)
+                right = right[right != i]
+            if i in own:
+                scores[own[i]] = -np.inf
+                right = np.setdiff1d(right, own[i])
+            best[i] = ranks(scores, right[[scores[right].argmax()]])[0] if len(right) else len(others)
     return {one: float(np.mean(best < one)) for one in ks}
 
 
@@ -166,16 +170,17 @@ class _Bounds:
         low[full] = high[full] = np.inf
 
 
-def nearest_neighbours(queries: ArrayLike, gallery: Array, k: int, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
+def nearest_neighbours(queries: ArrayLike, gallery: Union[Array, Iterable[Array]], k: int, rerank: Optional[Rerank] = None
+                       ) -> Tuple[Array, Array]:
     """The k gallery rows most similar to each query by cosine, most similar first.
 
     The gallery is read once, block by block: it may be a np.memmap larger than memory. Of equal float32 similarities the
-    lower index comes first. Equal gallery rows tie exactly within a block of 64 MB, and up to float32 rounding across
-    blocks. A zero vector has similarity 0 to every row.
+    lower index comes first. Equal gallery rows tie exactly within a block (of an array 64 MB), and up to float32 rounding
+    across blocks. A zero vector has similarity 0 to every row.
 
     Args:
         queries: (N, D), any float type.
-        gallery: (M, D) array or memmap.
+        gallery: (M, D) array or memmap, or its blocks (m, D), at least k rows in all; without rerank.
         k: neighbours, at most M.
         rerank: settings or None; with them neighbours are chosen and ordered by re-ranked distances, which takes the whole
             gallery into memory; their similarities are then not in falling order.
@@ -187,24 +192,25 @@ def nearest_neighbours(queries: ArrayLike, gallery: Array, k: int, rerank: Optio
         InputError: widths that differ, NaN or Inf, k out of range.
     """
     asked = as_embeddings('queries', queries)
-    gallery = np.asanyarray(gallery)
-    if gallery.ndim != 2 or not gallery.size:
-        raise InputError(f'gallery: expected a non-empty (M, D) array, got shape {gallery.shape}')
-    check_widths('queries', asked, 'gallery', gallery)
-    k = check_k(k, len(gallery))
-    if rerank:
-        return _reranked_neighbours(asked, as_embeddings('gallery', gallery), k, rerank)
-    inverse = inverse_norms('queries', asked)
+    if isinstance(gallery, np.ndarray):
+        if gallery.ndim != 2 or not gallery.size:
+            raise InputError(f'gallery: expected a non-empty (M, D) array, got shape {gallery.shape}')
+        check_widths('queries', asked, 'gallery', gallery)
+        k = check_k(k, len(gallery))
+        if rerank:
+            return _reranked_neighbours(asked, as_embeddings('gallery', gallery), k, rerank)
+        whole = gallery
+        gallery = (whole[columns] for columns in slices(len(whole), max(1, GALLERY_BYTES // (4 * whole.shape[1]))))
+    inverse, start = inverse_norms('queries', asked), 0
     indices, best = np.zeros((len(asked), 0), np.int64), np.zeros((len(asked), 0), np.float32)
-    for columns in slices(len(gallery), max(1, GALLERY_BYTES // (4 * gallery.shape[1]))):
-        block = as_embeddings('gallery', gallery[columns])
-        search = Search(asked, block, names=('queries', f'gallery (from row {columns.start})'), inverse=inverse)
-        kept = min(k, columns.stop)
+    for block in gallery:
+        block = as_embeddings('gallery', block)
+        search = Search(asked, block, names=('queries', f'gallery (from row {start})'), inverse=inverse)
+        kept = min(k, start + len(block))
         new_indices, new_best = np.empty((len(asked), kept), np.int64), np.empty((len(asked), kept), np.float32)
         for rows in slices(len(asked), block_rows(len(block))):
-            new_indices[rows], new_best[rows] = _merge(indices[rows], best[rows], search.scores(rows), columns.start,
-                                                       kept)
-        indices, best = new_indices, new_best
+            new_indices[rows], new_best[rows] = _merge(indices[rows], best[rows], search.scores(rows), start, kept)
+        indices, best, start = new_indices, new_best, start + len(block)
     return indices, best
 
 

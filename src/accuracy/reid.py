@@ -1,10 +1,11 @@
 """mAP and CMC of re-identification, against gallery images or their centroids."""
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from src.accuracy.reranking import Rerank
+from src.accuracy.retrieval import own_rows
 from src.common.arrays import (
     Array,
     Search,
@@ -52,13 +53,22 @@ def reid_metrics(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, 
     Raises:
         InputError: widths or lengths that differ, NaN or Inf, no query with a right match.
     """
-    queries = _Images('query', query, query_ids, query_cams)
-    images = _Images('gallery', gallery, gallery_ids, gallery_cams)
-    candidates = images.embeddings, images.ids, images.camera_sets()
+    return reid_figures(Images('query', query, query_ids, query_cams), Images('gallery', gallery, gallery_ids, gallery_cams),
+                        centroids, rerank)
+
+
+def reid_figures(queries: 'Images', images: 'Images', centroids: bool = False, rerank: Optional[Rerank] = None
+                 ) -> Dict[str, Any]:
+    """What reid_metrics returns, of queries and gallery images as records.
+
+    A gallery image that shows the query's own picture is removed too, and of centroids those that contain it: for such a query
+    the centroid of its person is made without it.
+    """
+    candidates = _candidates(images)
     if centroids:
-        candidates = make_centroids(images.embeddings, images.ids, images.cams, queries.ids, queries.cams)
+        candidates = _centroids(images, queries)
     precisions, penalties, found = [], [], []
-    for _, scores, right in _blocks(queries, *candidates, rerank):
+    for _, scores, right in _blocks(queries, candidates, images, rerank):
         for row, own in zip(scores, right):
             if len(own):
                 places = np.sort(ranks(row, own)) + 1
@@ -91,25 +101,46 @@ def make_centroids(gallery: ArrayLike, gallery_ids: ArrayLike, gallery_cams: Arr
     Raises:
         InputError: lengths that differ, NaN or Inf, no centroid at all.
     """
-    images = _Images('gallery', gallery, gallery_ids, gallery_cams)
-    inverse_norms('gallery', images.embeddings)  # NaN must not hide in an image that no centroid uses
+    images = Images('gallery', gallery, gallery_ids, gallery_cams)
     from_cams = as_labels('query_cams', query_cams, np.size(query_ids))
-    queried = groups(as_labels('query_ids', query_ids, len(from_cams)))
-    centroids, ids, cams = [], [], []
+    made = _centroids(images, Images('query', np.empty((len(from_cams), 1)), query_ids, from_cams))
+    return made.embeddings, made.ids, [tuple(np.unique(images.cams[rows]).tolist()) for rows in made.members]
+
+
+def count_centroids(queries: 'Images', images: 'Images') -> int:
+    """Number of the centroids that reid_figures ranks queries against."""
+    return len(_centroids(images, queries).ids)
+
+
+class _Candidates(NamedTuple):
+    """What queries are ranked against: embeddings (M, D) float32, ids (M,), and the gallery rows that each is made of."""
+    embeddings: Array
+    ids: Array
+    members: List[Array]
+
+
+def _candidates(images: 'Images') -> _Candidates:
+    return _Candidates(images.embeddings, images.ids, list(np.arange(len(images.ids))[:, None]))
+
+
+def _centroids(images: 'Images', queries: 'Images') -> _Candidates:
+    """The centroids of make_centroids; a query's own picture is in none that is made for it."""
+    inverse_norms('gallery', images.embeddings)  # NaN must not hide in an image that no centroid uses
+    queried, excluded = groups(queries.ids), own_rows(queries.pictures, images.pictures)
+    centroids, ids, members = [], [], []
     for person, own in groups(images.ids).items():
-        own_cams = images.cams[own]
         made = set()
-        for cam in np.unique(from_cams[queried.get(person, [])]):
-            others = own_cams != cam
-            used = tuple(np.unique(own_cams[others]).tolist())
-            if used and used not in made:
-                made.add(used)
-                centroids.append(images.embeddings[own[others]].mean(axis=0, dtype=np.float64).astype(np.float32))
+        asked = [(queries.cams[row], excluded.get(row, ())) for row in queried.get(person, np.empty(0, int)).tolist()]
+        for cam, pictures in sorted({(cam, tuple(rows)) for cam, rows in asked}):
+            rows = own[(images.cams[own] != cam) & ~np.isin(own, pictures)]
+            if len(rows) and tuple(rows) not in made:
+                made.add(tuple(rows))
+                centroids.append(images.embeddings[rows].mean(axis=0, dtype=np.float64).astype(np.float32))
                 ids.append(person)
-                cams.append(used)
+                members.append(rows)
     if not ids:
         raise InputError('query_ids: no query has a gallery image of its person from another camera')
-    return np.stack(centroids), np.array(ids, dtype=images.ids.dtype), cams
+    return _Candidates(np.stack(centroids), np.array(ids, dtype=images.ids.dtype), members)
 
 
 def ranked_list(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike,
@@ -124,43 +155,56 @@ def ranked_list(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, g
     Raises:
         InputError: widths or lengths that differ, NaN or Inf, n outside 1..G.
     """
-    queries = _Images('query', query, query_ids, query_cams)
-    images = _Images('gallery', gallery, gallery_ids, gallery_cams)
+    return nearest_of_others(Images('query', query, query_ids, query_cams),
+                             Images('gallery', gallery, gallery_ids, gallery_cams), n, rerank)
+
+
+def nearest_of_others(queries: 'Images', images: 'Images', n: int, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
+    """What ranked_list returns, of queries and gallery images as records; without the query's own picture too."""
     n = check_k(n, len(images.ids))
     indices = np.empty((len(queries.ids), n), np.int64)
-    for rows, scores, _ in _blocks(queries, images.embeddings, images.ids, images.camera_sets(), rerank):
+    for rows, scores, _ in _blocks(queries, _candidates(images), images, rerank):
         nearest = stable_top_k(scores, n)
         indices[rows] = np.where(np.isfinite(np.take_along_axis(scores, nearest, axis=1)), nearest, -1)
     return indices, (indices >= 0) & (images.ids[indices] == queries.ids[:, None])
 
 
-class _Images:
-    """Embeddings (N, D) float32, persons (N,) and cameras (N,) as checked arrays."""
+class Images:
+    """Embeddings (N, D) float32, persons (N,), cameras (N,) and, or None, numbers of pictures (N,), as checked arrays.
 
-    def __init__(self, name: str, embeddings: ArrayLike, ids: ArrayLike, cams: ArrayLike) -> None:
+    Equal numbers of a query and a gallery image say that both show the same picture (src.accuracy.Retrieval).
+    """
+
+    def __init__(self, name: str, embeddings: ArrayLike, ids: ArrayLike, cams: ArrayLike, pictures: Optional[ArrayLike] = None
+                 ) -> None:
         self.embeddings = as_embeddings(name, embeddings)
         self.ids = as_labels(f'{name}_ids', ids, len(self.embeddings))
         self.cams = as_labels(f'{name}_cams', cams, len(self.embeddings))
-
-    def camera_sets(self) -> List[Tuple[Any, ...]]:
-        return [(cam,) for cam in self.cams.tolist()]
+        self.pictures = pictures if pictures is None else as_labels(f'{name}_pictures', pictures, len(self.embeddings))
 
 
-def _blocks(queries: _Images, gallery: Array, gallery_ids: Array, cams: Sequence[Tuple[Any, ...]], rerank: Optional[Rerank]
+def _blocks(queries: Images, candidates: _Candidates, images: Images, rerank: Optional[Rerank]
             ) -> Iterator[Tuple[slice, Array, List[Array]]]:
     """Yield (rows, scores (n, G), indices of the right matches of each row); higher score = nearer, removed = -inf.
 
-    cams: for every gallery row the tuple of cameras that it is made from.
+    images: the gallery, whose rows the members of the candidates are.
     """
     names = 'query', 'gallery'
     x = queries.embeddings
-    search = rerank.search(x, gallery, names) if rerank else Search(x, gallery, 'unit', names)
-    members = groups(gallery_ids)
-    for rows in slices(len(x), block_rows(len(gallery))):
-        scores, right = search.scores(rows), []
-        for row, person, cam in zip(scores, queries.ids[rows].tolist(), queries.cams[rows].tolist()):
-            own = members.get(person, np.empty(0, np.int64))
-            usable = np.array([cam not in cams[j] for j in own.tolist()], dtype=bool)
-            row[own[~usable]] = -np.inf
-            right.append(own[usable])
-        yield rows, scores, right
+    search = rerank.search(x, candidates.embeddings, names) if rerank else Search(x, candidates.embeddings, 'unit', names)
+    of_person, excluded = groups(candidates.ids), own_rows(queries.pictures, images.pictures)
+    cams = [set(images.cams[rows].tolist()) for rows in candidates.members]
+    made_of: Dict[int, List[int]] = {}
+    for number, rows in enumerate(candidates.members if excluded else []):
+        for row in rows.tolist():
+            made_of.setdefault(row, []).append(number)
+    for part in slices(len(x), block_rows(len(candidates.ids))):
+        scores, right = search.scores(part), []
+        columns = zip(scores, queries.ids[part].tolist(), queries.cams[part].tolist())
+        for i, (row, person, cam) in enumerate(columns, part.start):
+            own = of_person.get(person, np.empty(0, np.int64))
+            removed = {j for j in own.tolist() if cam in cams[j]}
+            removed.update(number for picture in excluded.get(i, ()) for number in made_of.get(picture, ()))
+            row[list(removed)] = -np.inf
+            right.append(own[~np.isin(own, list(removed))])
+        yield part, scores, right

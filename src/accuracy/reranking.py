@@ -21,10 +21,23 @@ from src.common.errors import InputError
 
 
 class Rerank(NamedTuple):
-    """Settings of the paper: neighbours k1, averaged neighbours k2, weight of the original distance."""
+    """Settings of the paper: neighbours k1, averaged neighbours k2, weight of the original distance.
+
+    Among n images k1 is at most n - 1 and k2 at most k1 + 1; larger ones mean these.
+    """
     k1: int = 20
     k2: int = 6
     weight: float = 0.3
+
+    def check(self) -> None:
+        """Raise InputError if a setting is out of range."""
+        k1, k2, weight = self
+        if int(k1) != k1 or k1 < 1:
+            raise InputError(f're-ranking: k1 {k1} is not a whole number of at least 1')
+        if int(k2) != k2 or not 1 <= k2 <= k1 + 1:
+            raise InputError(f're-ranking: k2 {k2} is not a whole number between 1 and k1 + 1, {k1 + 1}')
+        if not 0 <= weight <= 1:
+            raise InputError(f're-ranking: the weight {weight} is not between 0 and 1')
 
     def search(self, queries: Array, gallery: Array, names: Tuple[str, str] = ('queries', 'gallery')) -> 'Reranked':
         """A `Reranked` with these settings; queries (Q, D) and gallery (G, D) float32, or the same array twice."""
@@ -53,18 +66,20 @@ class Reranked:
         check_widths(names[0], queries, names[1], gallery)
         one_set = gallery is queries
         everything = queries if one_set else np.concatenate([queries, gallery])
-        _check(settings, len(everything))
+        settings.check()
+        k1 = min(int(settings.k1), len(everything) - 1)
+        k2 = min(int(settings.k2), k1 + 1)
         self.weight, self.count = settings.weight, len(queries)
         inverse = inverse_norms(names[0], queries)
         if not one_set:
             inverse = np.concatenate([inverse, inverse_norms(names[1], gallery)])
         self.all = Search(everything, everything, inverse=inverse)
         self.first = 0 if one_set else len(queries)
-        neighbours, self.largest = self._neighbours(settings.k1)
-        weights = self._weights(_expanded(neighbours, settings.k1))
-        if settings.k2 > 1:
-            weights = _ones(neighbours[:, :settings.k2], len(weights.indptr) - 1) @ weights
-            weights.data /= np.float32(settings.k2)
+        neighbours, self.largest = self._neighbours(k1)
+        weights = self._weights(_expanded(neighbours, k1))
+        if k2 > 1:
+            weights = _ones(neighbours[:, :k2], len(weights.indptr) - 1) @ weights
+            weights.data /= np.float32(k2)
         self.rows = weights
         self.columns = weights[self.first:].tocsc()
 
@@ -143,17 +158,6 @@ class Reranked:
         for part in slices(len(one), block_rows(x.shape[1], 16, 2 ** 14)):
             products[part] = np.einsum('pd,pd->p', x[one[part]], x[other[part]] * inverse[other[part], None])
         return np.asarray(products * inverse[one])
-
-
-def _check(settings: Rerank, count: int) -> None:
-    k1, k2, weight = settings
-    if int(k1) != k1 or not 1 <= k1 < count:
-        raise InputError(f're-ranking: k1 {k1} is not a whole number between 1 and {count - 1}, one less than the '
-                         'images of queries and gallery')
-    if int(k2) != k2 or not 1 <= k2 <= k1 + 1:
-        raise InputError(f're-ranking: k2 {k2} is not a whole number between 1 and k1 + 1, {k1 + 1}')
-    if not 0 <= weight <= 1:
-        raise InputError(f're-ranking: the weight {weight} is not between 0 and 1')
 
 
 def _ones(places: Array, count: int) -> Any:

@@ -1,13 +1,13 @@
 """Embeddings and labels as a record, from which every measure of retrieval takes what it needs."""
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from src.accuracy.reranking import Rerank
-from src.common.arrays import Array, Search, as_embeddings, as_labels, block_rows, slices, stable_top_k
+from src.common.arrays import Array, Search, as_embeddings, as_labels, block_rows, groups, slices, stable_top_k
 from src.common.errors import InputError
 
 
@@ -28,6 +28,43 @@ def checked(embeddings: ArrayLike, labels: ArrayLike, gallery: Optional[ArrayLik
     return queries, of_queries, others, as_labels('gallery_labels', gallery_labels, len(others))
 
 
+def own_rows(pictures: Optional[ArrayLike], gallery_pictures: Optional[ArrayLike] = None) -> Dict[int, Array]:
+    """Query number -> rows of the gallery that show the query's own picture, of the queries that have any.
+
+    Args:
+        pictures, gallery_pictures: (N,) and (M,) ints, see Retrieval; None for a gallery that is the queries themselves,
+            where a query is not among its own rows.
+    """
+    if pictures is None:
+        return {}
+    of_gallery = groups(np.asarray(pictures if gallery_pictures is None else gallery_pictures))
+    found = {}
+    for row, number in enumerate(np.asarray(pictures).tolist()):
+        own = of_gallery.get(number)
+        if own is not None and gallery_pictures is None:
+            own = own[own != row]
+        if own is not None and len(own):
+            found[row] = own
+    return found
+
+
+def count_answers(labels: ArrayLike, gallery_labels: Optional[ArrayLike], own: Mapping[int, Array]) -> Array:
+    """(N,) int: how many right answers each query has.
+
+    Args:
+        labels, gallery_labels: (N,) and (M,); None for leave-one-out.
+        own: of own_rows, which are no answers.
+    """
+    labels = np.asarray(labels)
+    others = labels if gallery_labels is None else np.asarray(gallery_labels)
+    classes, sizes = np.unique(others, return_counts=True)
+    place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    count: Array = np.where(classes[place] == labels, sizes[place], 0) - (gallery_labels is None)
+    for row, rows in own.items():
+        count[row] -= np.count_nonzero(others[rows] == labels[row])
+    return count
+
+
 @dataclass(frozen=True, eq=False)
 class Retrieval:
     """Queries that are searched among the other queries (leave-one-out) or in a gallery, by cosine similarity.
@@ -42,6 +79,8 @@ class Retrieval:
         gallery_labels: (M,), with `gallery`.
         ks: the K of Recall@K, each at most the number of images that a query is compared with.
         rerank: settings of re-ranking or None; with them the re-ranked lists are measured.
+        pictures: (N,) ints, and gallery_pictures: (M,), with `gallery`: what has the number of a query shows the same picture,
+            and is no answer to it. None if all pictures are different.
     """
     embeddings: Array
     labels: Array
@@ -49,6 +88,18 @@ class Retrieval:
     gallery_labels: Optional[Array] = None
     ks: Sequence[int] = (1,)
     rerank: Optional[Rerank] = None
+    pictures: Optional[Array] = None
+    gallery_pictures: Optional[Array] = None
+
+    @cached_property
+    def own(self) -> Dict[int, Array]:
+        """Query number -> gallery rows that show its picture (leave-one-out: beside itself), of the queries that have any."""
+        return own_rows(self.pictures, self.gallery_pictures)
+
+    @cached_property
+    def answers(self) -> Array:
+        """(N,) int: the right answers of each query."""
+        return count_answers(self.labels, self.gallery_labels, self.own)
 
     def first_r(self) -> Iterator[Tuple[Array, Array]]:
         """Yield the first R neighbours of all queries with R > 0, in blocks; R: number of other images of a query's class.
@@ -72,9 +123,7 @@ class Retrieval:
         leave_one_out = self.gallery is None
         names = 'embeddings', 'gallery'
         search = self.rerank.search(queries, gallery, names) if self.rerank else Search(queries, gallery, names=names)
-        classes, sizes = np.unique(gallery_labels, return_counts=True)
-        place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-        relevant: Array = np.where(classes[place] == labels, sizes[place], 0) - leave_one_out
+        relevant = self.answers
         # Queries with similar R share a block, which is as wide as its largest R.
         order = np.argsort(relevant, kind='stable')
         order = order[np.count_nonzero(relevant <= 0):]
@@ -86,6 +135,8 @@ class Retrieval:
             scores = search.scores(rows)
             if leave_one_out:
                 scores[np.arange(len(rows)), rows] = -np.inf
+            for i, row in enumerate(rows.tolist()):
+                scores[i, self.own.get(row, [])] = -np.inf
             # The search for the nearest holds several arrays of `most` values for each query.
             for part in slices(len(rows), block_rows(16 * int(relevant[rows[-1]]))):
                 counts: Array = relevant[rows[part]]

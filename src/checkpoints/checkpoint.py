@@ -4,9 +4,10 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, Union
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, nn
 
 from src.common.errors import InputError
@@ -14,6 +15,9 @@ from src.common.files import replacing
 from src.common.records import as_table, parse_json, read_record
 
 LAST, BEST = 'train.ckpt', 'best.ckpt'
+RECORD = b'\x05facts'  # how a checkpoint's file names the record of its training
+# How the variances of BatchNorms are called by MindSpore, PyTorch and Paddle.
+VARIANCES = ('moving_variance', 'running_var', '_variance', '.w_2')
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,35 @@ def quiet_mindspore() -> Iterator[None]:
         logging.disable(disabled)
 
 
+def check_values(values: Mapping[str, Any], path: Union[str, Path], advice: str = 'use another file') -> None:
+    """Raise an InputError if weights are NaN or infinite as float32, or a variance of a BatchNorm is negative.
+
+    MindSpore's kernels turn NaN into 0 at the next ReLU: such a network gives figures and embeddings without a word.
+
+    Args:
+        values: arrays by name, of any origin. path, advice: for the error.
+    """
+    for name, value in values.items():
+        array = np.asarray(value)
+        if array.dtype.kind != 'f' or not array.size:
+            continue
+        # The sum is NaN or infinite where a value is, and adds in one pass without a copy; large finite ones are looked at.
+        with np.errstate(all='ignore'):
+            good = np.isfinite(array.sum(dtype=np.float32)) or np.isfinite(array.astype(np.float32)).all()
+        if not good:
+            raise InputError(f'{path}: {name} holds NaN, infinite values or values too large for float32; {advice}')
+        if name.endswith(VARIANCES) and array.min() < 0:
+            raise InputError(f'{path}: {name} holds negative variances; {advice}')
+
+
 def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Recorded] = None) -> None:
     """Write the parameters of `cell` as a MindSpore checkpoint with a checksum, and what its training recorded.
 
     Raises:
-        InputError: the file cannot be written; an older file of that name is left as it was.
+        InputError: the file cannot be written, or a parameter is NaN or infinite; an older file of that name is left as it was.
     """
+    check_values({parameter.name: parameter.asnumpy() for parameter in cell.get_parameters()}, path,
+                 'not kept: the training has diverged; lower --lr, or look at the data')
     more = {'facts': json.dumps(as_table(recorded))} if recorded else None
     with replacing(path) as temporary, quiet_mindspore():
         try:
@@ -94,9 +121,11 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Union[Parameter, str]]:
         raise InputError(f'{path}: no such checkpoint')
     with quiet_mindspore():
         try:
-            return ms.load_checkpoint(str(path), crc_check=True)
+            state = ms.load_checkpoint(str(path), crc_check=True)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
+    check_values({name: value.asnumpy() for name, value in state.items() if isinstance(value, Parameter)}, path)
+    return state
 
 
 def find_checkpoint(path: Union[str, Path, None]) -> Path:

@@ -1,12 +1,16 @@
-"""Exported models: written and compared with the network, opened and run, each with a card beside it.
+"""Exported models: written and compared with the network, opened and run, each with a card inside and beside it.
 
-Beside `X.mindir`, `X.onnx` or `X.air` lies its card `X.mindir.json` and so on: what somebody who has the exported model
-alone must know to use it.
+The card says what somebody who has the exported model alone must know to use it. A .mindir or .onnx holds it among its
+metadata, and beside `X.mindir`, `X.onnx` or `X.air` it lies as `X.mindir.json` and so on, where eval.py adds thresholds and
+other programs read it. The one beside is taken where there is one.
 """
 import hashlib
 import json
+import math
 import os
 import re
+import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -20,8 +24,8 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 from src.checkpoints.checkpoint import quiet_mindspore
 from src.checkpoints.engine import TOLERANCE, Run, Shapes, difference, has_onnxruntime, open_onnx, write_onnx
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.common.records import as_table, read_json, read_record
+from src.common.files import check_replaceable, replacing
+from src.common.records import as_table, parse_json, read_json, read_record
 from src.networks.demnet import SemanticNetwork
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
@@ -29,6 +33,8 @@ READABLE = ('.mindir', '.onnx')
 ADVICE = 'remove it, or export the model again'
 # An identity or checksum that is filled in later.
 UNKNOWN = '0' * 32
+# The name of the card among the metadata of a model.
+KEY = b'metric_learning_card'
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,11 @@ class Card:
             src.retrieval.embedding.EmbeddingOptions; no mean and deviation where they are ImageNet's.
         threshold: see src.retrieval.thresholds.
         model: identity of the network, see network_identity.
-        checksum: of the file of the model.
+        checksum: of the file of the model without the card; inside a model of the card too.
 
     Raises:
-        ValueError: a size below 1, or an identity or checksum that is not 32 hexadecimal digits.
+        ValueError: a size below 1, an identity or checksum that is not 32 hexadecimal digits, or no three means and positive
+            deviations.
     """
     recipe: Optional[str] = None
     system: Optional[str] = None
@@ -66,6 +73,9 @@ class Card:
         sides = [self.image_size] * 2 if isinstance(self.image_size, int) else self.image_size or [1, 1]
         if len(sides) != 2 or min(sides) < 1:
             raise ValueError(f'image_size is {self.image_size}, expected pixels, or [height, width]')
+        for name, values, least in (('mean', self.mean, -math.inf), ('deviation', self.deviation, 0)):
+            if values is not None and (len(values) != 3 or min(values) <= least):
+                raise ValueError(f'{name} is {values}, expected three numbers' + ' above 0' * (least == 0))
         for name, value in (('model', self.model), ('checksum', self.checksum)):
             if not re.fullmatch('[0-9a-f]{32}', value):
                 raise ValueError(f'{name} is "{value[:40]}", expected 32 hexadecimal digits')
@@ -76,7 +86,7 @@ class Exported:
     """An exported model that can be run.
 
     run: one float32 array an input -> float32 array of the embeddings. shapes: of the inputs, 0 for a batch of any
-    size. card: None if no file lies beside the model.
+    size. card: None if there is none, beside the model or inside.
     """
     path: str
     run: Run
@@ -138,23 +148,30 @@ def export_network(network: nn.Cell, shapes: Sequence[Sequence[int]], *, file_na
     # A model for any batch size is compared at another size than the one that is traced.
     examples = [rng.standard_normal((batch_size or 3, *shape)).astype(np.float32) for shape in shapes]
     expected = network(*map(Tensor, examples)).asnumpy()
-    with replacing(path) as temporary:
+    if not os.path.exists(card_path(path)):  # which models of earlier releases have
+        check_replaceable(path, [KEY], '--file_name')
+    check_replaceable(card_path(path), [b'"checksum"'], '--file_name')
+    apart = None
+    with replacing(path) as temporary, tempfile.TemporaryDirectory() as plain:
+        # MindSpore writes to no path with blanks, quotes or letters beyond ASCII.
+        made = Path(plain) / f'network{SUFFIXES[file_format]}'
         try:
             with quiet_mindspore():
-                _write(network, shapes, batch_size, temporary, file_format)
+                _write(network, shapes, batch_size, made, file_format)
         except (RuntimeError, ValueError) as error:
             raise InputError(f'cannot export {path}: {str(error).strip().splitlines()[0]}') from error
-        if not temporary.is_file():  # MindSpore does not report a full disk here
-            raise InputError(f'cannot write {path}: MindSpore has written nothing; look whether its disk is full or '
+        if not made.is_file():  # MindSpore does not report a full disk here
+            raise InputError(f'cannot write {path}: MindSpore has written nothing; look whether the disk of {plain} is full or '
                              'cannot be written to')
-        temporary.chmod(0o644)
-        apart = None
         if file_format == 'MINDIR' or file_format == 'ONNX' and has_onnxruntime():
-            run = (_open_mindir if file_format == 'MINDIR' else open_onnx)(str(temporary))[0]
+            run = (_open_mindir if file_format == 'MINDIR' else open_onnx)(str(made))[0]
             apart = difference(run(*examples), expected)
             if not apart <= max(TOLERANCE[target], network.tolerance if isinstance(network, SemanticNetwork) else 0):
                 raise InputError(f'{path}: the exported model differs from the network by {apart:.3g}; not kept')
-        _write_card(path, replace(card or Card(), model=network_identity(network), checksum=_checksum(temporary)))
+        model = made.read_bytes()
+        card = replace(card or Card(), model=network_identity(network), checksum=_checksum(model))
+        temporary.write_bytes(model if file_format == 'AIR' else model + _entry(_text(_sealed(model, card))))
+        _write_card(path, card)
     compared = 'not read back here' if apart is None else f'largest difference to the network {apart:.3g}'
     print(f'exported {path}: batch {batch_size or "of any size"}, {compared}')
     return path
@@ -183,7 +200,7 @@ def _write(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: int, p
 
 
 def open_exported(path: str) -> Exported:
-    """An exported .mindir or .onnx, ready to run, with its card.
+    """An exported .mindir or .onnx, ready to run, with its card. One line on standard error says if it has none.
 
     Raises:
         InputError: no such file, damaged, of another kind; see read_card; or .onnx without onnxruntime.
@@ -194,6 +211,9 @@ def open_exported(path: str) -> Exported:
         raise InputError(f'{path}: no such exported model')
     card = read_card(path)
     run, shapes = (open_onnx if path.endswith('.onnx') else _open_mindir)(path)
+    if card is None:
+        print(f'{path}: nothing is known of it (no card inside, no {card_path(path)}): preprocessing is what the flags say',
+              file=sys.stderr)
     return Exported(path, run, shapes, card)
 
 
@@ -216,25 +236,70 @@ def card_path(path: str) -> str:
 
 
 def read_card(path: str) -> Optional[Card]:
-    """The card of the exported model `path`, None if it has none.
+    """The card of the exported model `path`: the one beside it, else the one inside; None if it has neither.
 
     Raises:
-        InputError: one line that names the card's file and what is wrong: an entry, or that it is of another model.
+        InputError: one line that names the file and what is wrong: an entry, that the card beside is of another model, or that
+            the model was changed.
     """
+    model, inside = _split(Path(path).read_bytes())
     beside = card_path(path)
-    if not os.path.isfile(beside):
+    if os.path.isfile(beside):
+        card = read_record(Card, read_json(beside, ADVICE), beside, ADVICE)
+        if card.checksum != _checksum(model):
+            raise InputError(f'{beside}: describes another model than {path}; {ADVICE}')
+    elif inside is not None:
+        beside = f'{path}: the card inside'
+        card = read_record(Card, parse_json(inside, beside, ADVICE), beside, ADVICE)
+        if card.checksum != _sealed(model, card).checksum:
+            raise InputError(f'{path}: was changed since it was exported; {ADVICE}')
+    else:
         return None
-    card = read_record(Card, read_json(beside, ADVICE), beside, ADVICE)
-    if card.checksum != _checksum(path):
-        raise InputError(f'{beside}: describes another model than {path}; {ADVICE}')
     if card.model == UNKNOWN:
         raise InputError(f'{beside}: model is missing; {ADVICE}')
     return card
 
 
+def _sealed(model: bytes, card: Card) -> Card:
+    """The card to put into a model, whose checksum is of the model and of the card itself."""
+    return replace(card, checksum=_checksum(model + _text(replace(card, checksum=UNKNOWN)).encode()))
+
+
+def _entry(text: str) -> bytes:
+    """An entry of the metadata of a model: the bytes of protobuf's field 14 with KEY and a text.
+
+    That field is a list of pairs in both ONNX's ModelProto (metadata_props) and MindIR's (user_info), and what is appended to a
+    message is added to its lists.
+    """
+    value = text.encode()
+    pair = b'\x0a' + _varint(len(KEY)) + KEY + b'\x12' + _varint(len(value)) + value
+    return b'\x72' + _varint(len(pair)) + pair
+
+
+def _varint(number: int) -> bytes:
+    """A length as protobuf writes it: seven bits a byte, the lowest first."""
+    low, number = number & 127, number >> 7
+    return bytes([low | 128]) + _varint(number) if number else bytes([low])
+
+
+def _split(model: bytes) -> Tuple[bytes, Optional[str]]:
+    """The model without its card, and the card's text; None if it has none."""
+    at = model.rfind(KEY)
+    start = model.find(b'{', at)
+    if at < 0 or start < 0:
+        return model, None
+    text = model[start:].decode('utf-8', 'replace')
+    entry = _entry(text)
+    return (model[:-len(entry)], text) if model.endswith(entry) else (model, None)
+
+
 def _write_card(path: str, card: Card) -> None:
     with replacing(card_path(path)) as part:
-        part.write_text(json.dumps(as_table(card), indent=1) + '\n', encoding='utf-8')
+        part.write_text(_text(card), encoding='utf-8')
+
+
+def _text(card: Card) -> str:
+    return json.dumps(as_table(card), indent=1) + '\n'
 
 
 def add_threshold(folder: Union[str, Path], model: str, threshold: Dict[str, Any]) -> List[str]:
@@ -256,9 +321,5 @@ def add_threshold(folder: Union[str, Path], model: str, threshold: Dict[str, Any
     return changed
 
 
-def _checksum(path: Union[str, Path]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, 'rb') as file:
-        while block := file.read(2 ** 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _checksum(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -74,3 +74,5 @@ def _varint(raw: bytes, at: int) -> Tuple[int, int]:
         at, shift = at + 1, shift + 7
         if raw[at - 1] < 128:
             return value, at
+        if shift > 63:
+            raise ValueError('a number of more than 64 bits')

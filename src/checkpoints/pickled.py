@@ -1,14 +1,18 @@
-"""Arrays from the pickles of PyTorch (.pth) and Paddle (.pdparams), without either library and without running code.
+"""Arrays from the pickles of PyTorch and Paddle (.pdparams), without either library and without running code.
 
 A pickle is a program that may call any function it names. Here it may name only what builds tensors, arrays, numbers and
-containers, and gets stand-ins for these, so that it cannot reach the real ones either.
+containers, and gets stand-ins for these, so that it cannot reach the real ones either; whatever else it names (a training's
+hyper-parameters, a program) gets one that holds nothing and is refused among the weights. A pickle takes a bounded number of
+instructions, of constant cost each, and makes no more bytes than a small multiple of its file.
 """
+import io
 import math
+import mmap
 import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +30,33 @@ STORAGES = {'DoubleStorage': 'f8', 'FloatStorage': 'f4', 'HalfStorage': 'f2', 'B
 LEGACY = (0x1950a86a20f9469cfc6c, 1001)
 
 
+# Where a checkpoint of a training keeps its weights, beside epoch, optimizer and so on.
+WRAPPERS = ('state_dict', 'model_state_dict', 'model', 'network', 'net')
+MOST_INSTRUCTIONS = 4 * 10 ** 6  # a checkpoint of 10,000 tensors with Adam's moments has a quarter of it
+MOST_COPIES = 4                  # times the bytes of the file that its arrays may have together: weights may share storages
+
+
+_Unbounded: Any = pickle._Unpickler  # Python's own, in Python
+
+
 class Refused(Exception):
     """The pickle names something else than tensors, numbers and containers."""
+
+
+class _Ignored:
+    """Stands for an object of another type or for a function's result: takes any arguments, items and state, and keeps none."""
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, item: Any) -> None:
+        pass
 
 
 class _Dtype:
@@ -45,14 +74,21 @@ class _Dtype:
 class _Array:
     """numpy.ndarray in a pickle; `value` is the array."""
 
-    value: Array
+    stored: Array
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
         raw = raw.encode('latin1') if isinstance(raw, str) else raw  # a text if Python 2 wrote it
-        array = np.frombuffer(raw, dtype.dtype).reshape(shape, order='F' if fortran else 'C')
+        self.stored = np.frombuffer(raw, dtype.dtype).reshape(shape, order='F' if fortran else 'C')
+
+    @property
+    def nbytes(self) -> int:
+        return self.stored.nbytes
+
+    @property
+    def value(self) -> Array:
         # By type, not by dtype: MindSpore 2.7 does not know a dtype that spells out this machine's byte order.
-        self.value = array.astype(array.dtype.type, order='C')
+        return self.stored.astype(self.stored.dtype.type, order='C')
 
 
 def _from_buffer(raw: bytes, dtype: _Dtype, shape: Tuple[int, ...], order: str) -> _Array:
@@ -66,6 +102,10 @@ class _Tensor:
 
     def __init__(self, storage: Array, offset: int, shape: Tuple[int, ...], stride: Tuple[int, ...], *_: Any):
         self.storage, self.offset, self.shape, self.stride = storage, offset, tuple(shape), tuple(stride)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.storage.itemsize
 
     @property
     def value(self) -> Array:
@@ -82,26 +122,47 @@ class _Tensor:
         return array.astype(raw.dtype.type, order='C')
 
 
-class _Unpickler(pickle.Unpickler):
-    """Refuses every name that is not in its table. storage: for PyTorch's persistent ids."""
+class _Instructions(Dict[int, Callable[..., None]]):
+    """The unpickler's instructions; raises a ValueError after MOST_INSTRUCTIONS of them."""
 
-    def __init__(self, file: Any, storage: Optional[Storage] = None):
+    count = 0
+
+    def __getitem__(self, key: int) -> Callable[..., None]:
+        self.count += 1
+        if self.count > MOST_INSTRUCTIONS:
+            raise ValueError('too many instructions')
+        return super().__getitem__(key)
+
+
+class _Unpickler(_Unbounded):
+    """Gives stand-ins for the names in its table, and empty ones for all others. storage: for PyTorch's persistent ids.
+
+    C's unpickler would reserve what a length or an index says before it reads on.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, storage: Optional[Storage] = None):
         # latin1 for the arrays of Python 2; all names here are ASCII.
         super().__init__(file, encoding='latin1')
         self.storage = storage
+        self.left = 2 ** 20 + MOST_COPIES * size
+        self.dispatch = _Instructions(_Unbounded.dispatch)
+        self.dispatch.update({pickle.SETITEM[0]: _Unpickler.load_setitem, pickle.SETITEMS[0]: _Unpickler.load_setitems,
+                              pickle.DICT[0]: _Unpickler.load_dict})
+        for code in (pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS, pickle.INST, pickle.OBJ):
+            del self.dispatch[code[0]]
 
         def tensor(*args: Any) -> _Tensor:
             return _Tensor(*args)
 
         # Functions made for this unpickler alone: a pickle may set attributes of the objects it gets.
         self.table: Dict[Tuple[str, str], Any] = {
-            ('collections', 'OrderedDict'): OrderedDict,
+            ('collections', 'OrderedDict'): lambda pairs=(): self._ordered(pairs),
             ('torch._utils', '_rebuild_tensor'): tensor,
             ('torch._utils', '_rebuild_tensor_v2'): tensor,
             ('torch._utils', '_rebuild_parameter'): lambda data, *_: data,
-            ('torch', 'Size'): tuple,
-            ('builtins', 'tuple'): tuple,
-            ('_codecs', 'encode'): lambda text, *_: text.encode('latin1'),
+            ('torch', 'Size'): lambda items=(): tuple(self._spend(items, 8)),
+            ('builtins', 'tuple'): lambda items=(): tuple(self._spend(items, 8)),
+            ('_codecs', 'encode'): lambda text, *_: self._spend(text, 1).encode('latin1'),
             ('numpy', 'ndarray'): 'ndarray',
             ('numpy', 'dtype'): lambda *args: _Dtype(*args),
             **{(f'{package}.multiarray', '_reconstruct'): lambda *_: _Array()
@@ -111,21 +172,59 @@ class _Unpickler(pickle.Unpickler):
             **{('torch', name): code for name, code in STORAGES.items()},
         }
 
+    def _spend(self, items: Any, each: int) -> Any:
+        """The items, whose copy has `each` bytes an item."""
+        self.left -= each * len(items)
+        if self.left < 0:
+            raise ValueError('copies of copies')
+        return items
+
+    def _ordered(self, pairs: Any) -> Any:
+        return OrderedDict((_key(key), value) for key, value in self._spend(pairs, 100))
+
+    def load_setitem(self) -> None:
+        _key(self.stack[-2])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _keys(self.stack)
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _keys(self.stack)
+        super().load_dict()
+
     def find_class(self, module: str, name: str) -> Any:
         module = {'__builtin__': 'builtins'}.get(module, module)
         if (module, name) not in self.table:
-            raise Refused(f'{module}.{name}')
+            if not all(part.isidentifier() for part in f'{module}.{name}'.split('.')):
+                raise ValueError('no name')
+            self.table[module, name] = type(f'{module}.{name}', (_Ignored,), {})
         return self.table[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         kind, code, key, _, elements, *view = pid
         if kind != 'storage' or self.storage is None:
             raise Refused(str(kind))
+        if isinstance(code, type):
+            raise Refused(code.__name__)
         array = self.storage(code, key, elements)
         if view and view[0] is not None:
             _, start, length = view[0]
             array = array[start:start + length]
         return array
+
+
+def _key(key: Any) -> Any:
+    """The key of a table. The hash of nested tuples may take for ever: they double at each level."""
+    if isinstance(key, tuple):
+        raise ValueError('a tuple as a key')
+    return key
+
+
+def _keys(pairs: Iterable[Any]) -> None:
+    for key in list(pairs)[::2]:
+        _key(key)
 
 
 def _dtype(code: str, order: str) -> 'np.dtype[Any]':
@@ -136,8 +235,16 @@ def _dtype(code: str, order: str) -> 'np.dtype[Any]':
     return np.dtype(order + code)
 
 
+def is_pickled(path: Path) -> bool:
+    """Whether a file begins as PyTorch's do."""
+    with path.open('rb') as file:
+        return file.read(2) in (b'PK', b'\x80\x02')
+
+
 def read_pth(path: Path) -> Dict[str, Array]:
     """Read the tensors of a state_dict that torch.save wrote, in the zip format or the older one.
+
+    It may be the file's only content, or lie in a checkpoint of a training under a name of WRAPPERS.
 
     Raises:
         InputError: the file is damaged, or holds something else than named tensors.
@@ -148,47 +255,61 @@ def read_pth(path: Path) -> Dict[str, Array]:
 
 
 def _load_zip(path: Path) -> Any:
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
+        left = size
+
+        def read(name: str) -> bytes:
+            nonlocal left
+            info = archive.getinfo(name)
+            left -= info.file_size
+            if info.compress_type != zipfile.ZIP_STORED or left < 0:
+                raise ValueError('PyTorch does not compress')
+            return archive.read(info)
         root = next(name for name in archive.namelist() if name.endswith('data.pkl'))[:-len('data.pkl')]
         order = '<'
         if root + 'byteorder' in archive.namelist():
-            order = {b'little': '<', b'big': '>'}[archive.read(root + 'byteorder')]
+            order = {b'little': '<', b'big': '>'}[read(root + 'byteorder')]
         storages: Dict[str, Array] = {}
 
         def storage(code: str, key: str, elements: int) -> Array:
             if key not in storages:
-                info = archive.getinfo(f'{root}data/{key}')
-                if info.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError('PyTorch does not compress')
-                storages[key] = np.frombuffer(archive.read(info), _dtype(code, order))
+                storages[key] = np.frombuffer(read(f'{root}data/{key}'), _dtype(code, order))
             return storages[key][:elements]
-        with archive.open(root + 'data.pkl') as file:
-            return _Unpickler(file, storage).load()
+        return _Unpickler(io.BytesIO(read(root + 'data.pkl')), size, storage).load()
 
 
 def _load_legacy(path: Path) -> Any:
-    size = path.stat().st_size
-    with path.open('rb') as file:
-        if tuple(_Unpickler(file).load() for _ in LEGACY) != LEGACY:
+    size = left = path.stat().st_size
+    with _mapped(path) as file:
+        if tuple(_Unpickler(file, size).load() for _ in LEGACY) != LEGACY:
             raise ValueError('not the magic number')
-        order = '<' if _Unpickler(file).load()['little_endian'] else '>'
+        order = '<' if _Unpickler(file, size).load()['little_endian'] else '>'
         storages: Dict[str, Array] = {}
 
         def storage(code: str, key: str, elements: int) -> Array:
+            nonlocal left
             if key not in storages:
                 dtype = _dtype(code, order)
-                if not 0 <= elements * dtype.itemsize <= size:
-                    raise ValueError('a storage larger than the file')
+                left -= elements * dtype.itemsize
+                if elements < 0 or left < 0:
+                    raise ValueError('storages larger than the file')
                 storages[key] = np.empty(elements, dtype)
             return storages[key]
-        found = _Unpickler(file, storage).load()
-        for key in _Unpickler(file).load():
+        found = _Unpickler(file, size, storage).load()
+        for key in _Unpickler(file, size).load():
             elements = int.from_bytes(file.read(8), 'little')
             raw = file.read(storages[key].nbytes)
             if elements != len(storages[key]) or len(raw) != storages[key].nbytes:
                 raise ValueError('cut short')
             storages[key][:] = np.frombuffer(raw, storages[key].dtype)
         return found
+
+
+def _mapped(path: Path) -> Any:
+    """The file in memory: to read beyond its end reserves nothing. A ValueError if it is empty."""
+    with path.open('rb') as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_pdparams(path: Path) -> Tuple[Dict[str, Array], Dict[str, str]]:
@@ -203,22 +324,36 @@ def read_pdparams(path: Path) -> Tuple[Dict[str, Array], Dict[str, str]]:
     names: Dict[str, str] = {}
 
     def load(path: Path) -> Any:
-        with path.open('rb') as file:
-            found = dict(_Unpickler(file).load())
-        names.update(found.pop('StructuredToParameterName@@', {}))
+        with _mapped(path) as file:
+            found = _unwrapped(_Unpickler(file, path.stat().st_size).load())
+        names.update({str(name): str(other) for name, other in dict(found.pop('StructuredToParameterName@@', {})).items()})
         # Paddle 2.1 and later store (name, array).
         return {key: value[1] if isinstance(value, tuple) and len(value) == 2 else value
                 for key, value in found.items()}
     return _arrays(path, load), names
 
 
+def _unwrapped(found: Any) -> Dict[str, Any]:
+    """The table of weights in what a file holds; Refused if it holds no table."""
+    while isinstance(found, dict):
+        inside = next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), None)
+        if inside is None:
+            return found
+        found = inside
+    raise Refused(type(found).__name__)
+
+
 def _arrays(path: Path, load: Callable[[Path], Any]) -> Dict[str, Array]:
     try:
-        found = load(path)
-        if not isinstance(found, dict):
-            raise Refused(type(found).__name__)
+        found = _unwrapped(load(path))
         others = [f'{name} ({type(value).__name__})' for name, value in found.items()
                   if not isinstance(value, (_Tensor, _Array))]
+        if sum(value.nbytes for value in found.values() if isinstance(value, (_Tensor, _Array))) > (
+                2 ** 20 + MOST_COPIES * path.stat().st_size):
+            raise ValueError('arrays larger than the file')
+        program = next((value for value in found.values() if isinstance(value, _Ignored) or isinstance(value, type)), None)
+        if program is not None:
+            raise Refused((program if isinstance(program, type) else type(program)).__name__)
         if not others:
             return {str(name): value.value for name, value in found.items()}
     except Refused as error:

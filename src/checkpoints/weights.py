@@ -1,32 +1,36 @@
 """Weight files: read once, then loaded into a network parameter by parameter.
 
 Formats: MindSpore checkpoints (.ckpt; this project's hold the record of their training), .safetensors, PyTorch's .pth,
-and Paddle's .pdparams or folder of one file a parameter. Parameters are named as in MindSpore's model zoo, torchvision
-or PaddleCV.
+.pt, .pth.tar and Lightning's .ckpt, and Paddle's .pdparams or folder of one file a parameter. Parameters are named as in
+MindSpore's model zoo, torchvision, PaddleCV or CTL, all of them possibly behind one of PREFIXES.
 """
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Container, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 from numpy.typing import NDArray
 
-from src.checkpoints.checkpoint import Recorded, quiet_mindspore, read_recorded
+from src.checkpoints.checkpoint import Recorded, check_values, quiet_mindspore, read_recorded
 from src.checkpoints.paddle_files import read_folder
-from src.checkpoints.pickled import read_pdparams, read_pth
+from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
 from src.common.errors import InputError
 from src.networks import backbone_class
 from src.networks.backbone import Backbone
 
 Array = NDArray[Any]
-SUFFIXES = ('.ckpt', '.safetensors', '.pth', '.pdparams')
+OF_TORCH = ('.pth', '.pt', '.pth.tar')
+SUFFIXES = ('.ckpt', '.safetensors', *OF_TORCH, '.pdparams')
+# Names of the modules that wrap a network in other projects.
+PREFIXES = ('module.', 'network.', 'model.', 'backbone.', 'base.')
 # First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and that of the
 # parameters to which a head is fitted after each training.
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
                   'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
-                  'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening'}
+                  'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening',
+                  'center_loss', 'fc_query'}  # the last two are CTL's
 # metric_learn's classifier of the training classes has no layer's name.
 BARE_HEAD = ('weight', 'bias')
 # ImageNet classifiers of torchvision and of the MindSpore model zoo.
@@ -34,6 +38,7 @@ CLASSIFIERS = {'fc', 'end_point'}
 # Paddle's classifiers, and what its optimizers add; learning rates of several groups of parameters are MindSpore's.
 PADDLE_HEAD = re.compile(r'(fc_\d+|weight_norm)\.(w|b)_0')
 PADDLE_STATE = re.compile(r'.*_(velocity|moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+|learning_rate_(?:group_)?\d+|@.*@')
+CTL_NECK = 'bn'
 BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance',
               '_mean': 'moving_mean', '_variance': 'moving_variance'}
 
@@ -43,16 +48,19 @@ class Weights:
     """The contents of a weight file.
 
     values: by their names in the file. recorded: the record of their training; None for weights of other projects.
+    by_lightning: whether a .ckpt is Lightning's.
     """
     path: str
     values: Dict[str, Array]
     recorded: Optional[Recorded] = None
+    by_lightning: bool = False
 
     @property
     def source(self) -> str:
         """The origin of the weights: 'mindspore', 'torchvision' or 'paddle'."""
-        return {'.ckpt': 'mindspore', '.safetensors': 'torchvision', '.pth': 'torchvision'}.get(
-            Path(self.path).suffix, 'paddle')
+        if self.by_lightning or self.path.endswith(('.safetensors', *OF_TORCH)):
+            return 'torchvision'
+        return 'mindspore' if self.path.endswith('.ckpt') else 'paddle'
 
 
 @dataclass(frozen=True)
@@ -60,16 +68,18 @@ class Report:
     """What load_weights did, as sorted names of parameters. str() is one line.
 
     loaded: parameters of the network that were set. dropped: parameters of the file that the network does not have.
-    untouched: parameters of the network that keep their values.
+    untouched: parameters of the network that keep their values. prefix: what was taken off the names of the file.
     """
     loaded: List[str]
     dropped: List[str]
     untouched: List[str]
+    prefix: str = ''
 
     def __str__(self) -> str:
         parts = [f'{len(self.loaded)} parameters']
         parts += [f'{what}: {"; ".join(_groups(names))}'
                   for what, names in (('starting fresh', self.untouched), ('ignored', self.dropped)) if names]
+        parts += [f'without {self.prefix} before their names'] * bool(self.prefix)
         return ', '.join(parts)
 
 
@@ -77,20 +87,28 @@ def read_weights(path: Union[str, Path]) -> Weights:
     """Read a weight file, or a folder of Paddle's. The checksum of a .ckpt is compared if it has one.
 
     Raises:
-        InputError: the file is missing, unreadable, damaged or of an unknown kind; see read_recorded too.
+        InputError: the file is missing, unreadable, damaged or of an unknown kind, or holds NaN or Inf; see read_recorded too.
     """
-    path = Path(path)
-    if path.is_dir() and path.suffix not in SUFFIXES:
+    weights = _read(Path(path))
+    check_values(weights.values, weights.path)
+    return weights
+
+
+def _read(path: Path) -> Weights:
+    known = path.name.endswith(SUFFIXES)
+    if path.is_dir() and not known:
         return Weights(str(path), read_folder(path))
-    if path.suffix not in SUFFIXES:
+    if not known:
         raise InputError(f'{path} is not a weight file: give one that ends in {", ".join(SUFFIXES)}, or a folder of '
                          "Paddle's")
     try:
         path.open('rb').close()
     except OSError as error:
         raise InputError(f'{path} cannot be opened ({error.strerror}): give an existing weight file') from error
-    if path.suffix == '.pth':
+    if path.name.endswith(OF_TORCH):
         return Weights(str(path), read_pth(path))
+    if path.suffix == '.ckpt' and is_pickled(path):
+        return Weights(str(path), read_pth(path), by_lightning=True)
     if path.suffix == '.pdparams':
         values, names = read_pdparams(path)
         static = {name for name, of_program in names.items() if of_program.endswith(('_weights', '_scale'))}
@@ -147,10 +165,10 @@ def conventions(backbone: str, weights: Weights) -> Dict[str, Any]:
 def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_layers: Sequence[str] = ()) -> Report:
     """Set every parameter of a network. If anything does not fit, nothing changes.
 
-    Names are compared without a leading `network.`, with MindSpore's names for the parameters of a BatchNorm, and as the
-    network's backbone renames those of torchvision and PaddleCV. Dropped are training state (losses included), the
-    classifier of the training classes, ImageNet classifiers that the network does not have, and PyTorch's
-    num_batches_tracked. Network and file must have all other parameters in common.
+    Names are compared without a leading `network.` or PREFIXES that all names of the file have, with MindSpore's names for
+    the parameters of a BatchNorm, and as the network's backbone renames those of torchvision and PaddleCV. Dropped are
+    training state (losses included), the classifier of the training classes, ImageNet classifiers that the network does not
+    have, and PyTorch's num_batches_tracked. Network and file must have all other parameters in common.
 
     Args:
         network: its parameters receive the values, in their own dtype.
@@ -165,7 +183,8 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
     if not isinstance(weights, Weights):
         weights = read_weights(weights)
     targets = {_plain(p.name): p for p in network.get_parameters()}
-    values = _in_our_names(weights, network, targets)
+    prefix = _prefix(weights.values, targets)
+    values = _in_our_names({_without(name, prefix): value for name, value in weights.values.items()}, network, targets)
     untouched = [name for name in targets for start in new_layers
                  if name.startswith(start) and (_is_dropped(name) or not any(given.startswith(start) for given in values))]
     dropped = [name for name in values if name in untouched or name not in targets
@@ -180,13 +199,30 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
                 for name in sorted(wanted & given) if tuple(np.shape(values[name])) != tuple(targets[name].shape)]
     if reshaped:
         problems.append(f'it has of another shape {_some(reshaped, 4)}')
+    whole = [f'{name} ({values[name].dtype})' for name in sorted(wanted & given) if values[name].dtype.kind != 'f']
+    if whole:
+        problems.append(f'it has no floating-point numbers in {_some(whole, 4)}')
     if problems:
         raise InputError(f'{weights.path} does not fit the network: {"; ".join(problems)}. Give the weights of this '
                          'network.')
 
     for name in wanted:
         targets[name].set_data(ms.Tensor(values[name], targets[name].dtype))
-    return Report(sorted(wanted), sorted(dropped), sorted(untouched))
+    return Report(sorted(wanted), sorted(dropped), sorted(untouched), prefix)
+
+
+def _prefix(names: Iterable[str], targets: Container[str]) -> str:
+    """What all names but those of other parts (training state, classifiers, CTL's neck) have before the network's names."""
+    prefix, names = '', [name for name in names if not _is_dropped(name) and name.split('.')[0] not in (CTL_NECK, 'neck')]
+    while True:
+        found = next((one for one in PREFIXES if names and all(name.startswith(one) for name in names)), None)
+        if found is None or any(name in targets for name in names):
+            return '' if prefix == 'network.' else prefix
+        prefix, names = prefix + found, [name[len(found):] for name in names]
+
+
+def _without(name: str, prefix: str) -> str:
+    return name[len(prefix):] if name.startswith(prefix) else name
 
 
 def classifier_of(weights: Weights) -> Optional[Tuple[Array, Optional[Array]]]:
@@ -224,25 +260,25 @@ def load_classifier(loss: ms.nn.Cell, weights: Weights) -> bool:
     return True
 
 
-def _in_our_names(weights: Weights, network: ms.nn.Cell, targets: Dict[str, ms.Parameter]) -> Dict[str, Array]:
+def _in_our_names(given: Dict[str, Array], network: ms.nn.Cell, targets: Dict[str, ms.Parameter]) -> Dict[str, Array]:
     """The values by the network's names. A module of the file that has a running mean is a BatchNorm."""
     # Mixed precision wraps the network.
     rename = next((cell.rename for _, cell in network.cells_and_names() if isinstance(cell, Backbone)), str)
-    norms = {name.rpartition('.')[0] for name in weights.values if name.endswith(('.running_mean', '._mean'))}
+    norms = {name.rpartition('.')[0] for name in given if name.endswith(('.running_mean', '._mean'))}
     renamed: Dict[str, Array] = {}
-    for name, value in _embedding_of_paddle(weights, targets).items():
+    for name, value in _embedding_of_paddle(given, targets).items():
         module, _, kind = name.rpartition('.')
         if module in norms:
             if kind == 'num_batches_tracked':
                 continue
-            name = f'{module}.{BATCH_NORM.get(kind, kind)}'
+            name = f'{"neck" if module == CTL_NECK else module}.{BATCH_NORM.get(kind, kind)}'
         renamed[rename(_plain(name))] = value
     return renamed
 
 
-def _embedding_of_paddle(weights: Weights, targets: Dict[str, ms.Parameter]) -> Dict[str, Array]:
+def _embedding_of_paddle(given: Dict[str, Array], targets: Dict[str, ms.Parameter]) -> Dict[str, Array]:
     """The values, with Paddle's linear layer 0 as `embedding` if a classifier follows it or the network has its shape."""
-    values = dict(weights.values)
+    values = dict(given)
     if 'fc_0.w_0' in values and (
             {'fc_1.w_0', 'weight_norm.w_0'} & values.keys()
             or 'embedding.weight' in targets and targets['embedding.weight'].shape == values['fc_0.w_0'].T.shape):
@@ -252,7 +288,7 @@ def _embedding_of_paddle(weights: Weights, targets: Dict[str, ms.Parameter]) -> 
 
 
 def _plain(name: str) -> str:
-    return name[len('network.'):] if name.startswith('network.') else name
+    return _without(name, 'network.')
 
 
 def _is_dropped(name: str) -> bool:

@@ -84,7 +84,7 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
         print(f'device: {target} (no --device_target given{"" if target == "Ascend" else ", no Ascend found here"})')
     if device_id is None:
         text = os.environ.get('DEVICE_ID', '0')
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise InputError(f'DEVICE_ID={text} in the environment: must be a whole number')
         device_id = int(text)
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):

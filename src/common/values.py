@@ -2,11 +2,18 @@
 import argparse
 from typing import Sequence, Tuple, Union
 
+SERVERS = ('http://', 'https://')
+
 
 def height_width(size: Union[int, Sequence[int]]) -> Tuple[int, int]:
     """Height and width of a size that is one side or both. Raises ValueError where it is neither."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width)
+
+
+def in_milvus(name: str) -> bool:
+    """Whether the name of a gallery means a collection of Milvus: NAME.db or http://HOST:PORT, optionally #COLLECTION."""
+    return name.startswith(SERVERS) or name.partition('#')[0].endswith('.db')
 
 
 def natural(text: str) -> int:

@@ -40,7 +40,8 @@ class Benchmark:
 
     features: (N, V) float32. labels: (N,) int64, rows of semantics (C, A) float32 and of names. trainval, test_seen,
     test_unseen: image numbers, int64. val_classes: seen classes that serve as unseen ones where hyper-parameters are chosen;
-    None to draw them. name: of the folder.
+    None to draw them. name: of the folder. unseen_classes: unseen classes, of which some may have no image; None for those
+    of test_unseen.
     """
     features: Array
     labels: NDArray[np.int64]
@@ -51,10 +52,11 @@ class Benchmark:
     test_unseen: NDArray[np.int64]
     val_classes: Optional[NDArray[np.int64]] = None
     name: str = ''
+    unseen_classes: Optional[NDArray[np.int64]] = None
 
     def final(self) -> GeneralisedData:
         """Training on trainval, test on test_seen and test_unseen."""
-        return self._data(self.trainval, self.test_seen, self.test_unseen)
+        return self._data(self.trainval, self.test_seen, self.test_unseen, self.unseen_classes)
 
     def choosing(self, seed: int) -> GeneralisedData:
         """Split of trainval on which hyper-parameters are chosen.
@@ -77,10 +79,12 @@ class Benchmark:
             raise InputError(f'{self.name}: no seen class has two images; to choose hyper-parameters, one must be held out')
         return self._data(rest[~held], rest[held], self.trainval[unseen])
 
-    def _data(self, train: Array, seen: Array, unseen: Array) -> GeneralisedData:
+    def _data(self, train: Array, seen: Array, unseen: Array, classes: Optional[Array] = None) -> GeneralisedData:
         def part(rows: Array, classes: NDArray[np.int64]) -> EvalPart:
             return EvalPart(self.features[rows], self.labels[rows], classes, (self.semantics[classes],))
         train_classes, unseen_classes = np.unique(self.labels[train]), np.unique(self.labels[unseen])
+        if classes is not None:
+            unseen_classes = np.union1d(unseen_classes, classes)
         return GeneralisedData(self.features[train], (self.semantics[self.labels[train]],), self.labels[train],
                                part(unseen, unseen_classes), part(seen, train_classes), self.names)
 
@@ -101,7 +105,8 @@ class Benchmark:
 
     def statistics(self) -> str:
         """Counts of the loaded data, with the published ones where they differ, in one line."""
-        counts = (len(self.semantics), len(np.unique(self.labels[self.test_unseen])), self.semantics.shape[1],
+        unseen = np.unique(self.labels[self.test_unseen]) if self.unseen_classes is None else self.unseen_classes
+        counts = (len(self.semantics), len(unseen), self.semantics.shape[1],
                   len(self.labels), len(self.trainval), len(self.test_seen), len(self.test_unseen))
         words = ('classes', 'unseen', 'numbers a class', 'images', 'trainval', 'test_seen', 'test_unseen')
         published = PUBLISHED.get(self.name.upper())
@@ -163,8 +168,11 @@ def open_gbu(data_path: File, features: str = 'res101.mat', splits: str = 'att_s
         val_classes = np.setdiff1d(val, train)
         if not 0 < len(val_classes) < len(np.unique(labels[trainval])):
             val_classes = None
+    unseen_classes = None
+    with contextlib.suppress(NoVariable):  # written by src.datasets.own_classes alone
+        unseen_classes = _positions(split_path, 'unseen_classes', classes, 'classes')
     bench = Benchmark(_rows(image_path, 'features', 'labels', len(labels)), labels, semantics,
                       names or [f'class {i + 1}' for i in range(classes)], trainval, test_seen, test_unseen, val_classes,
-                      os.path.basename(os.path.abspath(folder)))
+                      os.path.basename(os.path.abspath(folder)), unseen_classes)
     bench.check(split_path)
     return bench

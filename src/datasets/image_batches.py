@@ -5,35 +5,25 @@ operators, which take their seed from a global when the iterator is made and who
 So an epoch is the same to the last bit for any number of workers and however often it is read, and skipping steps reads
 nothing.
 """
-import contextlib
-import glob
-import io
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import cpu_count
-from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
-from src.common.errors import InputError
 from src.common.imagenet import DEVIATION, MEAN
 from src.common.registry import lookup
 from src.datasets.augmentation import AFFINE_FROM, MEAN_COLOUR, augmenting
+from src.datasets.broken import without_broken
+from src.datasets.decoding import Pixels, read_picture
 from src.datasets.image_list import ImageList
 from src.datasets.resizing import INTERPOLATIONS, Resize, Size, short_side
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
-
-Pixels = NDArray[np.uint8]
 # Crops and flips a picture by random numbers; the result has the size that the function was built for.
 Cut = Callable[[Pixels, np.random.Generator], Pixels]
 PAD = 10
@@ -155,51 +145,23 @@ def clamp_workers(num_workers: int) -> int:
 
 
 class reading:  # named like the block that it opens
-    """Block around next(iterator) of a dataset of `images`: a RuntimeError becomes an InputError that names a broken image.
+    """Block around next(iterator) of a dataset of `images`: a RuntimeError becomes an InputError that names broken images.
 
     Put nothing else into the block: errors of the network or the device must stay as they are. One object may serve many
     blocks.
 
-    MindSpore does not say which image cannot be read. The images are read again one by one (some hundreds a second) until
-    the first that fails; if none does, the RuntimeError passes unchanged.
+    MindSpore does not say which image cannot be read. All are decoded again; if none fails, the RuntimeError passes unchanged.
     """
 
     def __init__(self, images: ImageList):
         self.images = images
-        self.before = _decoder_dumps()
 
     def __enter__(self) -> 'reading':
         return self
 
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: object) -> None:
-        if kind is None or not issubclass(kind, RuntimeError):
-            return
-        broken = find_broken_image(self.images)
-        for dump in _decoder_dumps() - self.before:
-            with contextlib.suppress(OSError):  # another rank may have removed it
-                os.remove(dump)
-        if broken is not None:
-            raise InputError(broken) from error
-
-
-def find_broken_image(images: ImageList) -> Optional[str]:
-    """One line that names the first image that is missing or cannot be decoded; None if there is none."""
-    for path in images.paths:
-        if not os.path.isfile(path):
-            return f'{path}: no such image; restore it or remove it from the list'
-    for path in images.paths:
-        try:
-            decode(np.fromfile(path, np.uint8))
-        except OSError as error:
-            return f'{path}: cannot be read: {error.strerror}'
-        except RuntimeError:
-            return f'{path}: is no image that can be decoded; repair it or remove it from the list'
-    return None
-
-
-def _decoder_dumps() -> Set[str]:
-    """Copies of files that MindSpore could not decode and left in the working folder."""
-    return set(glob.glob('abnormal_image.*') + glob.glob('unsupported_image.*'))
+        if kind is not None and issubclass(kind, RuntimeError):
+            without_broken(self.images, whole=True)
 
 
 class _Source:
@@ -233,32 +195,12 @@ class _Source:
 
     def _read(self, row: int) -> Tuple[Any, ...]:
         index, turns = self.indices[row], self.images.turns
-        picture = decode(np.fromfile(self.images.paths[index], np.uint8))
+        picture = read_picture(self.images.paths[index])
         if turns is not None:
             picture = np.ascontiguousarray(np.rot90(picture, turns[index]))
         if self.prepare:
             picture = self.prepare(picture, self.columns[-1][row])
         return (picture, *(column[row] for column in self.columns[:-1]))
-
-
-def decode(content: Pixels) -> Pixels:
-    """Decode the bytes (n,) uint8 of an image file to pixels (h, w, 3) uint8, RGB.
-
-    Colour JPEG is decoded by libjpeg-turbo of simplejpeg, if installed, or of PIL: equal to MindSpore's decoder to the last
-    bit, in a half or two thirds of its time. Everything else, and files that these refuse, go to MindSpore's decoder.
-
-    Raises:
-        RuntimeError: the file is no image that can be decoded.
-    """
-    if simplejpeg is not None:
-        with contextlib.suppress(ValueError):  # not a JPEG, or damaged
-            if simplejpeg.decode_jpeg_header(content)[2] == 'YCbCr':
-                return simplejpeg.decode_jpeg(content)
-    with contextlib.suppress(OSError, SyntaxError, Image.DecompressionBombError):
-        picture = Image.open(io.BytesIO(content.tobytes()), formats=['JPEG'])
-        if picture.mode == 'RGB':
-            return np.asarray(picture)
-    return vision.Decode()(content)
 
 
 def _random_resized_crop(size: Size, flip: float, resize: Resize) -> Cut:

@@ -4,15 +4,20 @@ from typing import Dict, Optional
 
 from src.common.errors import InputError
 from src.datasets.image_list import (
-    IMAGE_SUFFIXES,
     ImageList,
     check_images,
+    holds_images,
+    is_image,
     list_images,
-    numbered_lines,
     read_image_folder,
     read_image_list,
+    sub_folders,
+    without_junk,
 )
+from src.datasets.tables import UTF_8
 
+# Names of sub-folders that are parts of a dataset.
+PARTS = ('train', 'test', 'val', 'valid', 'validation')
 # Number of first lines of the full list of Stanford Online Products that make each subset (README of the published
 # implementation).
 SUBSET_ROWS: Dict[str, Dict[str, Optional[int]]] = {
@@ -20,7 +25,7 @@ SUBSET_ROWS: Dict[str, Dict[str, Optional[int]]] = {
 
 
 def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--dataset_path',
-                need_labels: bool = True) -> ImageList:
+                need_labels: bool = True, encoding: str = UTF_8) -> ImageList:
     """The images of a file or folder, all of them present on disk.
 
     Args:
@@ -31,18 +36,19 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
         subset: 'full', 'half' or 'tiny', of Stanford Online Products.
         flag: the flag that gave the path, for errors.
         need_labels: if False, labels are None where nothing tells the classes.
+        encoding: of lists.
 
     Raises:
-        InputError: nothing of that kind is there, an image is missing, or (no labels needed) a folder holds images
-            beside class folders.
+        InputError: nothing of that kind is there, an image is missing, (no labels needed) a folder holds images beside class
+            folders, or a folder holds classes beside folders of train and test.
     """
     if not path:
         raise InputError(f'{flag} is missing: a list or a folder of images')
     if not os.path.exists(path):
         raise InputError(f'{flag}={path}: no such folder or list')
     if os.path.isfile(path):
-        if not _is_image(path):
-            images = read_image_list(path) if need_labels else read_any_list(path)
+        if not is_image(path):
+            images = read_image_list(path, part=split, encoding=encoding, need_labels=need_labels)
         elif need_labels:
             raise InputError(f'{flag}={path}: an image alone has no class; expected a list or a folder of images')
         else:
@@ -50,39 +56,44 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
     elif _has_sop_lists(path):
         images = _read_sop(path, split, subset, flag)
     else:
-        own = os.path.join(path, split)
-        folder = own if os.path.isdir(own) else path
+        folder = _part_of(path, split, flag, need_labels)
         images = read_image_folder(folder) if need_labels else _read_any_folder(folder)
+    images = without_junk(images)
     check_images(images)
     return images
 
 
 def read_any_list(file: str) -> ImageList:
-    """Read a list with one path a line, or one of the labelled formats of read_image_list.
+    """A list as read_image_list reads it where no labels are needed; no image need be on disk."""
+    return read_image_list(file, need_labels=False)
 
-    It is the former, and its labels are None, if its first line ends like the name of an image (IMAGE_SUFFIXES). Paths are
-    relative to the folder of the list. Raises InputError as read_image_list.
-    """
-    rows = numbered_lines(file)
-    if not rows or not _is_image(rows[0][1]):
-        return read_image_list(file)
-    root = os.path.dirname(os.path.abspath(file))
-    return ImageList([os.path.join(root, line) for _, line in rows], None)
+
+def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
+    """The folder of the classes: the sub-folder called `split`, or the folder itself, where that may be the name of a class."""
+    parts = [name for name in PARTS if os.path.isdir(os.path.join(path, name))]
+    if not parts:
+        return path
+    divided = [name for name in parts if sub_folders(os.path.join(path, name))]
+    others = [name for name in sub_folders(path) if name not in PARTS and holds_images(os.path.join(path, name))]
+    if not divided and (others or need_labels):
+        return path
+    # Beside both, another folder is no class, e.g. the output of a training.
+    if others and not {'train', 'test'} <= set(divided):
+        raise InputError(f'{flag}={path}: holds {others[0]} beside {parts[0]}; is {parts[0]} a class or a part of the data? '
+                         'Move one of them, or give a list')
+    if split not in parts:
+        raise InputError(f'{flag}={path}: holds {" and ".join(parts)}, but no {split}; give the folder of its classes')
+    return os.path.join(path, split)
 
 
 def _read_any_folder(root: str) -> ImageList:
     inside = list_images(os.path.abspath(root))
     if not inside:
         return read_image_folder(root)
-    classes = [entry.path for entry in os.scandir(root) if entry.is_dir() and list_images(entry.path)]
+    classes = [name for name in sub_folders(root) if list_images(os.path.join(root, name))]
     if classes:
-        raise InputError(f'{root}: holds images beside folders of images ({os.path.basename(min(classes))}); '
-                         'give one of them, or a list')
-    return ImageList(inside, None)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+        raise InputError(f'{root}: holds images beside folders of images ({classes[0]}); give one of them, or a list')
+    return ImageList(inside, None, source=os.path.abspath(root))
 
 
 def _sop_list(root: str, split: str, subset: str) -> str:

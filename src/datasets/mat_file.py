@@ -1,5 +1,7 @@
-"""Read one variable of a MATLAB file (version 5 and older, or 7.3): numbers, or strings in a cell array."""
+"""Read one variable of a MATLAB file (version 5, as -v6 and -v7 write it, or 7.3): numbers, or strings in a cell array."""
 import os
+import struct
+import zlib
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple, Union
 
@@ -12,6 +14,9 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 
 File = Union[str, 'os.PathLike[str]']
+# A file may declare this many bytes of values, and so many times its own size: compression of real data gains less.
+ALWAYS, EXPANSION = 2 ** 26, 200
+COMPRESSED = 15  # the type of a version 5 element
 
 
 class NoVariable(InputError):
@@ -31,8 +36,42 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
+def _check_size(path: str, size: int) -> None:
+    """Raise a ValueError if so many bytes of values are far more than a file can hold; before they are reserved."""
+    if size > ALWAYS + EXPANSION * os.path.getsize(path):
+        raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
+
+
+def _check_compressed(path: str) -> None:
+    """Raise a ValueError if the variables of a version 5 file expand to far more than it can hold: scipy expands them whole.
+
+    Or if it has another version: scipy reserves what the header of one of version 4 says, whatever that is.
+    """
+    with open(path, 'rb') as file:
+        order = {b'\x00\x01IM': '<', b'\x01\x00MI': '>'}.get(file.read(128)[124:])
+        if order is None:
+            raise ValueError('neither version 5 nor 7.3; save it by MATLAB with -v7')
+        while len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack(f'{order}II', tag)
+            if kind != COMPRESSED:
+                file.seek(size, os.SEEK_CUR)
+                continue
+            rest, expanded, stream = file.read(size), 0, zlib.decompressobj()
+            while rest:
+                expanded += len(stream.decompress(rest, 2 ** 20))
+                _check_size(path, expanded)
+                rest = stream.unconsumed_tail
+
+
+def _stored(path: str, node: Any) -> Array:
+    """The values of a dataset of version 7.3."""
+    _check_size(path, (node.size or 0) * node.dtype.itemsize)
+    return np.asarray(node[()])
+
+
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
+    _check_compressed(path)
     contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
     if variable in contents:
         return contents[variable], []
@@ -48,7 +87,7 @@ def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
         # MATLAB stores text as numbers, and an empty array as its shape.
         if not isinstance(node, h5py.Dataset) or node.attrs.get('MATLAB_class') in (b'char', b'cell'):
             return np.array(None), []
-        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else node[()], []
+        return np.zeros(0) if node.attrs.get('MATLAB_empty', 0) else _stored(path, node), []
 
 
 def read_mat(path: File, variable: str) -> Array:
@@ -114,6 +153,7 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
     """
     with _reading(path, variable):
         if not h5py.is_hdf5(path):
+            _check_compressed(str(path))
             cells = scipy.io.loadmat(str(path), appendmat=False, variable_names=[variable]).get(variable)
             if cells is None or cells.dtype.kind not in 'OU':
                 return None
@@ -121,4 +161,5 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
         with h5py.File(path, 'r') as contents:
             if variable not in contents or contents[variable].dtype.kind != 'O':
                 return None
-            return [''.join(map(chr, np.asarray(contents[cell]).reshape(-1))) for cell in contents[variable][()].reshape(-1)]
+            cells = _stored(str(path), contents[variable]).reshape(-1)
+            return [''.join(map(chr, _stored(str(path), contents[cell]).reshape(-1))) for cell in cells]

@@ -1,16 +1,14 @@
 """Write own images and classes in the layout of the benchmark (src.datasets.gbu), for train.py --dataset=GBU.
 
-    python -m src.datasets.own_classes FEATURES CLASSES UNSEEN FOLDER [--seed=1]
+    python -m src.datasets.own_classes FEATURES CLASSES UNSEEN FOLDER --by=folder|label [--seed=1] [--encoding=utf-8]
 
-FEATURES: an embedding file of infer.py whose labels are folder names or class ids. CLASSES: a CSV with one row per class,
-its name first (the folder name or the id), then numbers. UNSEEN: a text file with one name of an unseen class per line.
+FEATURES: an embedding file of infer.py. CLASSES: a CSV with one row per class, its name first, then numbers. UNSEEN: a text
+file with one name of an unseen class per line. --by says what names the class of an image: the folder that it lies in, or its
+label in FEATURES (the name of the label where it has one, else its number).
 """
 import argparse
-import csv
-import io
 import os
-from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.io
@@ -22,51 +20,62 @@ from src.common.files import replacing
 from src.common.run import run
 from src.common.values import natural
 from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
-from src.datasets.image_list import ImageList
 from src.datasets.splits import held_out, held_out_of_each_class
+from src.datasets.tables import UTF_8, plain_number, read_lines, read_rows
 from src.retrieval.embedding_file import EmbeddingFile
 
-
-def _read_text(path: str) -> str:
-    """Text of a file, without the byte-order mark that Windows writes."""
-    try:
-        return Path(path).read_bytes().decode('utf-8-sig')
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: cannot be read: {error}') from error
+HEADERS = ('', 'name', 'class', 'class_name', 'label', 'category')
 
 
-def read_classes(path: str) -> Tuple[List[str], NDArray[np.float32]]:
-    """Read names and semantics (C, A) of a CSV. A first row whose second column is not a number is a header.
+def read_classes(path: str, encoding: str = UTF_8) -> Tuple[List[str], NDArray[np.float32]]:
+    """Read names and semantics (C, A) of a CSV. A first row without any number after its name is a header; before one
+    column alone it must begin with one of HEADERS, as it could be a class with a bad number.
 
     Raises:
-        InputError: no such file, no class, rows of different lengths, a value that is not a finite number, or a repeated name.
+        InputError: no such file, no class, rows of different lengths, a value that is not a finite float32, or a name that is
+            empty, repeated or not printable; names file and line.
     """
     names: List[str] = []
     numbers: List[List[float]] = []
-    rows = [row for row in csv.reader(io.StringIO(_read_text(path), newline='')) if any(cell.strip() for cell in row)]
-    for i, row in enumerate(rows):
-        try:
-            values = [float(cell) for cell in row[1:]]
-        except ValueError as error:
-            if i == 0:
-                continue
-            raise InputError(f'{path}: class {row[0]}: {error}') from error
-        if not values or not np.isfinite(values).all() or (numbers and len(values) != len(numbers[0])):
-            raise InputError(f'{path}: class {row[0]}: expected {len(numbers[0]) if numbers else "at least one"} finite '
-                             f'numbers after the name, it has {len(values)}')
-        names.append(row[0].strip())
-        numbers.append(values)
-        if names.count(names[-1]) > 1:
-            raise InputError(f'{path}: class {names[-1]} comes twice')
+    for i, (line, (name, *cells)) in enumerate(read_rows(path, encoding)):
+        where = f'{path}:{line}: class {name!r}'
+        values = [_number(cell) for cell in cells]
+        if i == 0 and set(values) == {None} and (len(values) > 1 or name.lower() in HEADERS):
+            continue
+        if not name or not name.isprintable():
+            raise InputError(f'{where}: a name is printable and not empty')
+        if name in names:
+            raise InputError(f'{where}: comes twice')
+        if not values or (numbers and len(values) != len(numbers[0])):
+            raise InputError(f'{where}: expected {len(numbers[0]) if numbers else "at least one"} numbers after the name, '
+                             f'it has {len(values)}')
+        bad = [cell for cell, value in zip(cells, values) if value is None]
+        if bad:
+            raise InputError(f'{where}: {bad[0]!r}: expected a finite number')
+        names.append(name)
+        numbers.append([value for value in values if value is not None])
     if not names:
         raise InputError(f'{path}: no class in it')
     return names, np.array(numbers, np.float32)
 
 
-def _class_names(images: ImageList, known: Sequence[str]) -> List[str]:
-    """Class name of each image: its folder if all folders are known classes or no image has a label, else its label."""
-    folders = [os.path.basename(os.path.dirname(path)) for path in images.paths]
-    return folders if images.labels is None or set(folders) <= set(known) else [str(label) for label in images.labels]
+def _number(cell: str) -> Optional[float]:
+    """The number in a cell, None where it is no plain number within float32."""
+    try:
+        value = float(plain_number(cell, float))
+    except ValueError:
+        return None
+    return value if abs(value) <= float(np.finfo(np.float32).max) else None
+
+
+def _class_names(file: EmbeddingFile, by: str) -> List[str]:
+    """Class name of each image."""
+    if by == 'folder':
+        return [os.path.basename(os.path.dirname(path)) for path in file.images.paths]
+    if file.images.labels is None:
+        raise InputError(f'{file.path}: has no labels; give --by=folder, or write it from a list with labels')
+    names = file.classes or {}
+    return [names.get(label, str(label)) for label in file.images.labels.tolist()]
 
 
 def _column(values: Sequence[str]) -> Array:
@@ -76,29 +85,34 @@ def _column(values: Sequence[str]) -> Array:
     return cells
 
 
-def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed: int = 1) -> str:
+def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: str, *, seed: int = 1,
+                    encoding: str = UTF_8) -> str:
     """Write FOLDER/res101.mat and FOLDER/att_splits.mat; the splits are drawn by the seed.
 
     The unseen test has all images of the unseen classes, the seen test SEEN_SHARE of the images of each seen class.
-    CLASS_SHARE of the seen classes are the val classes.
+    CLASS_SHARE of the seen classes are the val classes. An unseen class without images is one of those to choose from.
+
+    Args:
+        by: 'folder' or 'label', what names the class of an image. encoding: of the two text files.
 
     Returns:
-        one line with the counts of what was written.
+        one line with the counts of what was written, and the classes of equal numbers.
 
     Raises:
         InputError: a bad file, a class that is not in the CSV, too few seen or unseen classes or images.
     """
     file = EmbeddingFile(features)
-    names, semantics = read_classes(classes)
+    names, semantics = read_classes(classes, encoding)
     number = {name: i for i, name in enumerate(names)}
-    image_names = _class_names(file.images, names)
-    unseen_names = [line.strip() for line in _read_text(unseen).splitlines() if line.strip()]
-    unknown = sorted({*image_names, *unseen_names} - set(names))
-    if unknown and unknown[0] in unseen_names:
-        raise InputError(f'{unseen}: class {unknown[0]} is not in {classes}')
-    if unknown:
-        raise InputError(f'{classes}: no class {unknown[0]}, which has an image in {features}; name classes like the folders '
-                         'of the images, or by their ids in the list')
+    image_names = _class_names(file, by)
+    unseen_names = [line for _, line in read_lines(unseen, encoding)]
+    for name in unseen_names:
+        if name not in number:
+            raise InputError(f'{unseen}: class {name} is not in {classes}')
+    for name, path in zip(image_names, file.images.paths):
+        if name not in number:
+            raise InputError(f'{classes}: no class {name}, the {by} of {path} in {features}; name it so there, or give '
+                             f'--by={"label" if by == "folder" else "folder"}')
     of_image = np.array([number[name] for name in image_names])
     is_unseen = np.isin(of_image, [number[name] for name in unseen_names])
     counts = [len(np.unique(of_image[mask])) for mask in (~is_unseen, is_unseen)]
@@ -119,18 +133,31 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, seed:
     for name, arrays in (
             ('res101.mat', {'features': rows.T, 'labels': of_image[:, None] + 1.0, 'image_files': _column(file.images.paths)}),
             ('att_splits.mat', {'att': unit_rows(semantics).T, 'original_att': semantics.T, 'allclasses_names': _column(names),
+                                'unseen_classes': np.array([[number[name] + 1.0] for name in unseen_names]),
                                 **{part: np.flatnonzero(mask)[:, None] + 1.0 for part, mask in parts.items()}})):
         with replacing(os.path.join(folder, name)) as temporary:
             scipy.io.savemat(temporary, arrays)
-    return (f'{folder}: {counts[0]} seen and {counts[1]} unseen classes, {trainval.sum()} images to train on, '
-            f'{seen_test.sum()} and {is_unseen.sum()} to test')
+    return (f'{folder}: {counts[0]} seen and {len(set(unseen_names))} unseen classes, {trainval.sum()} images to train on, '
+            f'{seen_test.sum()} and {is_unseen.sum()} to test'
+            + ''.join(f'; classes {" and ".join(same)} have equal numbers and cannot be told apart'
+                      for same in equal_rows(names, semantics)))
+
+
+def equal_rows(names: Sequence[str], semantics: Array) -> List[List[str]]:
+    """The names of classes whose rows (C, A) are equal, those of each set of equal rows together."""
+    sets: Dict[bytes, List[str]] = {}
+    for name, row in zip(names, semantics):
+        sets.setdefault(row.tobytes(), []).append(name)
+    return [same for same in sets.values() if len(same) > 1]
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description='Write own embeddings and classes in the layout of the benchmark.')
     for name in ('features', 'classes', 'unseen', 'folder'):
         parser.add_argument(name)
+    parser.add_argument('--by', choices=('folder', 'label'), required=True, help='what names the class of an image')
     parser.add_argument('--seed', type=natural, default=1)
+    parser.add_argument('--encoding', default=UTF_8, help='of CLASSES and UNSEEN')
     print(write_benchmark(**vars(parser.parse_args(args))))
 
 

@@ -1,6 +1,7 @@
 """Re-identification: published datasets by name, one type a file, and the user's own `path label camera` lists."""
 import os
 import re
+from dataclasses import replace
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -8,9 +9,16 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.registry import loader
 from src.datasets import REID_DATASETS
-from src.datasets.image_list import ImageList, check_images, list_images, read_image_list
+from src.datasets.image_list import (
+    ImageList,
+    check_images,
+    in_one_numbering,
+    list_images,
+    read_image_list,
+    without_junk,
+)
+from src.datasets.tables import UTF_8
 
-JUNK = -1
 Counts = Dict[str, Tuple[int, int, int]]
 _dataset_type = loader('src.datasets', REID_DATASETS, '--dataset')
 
@@ -40,7 +48,7 @@ class ReidFolders:
     splits = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test'}
 
     @classmethod
-    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> ReidImages:
+    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool, encoding: str) -> ReidImages:
         """All three parts, each sorted by file name; see open_reid."""
         if not data_path:
             raise InputError(f'--data_path is missing: the folder that holds {cls.folders[0]}')
@@ -66,35 +74,45 @@ class ReidFolders:
             match = cls.file_name.match(os.path.basename(path))
             if not match:
                 raise InputError(f'{path}: name is not like {cls.file_example} (person, camera); rename or remove it')
-            if int(match.group(1)) != JUNK:
-                paths.append(path)
-                people.append(int(match.group(1)))
-                cameras.append(int(match.group(2)))
+            paths.append(path)
+            people.append(int(match.group(1)))
+            cameras.append(int(match.group(2)))
         if not paths:
-            raise InputError(f'{folder}: holds no image of a person; expected the images of the published dataset')
-        return ImageList(paths, np.array(people, np.int64), np.array(cameras, np.int64))
+            raise InputError(f'{folder}: holds no image; expected the images of the published dataset')
+        return without_junk(ImageList(paths, np.array(people, np.int64), np.array(cameras, np.int64), source=folder))
 
 
 class ReidLists:
-    """Three lists of `path label camera` lines, without expected statistics."""
+    """Three lists with labels and cameras, without expected statistics.
+
+    One CSV may be all three: its columns split, is_query and is_gallery tell its parts. The training list needs no cameras.
+    Where neither queries nor gallery have cameras, the queries get camera 0 and the gallery 1, so that no answer is left out
+    for its camera.
+    """
 
     expected: Counts = {}
 
     @classmethod
-    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool) -> ReidImages:
+    def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool, encoding: str) -> ReidImages:
         """All three parts, train None when not training; see open_reid."""
         parts = []
         for flag in ('train_list', 'query', 'gallery') if training else ('query', 'gallery'):
             file = lists.get(flag)
             if not file:
                 raise InputError(f'--{flag} is missing: a list of `path label camera` lines')
-            images = read_image_list(file)
-            if images.cameras is None:
-                raise InputError(f'{file}: names no camera; re-identification needs lines of `path label camera`')
+            images = without_junk(read_image_list(file, part='train' if flag == 'train_list' else 'test', encoding=encoding))
             check_images(images)
-            parts.append(images)
-        train = parts.pop(0) if training else None
-        return ReidImages(train, *parts)
+            parts.append(images.part(flag))
+        *train, query, gallery = parts
+        query, gallery = in_one_numbering(query, gallery)
+        if query.cameras is None and gallery.cameras is None:
+            query, gallery = (replace(images, cameras=np.full(len(images), camera))
+                              for camera, images in enumerate((query, gallery)))
+        for images in (query, gallery):
+            if images.cameras is None:
+                raise InputError(f'{images.source}: names no cameras, unlike the other list of --query and --gallery; name '
+                                 'them in both or in none')
+        return ReidImages(train[0] if train else None, query, gallery)
 
 
 def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> Any:
@@ -103,7 +121,7 @@ def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) ->
 
 
 def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dict[str, Optional[str]]] = None,
-              training: bool = True) -> ReidImages:
+              training: bool = True, encoding: str = UTF_8) -> ReidImages:
     """Training, query and gallery images, sorted by file name or in the order of their list.
 
     Args:
@@ -111,16 +129,17 @@ def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dic
         data_path: folder that holds the dataset's folder, or that folder itself.
         lists: {'train_list' | 'query' | 'gallery': file or None}; if any is given, the name does not count.
         training: False needs no training list.
+        encoding: of the lists.
 
     Raises:
         InputError: a folder or list is not given, missing, empty or malformed.
     """
-    return reid_dataset(name, lists).read(data_path, lists or {}, training)
+    return reid_dataset(name, lists).read(data_path, lists or {}, training, encoding)
 
 
 def statistics(images: ReidImages) -> Counts:
     """{'train' | 'query' | 'gallery': (identities, images, cameras)} of the parts that are there."""
-    return {split: (len(np.unique(part.known_labels)), len(part), len(np.unique(part.known_cameras)))
+    return {split: (len(np.unique(part.known_labels)), len(part), 0 if part.cameras is None else len(np.unique(part.cameras)))
             for split, part in zip(images._fields, images) if part is not None}
 
 

@@ -44,6 +44,7 @@ class Sampler:
 
     Attributes:
         instances: images of one class side by side; 1 where no order is promised.
+        never_drawn: number of classes that have too few images to be drawn.
 
     Raises:
         InputError: a batch_size that is no positive multiple of unit_size, or an unknown last_batch.
@@ -51,6 +52,7 @@ class Sampler:
     """
 
     instances = 1
+    never_drawn = 0
     steps_per_epoch: int
 
     def __init__(self, labels: ArrayLike, *, batch_size: int, seed: int, rank: int = 0, size: int = 1,
@@ -167,6 +169,7 @@ class GroupSampler(Sampler):
         super().__init__(labels, unit_size=instances, **common)
         self.instances, self.small_classes = instances, small_classes
         small = np.flatnonzero(self.counts < instances)
+        self.never_drawn = len(small) if small_classes == 'leave_out' else 0
         small = small[:0] if small_classes == 'leave_out' else small
         whole = np.where(self.counts < instances, 0,
                          (self.counts + (instances - 1) * self.wrap) // instances)

@@ -3,7 +3,7 @@
 A new loss is a file with a subtype of Loss and a line in LOSSES. MindSpore is imported only when a loss is created.
 """
 from functools import partial
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Type
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Type
 
 from src.common.registry import load, lookup
 
@@ -17,9 +17,11 @@ class LossRow(NamedTuple):
     target: 'module.Type' within src.losses.
     kind: 'element': holds parameters of each class, labels are 0..C-1; 'pair': compares the rows of a batch;
         'semantic': compares mapped class semantics with features (DEM).
+    entries: entries that recipes with this loss have beside their own.
     """
     target: str
     kind: str
+    entries: Mapping[str, Any] = {}
 
 
 element, pair, semantic = (partial(LossRow, kind=kind) for kind in ('element', 'pair', 'semantic'))
@@ -37,7 +39,9 @@ LOSSES: Dict[str, LossRow] = {
     'supcon': pair('supcon.SupConLoss'),
     'smooth_ap': pair('smooth_ap.SmoothAPLoss'),
     'recall_at_k': pair('recall_at_k.RecallAtKLoss'),
-    'xbm': pair('xbm.CrossBatchMemoryLoss'),
+    'contrastive': pair('contrastive.ContrastiveLoss'),
+    # As published, with a memory.
+    'xbm': pair('contrastive.ContrastiveLoss', entries={'memory': 8192}),
     'center': element('center.CenterLoss'),
     'batch_hard_triplet': pair('batch_hard_triplet.BatchHardTripletLoss'),
     'centroid_triplet': pair('centroid_triplet.CentroidTripletLoss'),

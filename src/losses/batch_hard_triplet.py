@@ -1,50 +1,47 @@
 """Batch-hard triplet loss with Euclidean distances."""
 from typing import Optional, Tuple
 
-import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.losses.loss import Loss
+from src.losses.loss import PairLoss
 from src.losses.pairs import (
     BIG,
+    anchors_of,
     expanded_squared_distances,
     masked_mean,
+    pair_masks,
     real_rows,
     rowwise_squared_distance,
     same_class,
 )
 
 
-def batch_hard(points: Tensor, labels: Tensor, comparable: Tensor, margin: float) -> Tuple[Tensor, Tensor]:
-    """Batch-hard triplet loss with each point as the anchor.
+def batch_hard(rows: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tuple[Tensor, Tensor]:
+    """Batch-hard triplet loss of each anchor among all rows.
 
     Args:
-        points: (N, D) float32.
-        labels: (N,) int.
-        comparable: (N, N) bool, symmetric: j may be a positive or negative of anchor i.
+        rows: (M, D) float32, of which the first N are the anchors.
+        positive, negative: (N, M) bool, the pairs to choose from.
         margin: in Euclidean distance.
 
     Returns:
         losses (N,) float32 and valid (N,) bool, True for anchors with a negative. The other losses are meaningless.
     """
-    same = same_class(labels)
-    positive = ops.logical_and(same, comparable)
-    negative = ops.logical_and(ops.logical_not(same), comparable)
+    anchors = positive.shape[0]
     # The expansion only chooses the points. Their distances come from differences, which do not cancel.
-    distances = ops.stop_gradient(expanded_squared_distances(points))
-    farthest = ops.argmax(ops.where(positive, distances, -1.0), 1)
-    nearest = ops.argmin(ops.where(negative, distances, BIG), 1)
-    losses = ops.relu(_distance(points, farthest) - _distance(points, nearest) + margin)
-    return losses, negative.any(axis=1)
+    distances = ops.stop_gradient(expanded_squared_distances(rows, anchors))
+    farthest = ops.gather(rows, ops.argmax(ops.where(positive, distances, -1.0), 1), 0)
+    nearest = ops.gather(rows, ops.argmin(ops.where(negative, distances, BIG), 1), 0)
+    points = anchors_of(rows, anchors)
+    return ops.relu(_distance(points, farthest) - _distance(points, nearest) + margin), negative.any(axis=1)
 
 
-def _distance(points: Tensor, index: Tensor) -> Tensor:
-    squared = rowwise_squared_distance(points, ops.gather(points, index, 0))
+def _distance(a: Tensor, b: Tensor) -> Tensor:
     # Below a distance of 1e-6 the root's gradient has no reliable direction; the maximum sets it to 0.
-    return ops.sqrt(ops.maximum(squared, 1e-12))
+    return ops.sqrt(ops.maximum(rowwise_squared_distance(a, b), 1e-12))
 
 
-class BatchHardTripletLoss(Loss):
+class BatchHardTripletLoss(PairLoss):
     """Triplet loss with the hardest positive and the hardest negative of the batch for every anchor.
 
     loss = mean_i relu(max_{y_j = y_i} |e_i - e_j| - min_{y_j != y_i} |e_i - e_j| + margin)
@@ -59,7 +56,7 @@ class BatchHardTripletLoss(Loss):
 
     Inputs:
         embeddings (N, D) float, cast to float32; labels (N,) int; mask (N,) or None: a row with 0 is neither
-        anchor, positive nor negative.
+        anchor, positive nor negative; references and reference_labels of PairLoss.
 
     Outputs:
         scalar float32. Anchors without a negative are left out of the mean; 0 with zero gradient when no anchor has
@@ -74,9 +71,14 @@ class BatchHardTripletLoss(Loss):
         super().__init__()
         self.margin = margin
 
-    def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
-        points = ops.cast(embeddings, ms.float32)
+    # The mask is a column of the batch, hence before the references.
+    def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None,  # type: ignore[override]
+                  references: Optional[Tensor] = None, reference_labels: Optional[Tensor] = None) -> Tensor:
         real = real_rows(embeddings, mask)
-        comparable = ops.logical_and(real.reshape(-1, 1), real.reshape(1, -1))
-        losses, valid = batch_hard(points, labels, comparable, self.margin)
-        return masked_mean(losses, valid)
+        return super().construct(embeddings, ops.where(real, labels, -1), references, reference_labels)
+
+    def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
+        real = anchors_of(labels, anchors) >= 0
+        negative = pair_masks(labels, anchors)[1]  # MindSpore warns of an element that is named and not used
+        losses, valid = batch_hard(rows, same_class(labels, anchors), negative, self.margin)
+        return masked_mean(losses, ops.logical_and(real, valid))

@@ -6,7 +6,7 @@ from mindspore import Tensor, ops
 
 from src.losses.batch_hard_triplet import batch_hard
 from src.losses.loss import Loss
-from src.losses.pairs import masked_mean, real_rows
+from src.losses.pairs import masked_mean, real_rows, same_class
 
 
 class CentroidTripletLoss(Loss):
@@ -65,7 +65,9 @@ class CentroidTripletLoss(Loss):
         rounds = ops.arange(2 * rows) % instances
         comparable = ops.logical_and(ops.logical_and(usable.reshape(-1, 1), usable.reshape(1, -1)),
                                      ops.equal(rounds.reshape(-1, 1), rounds.reshape(1, -1)))
-        losses, valid = batch_hard(points, ops.concat((labels, labels)), comparable, self.margin)
+        same = same_class(ops.concat((labels, labels)), 2 * rows)
+        losses, valid = batch_hard(points, ops.logical_and(same, comparable),
+                                   ops.logical_and(ops.logical_not(same), comparable), self.margin)
 
         valid = valid.reshape(-1, instances)
         counts = ops.cast(valid, ms.float32).sum(axis=0)

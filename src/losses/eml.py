@@ -4,14 +4,14 @@ import math
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.losses.loss import Loss
-from src.losses.pairs import BIG, masked_mean, other_row, same_class, squared_distances
+from src.losses.loss import PairLoss
+from src.losses.pairs import BIG, masked_mean, pair_masks, squared_distances
 
 BETA = 100000.0
 THRESHOLD = 20.0
 
 
-class EmlLoss(Loss):
+class EmlLoss(PairLoss):
     """EML loss on embeddings that are NOT normalised.
 
     For each anchor, with squared distances d to its positives P and negatives N:
@@ -31,15 +31,10 @@ class EmlLoss(Loss):
     Batch: P classes x 2 images (any number of images a class works, in any order).
     """
     batch = 'groups'
-
-    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        embeddings = ops.cast(embeddings, ms.float32)
+    def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
         # Summed from differences: an exponential multiplies every rounding error of the expansion.
-        distances = squared_distances(embeddings)
-        same = same_class(labels)
-        positive = ops.logical_and(same, other_row(embeddings.shape[0]))
-        negative = ops.logical_not(same)
-
+        distances = squared_distances(rows, anchors)
+        positive, negative = pair_masks(labels, anchors)
         positive_max = ops.where(positive, distances, -1.0).max(axis=1)
         negative_min = ops.where(negative, distances, BIG).min(axis=1)
         log_theta = (self._log_mean_exp(distances - positive_max.reshape(-1, 1), positive)

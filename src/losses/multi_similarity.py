@@ -1,11 +1,11 @@
 """Multi-similarity loss."""
 from mindspore import Tensor, ops
 
-from src.losses.loss import Loss
-from src.losses.pairs import BIG, log_one_plus_sum_exp, other_row, same_class, similarities
+from src.losses.loss import PairLoss
+from src.losses.pairs import BIG, log_one_plus_sum_exp, pair_masks, similarities
 
 
-class MultiSimilarityLoss(Loss):
+class MultiSimilarityLoss(PairLoss):
     """Keeps the pairs that are hard relative to the anchor's other pairs, and weights them softly.
 
     Kept are negatives with s > min_{positives} s - eps and positives with s < max_{negatives} s + eps.
@@ -34,11 +34,9 @@ class MultiSimilarityLoss(Loss):
         self.base = base
         self.eps = eps
 
-    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosines = similarities(embeddings)
-        same = same_class(labels)
-        positive = ops.logical_and(same, other_row(embeddings.shape[0]))
-        negative = ops.logical_not(same)
+    def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
+        cosines = similarities(rows, anchors)
+        positive, negative = pair_masks(labels, anchors)
         fixed = ops.stop_gradient(cosines)
         # Without a positive `smallest` is BIG, without a negative `largest` is -BIG: no pair is kept.
         smallest = ops.where(positive, fixed, BIG).min(axis=1, keepdims=True)

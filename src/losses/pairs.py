@@ -5,7 +5,7 @@ All expect float32, and use operators that exist on Ascend, GPU and CPU.
 On CPU a sum over a whole matrix runs on one thread, a sum by rows on all of them, and ops.square with its gradient takes
 ten times as long as x * x. So the losses sum by rows and write x * x (100 x 4096 values, one core: 1.5 ms, not 24).
 """
-from typing import Optional
+from typing import Optional, Tuple
 
 import mindspore as ms
 from mindspore import Tensor, ops
@@ -30,31 +30,39 @@ def normalize(embeddings: Tensor) -> Tensor:
     return embeddings * ops.where(squared_norms > SMALLEST_SQUARED_NORM, inverse, 0.0)
 
 
-def expanded_squared_distances(embeddings: Tensor) -> Tensor:
-    """All squared Euclidean distances |a|^2 + |b|^2 - 2 ab of (N, D) float32: (N, N) float32, never negative.
+def anchors_of(rows: Tensor, count: int) -> Tensor:
+    """The first `count` of the rows."""
+    # No slice, which copies the rows and their gradient, where there are no others.
+    return rows if count == rows.shape[0] else rows[:count]
+
+
+def expanded_squared_distances(rows: Tensor, anchors: int) -> Tensor:
+    """Squared Euclidean distances |a|^2 + |b|^2 - 2 ab of the first `anchors` rows of (M, D) float32 to all: (anchors, M)
+    float32, never negative.
 
     Fast, but cancellation costs precision, and Ascend 910 multiplies matrices in float16: use it to choose among pairs,
     not for values of distances.
     """
     # A common shift does not change distances, but the rounding error grows with the norms, and features of a ReLU
     # network share a large mean: subtract it first.
-    centred = embeddings - ops.stop_gradient(embeddings.mean(axis=0, keep_dims=True))
+    centred = rows - ops.stop_gradient(rows.mean(axis=0, keep_dims=True))
     squared_norms = (centred * centred).sum(axis=1)
-    products = ops.matmul(centred, centred.T)
-    return ops.relu(squared_norms.reshape(-1, 1) + squared_norms.reshape(1, -1) - 2.0 * products)
+    products = ops.matmul(anchors_of(centred, anchors), centred.T)
+    return ops.relu(anchors_of(squared_norms, anchors).reshape(-1, 1) + squared_norms.reshape(1, -1) - 2.0 * products)
 
 
-def squared_distances(embeddings: Tensor) -> Tensor:
-    """All squared Euclidean distances of (N, D) float32, summed from the differences: (N, N) float32.
+def squared_distances(rows: Tensor, anchors: int) -> Tensor:
+    """Squared Euclidean distances of the first `anchors` rows of (M, D) float32 to all, summed from the differences:
+    (anchors, M) float32.
 
-    For losses that use the values. Values are those of cdist, in memory N * N; the gradient is that of the expansion,
+    For losses that use the values. Values are those of cdist, in memory anchors * M; the gradient is that of the expansion,
     2 sum_j g_ij (e_i - e_j) as two matrix products, whose rounding is relative to the gradient. Differences kept for
-    the gradient would fill N * N * D floats, and cdist's own gradient takes 1.4 s for 160 x 2048 on a CPU core, where
+    the gradient would fill anchors * M * D floats, and cdist's own gradient takes 1.4 s for 160 x 2048 on a CPU core, where
     this function takes 95 ms and the expansion alone 40 ms.
     """
-    points = ops.stop_gradient(embeddings)
-    distances = ops.cdist(points, points)
-    expanded = expanded_squared_distances(embeddings)
+    points = ops.stop_gradient(rows)
+    distances = ops.cdist(anchors_of(points, anchors), points)
+    expanded = expanded_squared_distances(rows, anchors)
     # The bracket is exactly 0; only its gradient counts.
     return distances * distances + (expanded - ops.stop_gradient(expanded))
 
@@ -65,21 +73,34 @@ def rowwise_squared_distance(a: Tensor, b: Tensor) -> Tensor:
     return (difference * difference).sum(axis=1)
 
 
-def similarities(embeddings: Tensor) -> Tensor:
-    """Cosines between all rows of (N, D), cast to float32: (N, N) float32, 0 for a zero vector."""
-    unit = normalize(ops.cast(embeddings, ms.float32))
-    return ops.matmul(unit, unit.T)
+def similarities(rows: Tensor, anchors: int) -> Tensor:
+    """Cosines of the first `anchors` rows of (M, D) float32 to all: (anchors, M) float32, 0 for a zero vector."""
+    unit = normalize(rows)
+    return ops.matmul(anchors_of(unit, anchors), unit.T)
 
 
-def same_class(labels: Tensor) -> Tensor:
-    """(N, N) bool: rows i and j have the same label. The diagonal is True."""
-    return ops.equal(labels.reshape(-1, 1), labels.reshape(1, -1))
+def same_class(labels: Tensor, anchors: int) -> Tensor:
+    """(anchors, M) bool: the first `anchors` rows, and all rows of the same label. The diagonal is True."""
+    return ops.equal(anchors_of(labels, anchors).reshape(-1, 1), labels.reshape(1, -1))
 
 
-def other_row(count: int) -> Tensor:
-    """(count, count) bool: i != j."""
-    index = ops.arange(count)
-    return ops.not_equal(index.reshape(-1, 1), index.reshape(1, -1))
+def pair_masks(labels: Tensor, anchors: int) -> Tuple[Tensor, Tensor]:
+    """Positive and negative pairs of the first `anchors` rows and all.
+
+    Args:
+        labels: (M,) int; rows with a label below 0 are in no pair.
+
+    Returns:
+        positive, negative: (anchors, M) bool: the other rows of an anchor's class, and the rows of other classes.
+    """
+    same = same_class(labels, anchors)
+    negative = ops.logical_and(ops.logical_not(same), (labels >= 0).reshape(1, -1))
+    return ops.logical_and(same, other_row(anchors, labels.shape[0])), negative
+
+
+def other_row(anchors: int, rows: int) -> Tensor:
+    """(anchors, rows) bool: i != j."""
+    return ops.not_equal(ops.arange(anchors).reshape(-1, 1), ops.arange(rows).reshape(1, -1))
 
 
 def real_rows(embeddings: Tensor, mask: Optional[Tensor]) -> Tensor:

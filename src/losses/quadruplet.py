@@ -1,12 +1,11 @@
 """Margin sample mining, called quadruplet by metric_learn and PaddleCV."""
-import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.losses.loss import Loss
-from src.losses.pairs import BIG, expanded_squared_distances, normalize, other_row, rowwise_squared_distance, same_class
+from src.losses.loss import PairLoss
+from src.losses.pairs import BIG, expanded_squared_distances, normalize, pair_masks, rowwise_squared_distance
 
 
-class QuadrupletLoss(Loss):
+class QuadrupletLoss(PairLoss):
     """Margin sample mining on L2-normalised embeddings: the farthest positive against the nearest negative pair.
 
     loss = relu(max_{i != j, y_i = y_j} |e_i - e_j|^2 - min_{y_i != y_j} |e_i - e_j|^2 + margin),
@@ -25,28 +24,21 @@ class QuadrupletLoss(Loss):
     Batch: P classes x 2 images (any number of images a class works, in any order).
     """
     batch = 'groups'
-
     def __init__(self, margin: float = 0.1) -> None:
         super().__init__()
         self.margin = margin
 
-    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        embeddings = normalize(ops.cast(embeddings, ms.float32))
-        rows = embeddings.shape[0]
-        same = same_class(labels)
-        positive = ops.logical_and(same, other_row(rows))
-        negative = ops.logical_not(same)
+    def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
+        rows = normalize(rows)
+        positive, negative = pair_masks(labels, anchors)
         # The expansion only chooses the pairs. Their distances come from differences, which do not cancel.
-        distances = ops.stop_gradient(expanded_squared_distances(embeddings))
+        distances = ops.stop_gradient(expanded_squared_distances(rows, anchors))
         farthest = ops.argmax(ops.where(positive, distances, -1.0).reshape(1, -1), 1)
         nearest = ops.argmin(ops.where(negative, distances, BIG).reshape(1, -1), 1)
-        loss = ops.relu(self._pair_distance(embeddings, farthest) - self._pair_distance(embeddings, nearest)
-                        + self.margin)
+        loss = ops.relu(self._pair_distance(rows, farthest) - self._pair_distance(rows, nearest) + self.margin)
         has_both = ops.logical_and(positive.any(), negative.any())
         return ops.where(has_both, loss, 0.0).sum()
 
-    def _pair_distance(self, embeddings: Tensor, flat_index: Tensor) -> Tensor:
-        rows = embeddings.shape[0]
-        first = ops.gather(embeddings, flat_index // rows, 0)
-        second = ops.gather(embeddings, flat_index % rows, 0)
-        return rowwise_squared_distance(first, second)
+    def _pair_distance(self, rows: Tensor, flat_index: Tensor) -> Tensor:
+        count = rows.shape[0]
+        return rowwise_squared_distance(ops.gather(rows, flat_index // count, 0), ops.gather(rows, flat_index % count, 0))

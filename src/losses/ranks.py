@@ -4,33 +4,43 @@ from typing import Tuple
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.losses.pairs import BIG, other_row, same_class, similarities
+from src.losses.pairs import BIG, other_row, pair_masks, similarities
 
 
-def soft_ranks(embeddings: Tensor, labels: Tensor, instances: int, temperature: float) -> Tuple[Tensor, Tensor, Tensor]:
-    """Ranks of the positives i of every row q as query among all other rows, counted with sigmoids.
+def soft_ranks(rows: Tensor, labels: Tensor, anchors: int, temperature: float, most: int, counts_query: bool = False,
+               ranks_query: bool = False) -> Tuple[Tensor, Tensor, Tensor]:
+    """Ranks of the positives i of every query q, one of the first `anchors` rows, counted with sigmoids.
 
-    rank_i = 1 + sum over rows j (neither q nor i) of sigmoid((s_qj - s_qi) / temperature),  s the cosine.
+    rank_i = 1 + sum over rows j != i of sigmoid((s_qj - s_qi) / temperature),  s the cosine. The positives are the rows of
+    q's class among the first `anchors` alone; later rows of its class stand before none, so that they do not make a perfect
+    ranking impossible.
 
-    Memory: with the gradient about ten arrays of N * (instances - 1) * N floats. One takes 3 MB for 512 rows with 4
-    instances, 32 MB with 32, and 192 MB for 4,000 rows with 4.
+    Memory: with the gradient about ten arrays of anchors * most * M floats. One takes 3 MB for 512 rows with 3 positives, 32 MB
+    with 31, and 192 MB for 4,000 rows with 3.
 
     Args:
-        embeddings: (N, D) float, cast to float32.
-        labels: (N,) int.
-        instances: K. Each query ranks at most K - 1 positives, even if its class has more images in the batch.
+        rows, labels, anchors: (M, D) float32 and (M,) int, see PairLoss.
         temperature: in cosine.
+        most: P, how many positives of each query are ranked, even if its class has more images in the batch.
+        counts_query: whether q itself is one of the rows j. It stands before nearly all others.
+        ranks_query: whether q is a positive of its own too.
 
     Returns:
-        among_all, among_positives: (N, P) float32, P = K - 1, ranks among all rows and among the positives.
-        is_positive: (N, P) bool, False where a query has fewer than P positives; the ranks there are meaningless.
+        among_all, among_positives: (anchors, P) float32, ranks among all rows and among the positives.
+        is_positive: (anchors, P) bool, False where a query has fewer than P positives; the ranks there are meaningless.
     """
-    rows = embeddings.shape[0]
-    cosines = similarities(embeddings)
-    positive = ops.cast(ops.logical_and(same_class(labels), other_row(rows)), ms.float32)
-    found, index = ops.topk(positive, min(max(instances - 1, 1), rows), 1)
-    # The query itself ranks before no row.
-    scores = ops.where(other_row(rows), cosines / temperature, -BIG)
+    others = other_row(anchors, rows.shape[0])
+    in_batch = (ops.arange(rows.shape[0]) < anchors).reshape(1, -1)
+    positive, counted = pair_masks(labels, anchors)
+    positive = ops.logical_and(positive, in_batch)
+    counted = ops.logical_or(counted, ops.logical_and(others, in_batch))
+    if counts_query:
+        counted = ops.logical_or(counted, ops.logical_not(others))
+    if ranks_query:
+        positive = ops.logical_or(positive, ops.logical_not(others))
+    positive = ops.cast(positive, ms.float32)
+    found, index = ops.topk(positive, min(max(most, 1), anchors), 1)
+    scores = ops.where(counted, similarities(rows, anchors) / temperature, -BIG)
     of_positives = ops.gather_elements(scores, 1, index)
     ahead = ops.sigmoid(ops.expand_dims(scores, 1) - ops.expand_dims(of_positives, 2))
     # The sum holds the positive's sigmoid with itself: 0.5, without gradient. So 0.5 is left of the 1 of every rank.

@@ -4,12 +4,12 @@ from typing import Sequence
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.losses.loss import Loss
+from src.losses.loss import PairLoss
 from src.losses.pairs import masked_mean
 from src.losses.ranks import soft_ranks
 
 
-class RecallAtKLoss(Loss):
+class RecallAtKLoss(PairLoss):
     """1 - Recall@K of every row as query among the others, with sigmoids for the two comparisons.
 
     r(x) = 1 + sum_{z != x} sigmoid((s_z - s_x) / t),  s the cosine to the query q, which is neither x nor z;
@@ -19,13 +19,15 @@ class RecallAtKLoss(Loss):
 
     Source: Patel et al., "Recall@k Surrogate Loss with Large Batches and Similarity Mixup" (CVPR 2022, arXiv
     2108.11179), without the similarity mixup. Its published code also counts the query itself among the z, so that all
-    its ranks are about 1 higher; here the query does not rank itself.
+    its ranks are about 1 higher; here the query ranks nothing unless counts_query says so. References are z if they are of
+    another class, and never x.
 
     Args:
         num_instances (int): K, images per class in a batch. At most K - 1 positives of each query count.
         k (sequence of int): the ranks to reach.
         temperature (float): t, in cosine.
         rank_temperature (float): t_rank, in ranks.
+        counts_query (bool): the query is one of the z, as in the published code, whose hyper-parameters are made for it.
 
     Outputs:
         scalar float32. A query without a positive is left out of the mean; 0 with zero gradient when all are.
@@ -37,15 +39,18 @@ class RecallAtKLoss(Loss):
     needs = ('num_instances',)
 
     def __init__(self, num_instances: int = 4, k: Sequence[int] = (1, 2, 4, 8, 16), temperature: float = 0.01,
-                 rank_temperature: float = 1.0) -> None:
+                 rank_temperature: float = 1.0, counts_query: bool = False) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.k = tuple(k)
         self.temperature = temperature
         self.rank_temperature = rank_temperature
+        self.counts_query = counts_query
 
-    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        ranks, _, is_positive = soft_ranks(embeddings, labels, self.num_instances, self.temperature)
+    def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
+        # MindSpore warns of an element that is named and not used.
+        found = soft_ranks(rows, labels, anchors, self.temperature, self.num_instances - 1, self.counts_query)
+        ranks, is_positive = found[0], found[2]
         count = ops.cast(is_positive, ms.float32).sum(axis=1)
         recall = ops.zeros_like(count)
         for k in self.k:

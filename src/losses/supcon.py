@@ -2,12 +2,12 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from src.losses.loss import Loss
-from src.losses.pairs import BIG, masked_mean, other_row, same_class, similarities
+from src.losses.loss import PairLoss
+from src.losses.pairs import BIG, masked_mean, pair_masks, similarities
 
 
-class SupConLoss(Loss):
-    """Cross entropy of every positive against all other rows of the batch.
+class SupConLoss(PairLoss):
+    """Cross entropy of every positive against all other rows.
 
     loss = mean_i -mean_{p != i, y_p = y_i} log(exp(s_ip / t) / sum_{a != i} exp(s_ia / t)),  s the cosine.
 
@@ -28,10 +28,9 @@ class SupConLoss(Loss):
         super().__init__()
         self.temperature = temperature
 
-    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        others = other_row(embeddings.shape[0])
-        positive = ops.logical_and(same_class(labels), others)
-        logits = ops.where(others, similarities(embeddings) / self.temperature, -BIG)
+    def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
+        positive, negative = pair_masks(labels, anchors)
+        logits = ops.where(ops.logical_or(positive, negative), similarities(rows, anchors) / self.temperature, -BIG)
         log_probabilities = ops.where(positive, ops.log_softmax(logits, 1), 0.0)
-        count = ops.cast(positive, ms.float32).sum(axis=1)
-        return masked_mean(-log_probabilities.sum(axis=1) / ops.maximum(count, 1.0), count > 0)
+        positives = ops.cast(positive, ms.float32).sum(axis=1)
+        return masked_mean(-log_probabilities.sum(axis=1) / ops.maximum(positives, 1.0), positives > 0)

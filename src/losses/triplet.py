@@ -18,7 +18,8 @@ class TripletLoss(Loss):
     PaddleCV. With 'sum' it is the sum, as in the published metric_learn code, which leaves the vector l_t unreduced
     (MindSpore differentiates the sum of a vector) and logs the mean. The gradient is then T times that of the value (20
     times for 60 rows), on which the learning rate of metric_learn's recipe, 1e-4, depends. T counts the triplets of one
-    device: averaging gradients over devices keeps the sum over a device's triplets, as published.
+    device, or with --gather those of all: averaging gradients over devices keeps the sum over a device's triplets, as
+    published.
 
     Args:
         margin (float): in squared distance of unit vectors, 0..4.

@@ -158,7 +158,7 @@ def _with_dashes(argv: Sequence[str], door: str) -> List[str]:
         if word not in names:
             out.append(word)
             continue
-        if not words:
+        if not words or words[0].startswith('--'):
             raise InputError(f'{word}: needs a value after it')
         out.append(f'--{word}={words.pop(0)}')
     return out

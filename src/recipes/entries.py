@@ -3,12 +3,30 @@
 What checks them, --help, --set, --config_path and the resuming of a training need to know of an entry is in its line of
 ENTRIES. The options of a component (`loss_options.margin`) are declared by the component's constructor instead.
 """
+import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping
 
+from src.accuracy.reranking import Rerank
+from src.common.errors import InputError
 from src.losses import LOSSES
 from src.networks import BACKBONES, HEADS, NETWORKS
-from src.recipes.types import Type, anything, boolean, either, one_of, real, several, size, table, text, whole
+from src.recipes.types import (
+    Refused,
+    Type,
+    anything,
+    boolean,
+    either,
+    encoding,
+    one_of,
+    real,
+    settings,
+    several,
+    size,
+    table,
+    text,
+    whole,
+)
 from src.training.learning_rate import LR_MODES
 
 
@@ -31,7 +49,20 @@ class Entry:
     implies: Mapping[str, Any] = field(default_factory=dict)
 
 
+SHARE = Type('a number from 0 to 1', lambda value: real(0, math.nextafter(1, 2)).convert(value))
 NATURAL, POSITIVE, RATE, OPTIONS = whole(), whole(1), real(), table(anything)
+
+
+def _rerank(value: Any) -> Dict[str, Any]:
+    said = settings('k1', 'k2', 'weight').read(value)
+    try:
+        Rerank(**said).check()
+    except InputError as error:
+        raise Refused(str(error)) from error
+    return dict(said)
+
+
+RERANK = Type('k1=NUMBER,k2=NUMBER,weight=NUMBER or some of them', _rerank, textual=True)
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
 METRIC, REID, GBU, SEMANTICS, IMAGES = 'metric_learning', 'reid', 'generalised', 'zero_shot generalised', 'images'
 
@@ -52,6 +83,8 @@ ENTRIES: Dict[str, Entry] = {
     'optimizer': Entry(text, 'momentum', 'momentum, adam or adamw'),
     'momentum': Entry(real(0, 1), 0.9, 'momentum of the optimizer of that name'),
     'beta1': Entry(real(0, 1), 0.9, 'beta1 of adam and adamw'),
+    'epsilon_hat': Entry(boolean, True, 'whether adam and adamw add epsilon to the uncorrected root, as MindSpore and '
+                         'TensorFlow do; False: as PyTorch'),
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or a weight decay for each layer by name'),
     'decay': Entry(text, 'weights', "what is decayed: 'weights' spares gamma and beta of normalisations, 'all' does not"),
     'loss_scale': Entry(real(positive=True), 1.0, 'factor on the loss before differentiation; dynamic on Ascend'),
@@ -72,6 +105,9 @@ ENTRIES: Dict[str, Entry] = {
     'warmup': Entry(text, 'step', "whether the warm-up rises every 'step' or every 'epoch'"),
     'distributed_lr_factor': Entry(RATE, 1.0, 'factor on the learning rate of several devices'),
     'loss_options': Entry(OPTIONS, {}, 'options of the loss'),
+    'gather': Entry(boolean, False, 'pair losses compare the images of all devices, instead of those of each', IMAGES),
+    'memory': Entry(NATURAL, 0, 'rows of past steps that a pair loss compares each batch with; implies gather', IMAGES),
+    'memory_warm_up': Entry(NATURAL, 1000, 'first steps whose rows are not remembered', IMAGES),
 
     # The course of a training.
     'interval_step': Entry(NATURAL, 0, 'steps from one loss line to the next, 0 for one an epoch', run=True),
@@ -128,13 +164,16 @@ ENTRIES: Dict[str, Entry] = {
     'query': Entry(text.or_none(), None, 'list or folder of query images, with --gallery instead of leave-one-out', IMAGES,
                    run=True),
     'gallery': Entry(text.or_none(), None, 'list or folder of the images to find them in', IMAGES, run=True),
+    'encoding': Entry(encoding, 'utf-8', 'encoding of lists, e.g. gbk or latin-1', IMAGES, run=True),
+    'skip_broken': Entry(real(0, 1), 0.0, 'largest share of the pictures of a list that may be left out because they cannot be '
+                         'read', IMAGES, run=True),
     'image_size': Entry(size, 224, 'side, or height,width', IMAGES),
     'interpolation': Entry(one_of(('antialias', 'bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing; '
                            "antialias is torchvision's bilinear", IMAGES),
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'how training images are cropped', IMAGES),
     'eval_transform': Entry(text, 'resize', 'how the other images are cropped', METRIC),
-    'flip': Entry(real(0, 1.0000001), 0.0, 'probability of a horizontal flip', IMAGES),
+    'flip': Entry(SHARE, 0.0, 'probability of a horizontal flip', IMAGES),
     'augmentation': Entry(OPTIONS, {}, 'augmentations by name, each with its options', METRIC),
     'turned_classes': Entry(boolean, False, 'whether images turned by 90, 180 and 270 degrees are classes of their own',
                             METRIC),
@@ -148,10 +187,14 @@ ENTRIES: Dict[str, Entry] = {
     'recall_k': Entry(several(POSITIVE), [1], 'the K of Recall@K beside 1; those beyond the images compared with are left out',
                       METRIC, run=True),
     'rerank': Entry(boolean, False, 'k-reciprocal re-ranking: its figures beside the others', IMAGES, run=True),
+    'rerank_options': Entry(RERANK, {}, 'its neighbours, averaged neighbours and weight of the original distance, as in '
+                            'k1=20,k2=6,weight=0.3', IMAGES, run=True, implies={'rerank': True}),
     'false_match_rate': Entry(real(0, 1), 0.0, 'find the similarity from which two images show the same, for this share of '
                               'false matches, and keep it beside the checkpoint; 0 for none', IMAGES, run=True),
     'picture': Entry(text.or_none(), None, 'draw to this file: the threshold of --false_match_rate; without it, what was '
                      'found for queries of re-identification', IMAGES, run=True),
+    'report': Entry(text.or_none(), None, 'write figures, curves, best and worst queries, confusions and a map to this page, '
+                    'an .html', run=True),
 }
 # Which component the options of an entry belong to: `loss_options` to the loss that loss_name names, and so on.
 COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',

@@ -5,9 +5,11 @@ A flag that sets an entry takes the entry's type and purpose; the others are use
 import os
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from src.common.values import in_milvus
+from src.recipes.entries import RERANK
 from src.recipes.recipe import PURPOSES, RECIPES
 from src.recipes.systems import DATASETS
-from src.recipes.types import Refused, Type, boolean, one_of, real, text, whole
+from src.recipes.types import Refused, Type, boolean, encoding, one_of, real, text, whole
 
 TRAIN, EVAL, EXPORT, INFER = DOORS = ('train', 'eval', 'export', 'infer')
 DEVICE, WORK, FILES, TRAINING = 'device', 'what to work on', 'checkpoints and results', 'training'
@@ -57,6 +59,11 @@ def _writable(value: Any) -> str:
     return str(value)
 
 
+def _gallery(value: Any) -> str:
+    """The name of a gallery in Milvus, or of an embedding file that can be made."""
+    return str(value) if in_milvus(str(value)) else _writable(value)
+
+
 def _first_id(value: str) -> str:
     """The first number of [0,1] or 0,1 or 0: CTL's list of devices, of which one process uses one."""
     return value.strip('[]() ').split(',')[0].strip()
@@ -66,6 +73,7 @@ def _spelled(names: Mapping[str, str]) -> Callable[[str], str]:
     return lambda value: names.get(value.lower().strip('\'"()'), value)
 
 
+GALLERY = Type('the name of an embedding file or gallery', _gallery, textual=True)
 OUTPUT = Type('the name of a file', _writable, textual=True)
 FRACTION = real(0, 1, positive=True)
 DATASET = _spelled({'dukemtmcreid': 'DukeMTMC-reID', 'market1501': 'Market1501'})
@@ -96,6 +104,12 @@ FLAGS = [
     Flag(('--query',), (TRAIN, EVAL), WORK, 'query', suggests='SOP'),
     Flag(('--gallery',), (TRAIN, EVAL), WORK, 'gallery'),
 
+    Flag(('--encoding',), (TRAIN, EVAL), WORK, 'encoding'),
+    Flag(('--encoding',), (INFER,), WORK, type=encoding, default='utf-8', help='encoding of lists, e.g. gbk or latin-1'),
+    Flag(('--skip_broken',), (TRAIN, EVAL), WORK, 'skip_broken'),
+    Flag(('--skip_broken',), (INFER,), WORK, type=real(0, 1), default=0.0,
+         help='largest share of the images that may be left out because they cannot be read'),
+
     Flag(('--recipe',), DOORS, TRAINING, type=one_of(dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)])), suggests='SOP',
          help='a named set of hyper-parameters; --list_recipes tells them'),
     Flag(('--config_path',), DOORS, TRAINING, type=text,
@@ -116,6 +130,9 @@ FLAGS = [
          help='continue from this training state, or from the last one in this folder'),
     Flag(('--profile',), (TRAIN,), FILES, type=text,
          help="write MindSpore's profile of a few steps to this folder"),
+    Flag(('--data_url',), (TRAIN,), FILES, type=text,
+         help='ModelArts: folder of the data, copied from obs:// by moxing; instead of --data_path or --dataset_path'),
+    Flag(('--train_url',), (TRAIN,), FILES, type=text, help='ModelArts: folder that --save_ckpt is copied to at the end'),
     Flag(('--result_file',), (EVAL,), FILES, type=OUTPUT, help='write the figures to this file as JSON too'),
 
     Flag(('--batch_size', '--train_batch_size'), (TRAIN,), TRAINING, 'batch_size'),
@@ -148,6 +165,7 @@ FLAGS = [
     Flag(('--run_eval',), (TRAIN,), TRAINING, 'run_eval'),
     Flag(('--seed',), (TRAIN,), TRAINING, 'seed'),
     Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP', help='with --recipe chooses the recipe'),
+    Flag(('--gather',), (TRAIN,), TRAINING, 'gather'),
 
     Flag(('--train_mode',), DOORS, ZERO_SHOT, type=one_of(('att', 'word', 'fusion')),
          help='the class semantics; default: att'),
@@ -175,29 +193,40 @@ FLAGS = [
 
     Flag(('--false_match_rate',), (EVAL,), MEASURING, 'false_match_rate', type=FRACTION),
     Flag(('--rerank',), (EVAL,), MEASURING, 'rerank', switch=True),
+    Flag(('--rerank_options',), (EVAL,), MEASURING, 'rerank_options'),
     Flag(('--mirror',), (EVAL, INFER), MEASURING, 'mirror', switch=True),
     Flag(('--turned',), (EVAL, INFER), MEASURING, 'turned', switch=True),
     Flag(('--picture',), (EVAL,), MEASURING, 'picture', type=OUTPUT),
+    Flag(('--report',), (EVAL,), MEASURING, 'report', type=OUTPUT),
 
     Flag(('--engine',), (INFER,), INFERENCE, type=one_of(('mindspore', 'onnxruntime')),
          help='what runs the network; default: onnxruntime where it is installed, on a CPU'),
-    Flag(('--output',), (INFER,), INFERENCE, type=OUTPUT, default='embeddings.npy',
-         help='.npy, with the paths in a .txt beside it, or .npz; default: embeddings.npy'),
+    Flag(('--output',), (INFER,), INFERENCE, type=GALLERY, default='embeddings.npy',
+         help='embedding file: .npy, with the paths in a .txt beside it, or .npz; or gallery in Milvus, to which they are '
+         'added: NAME.db or http://HOST:PORT, and #COLLECTION if it has several; default: embeddings.npy'),
     Flag(('--query',), (INFER,), INFERENCE, type=text, suggests='SOP',
          help='images or embedding file whose neighbours in --gallery are printed'),
-    Flag(('--gallery',), (INFER,), INFERENCE, type=text, help='embedding file, an earlier --output'),
+    Flag(('--gallery',), (INFER,), INFERENCE, type=text,
+         help='an earlier --output; with --output instead of --query it is loaded into Milvus, without the network'),
+    Flag(('--where',), (INFER,), INFERENCE, type=text, help='search only these images of a gallery in Milvus: a filter on '
+         "label, class_name, camera and path, e.g. 'label == 3'"),
     Flag(('--threshold',), (INFER,), INFERENCE, type=text,
-         help="answer `unknown` below it: eval.py's file beside the checkpoint, or the .json beside the exported model"),
-    Flag(('--index',), (INFER,), INFERENCE, type=one_of(('none', 'ivf')), default='none',
-         help='ivf: shortlist by an index beside --gallery (faiss), made when there is none'),
+         help="answer `unknown` below it: eval.py's file beside the checkpoint, or the .json beside the exported model, or "
+         '`gallery` for the one kept with a gallery in Milvus; without --query the file is kept there'),
     Flag(('--rerank',), (INFER,), INFERENCE, switch=True, help='order the neighbours by k-reciprocal re-ranking'),
-    Flag(('--append',), (INFER,), INFERENCE, switch=True, help='add the images to --output, an existing .npy'),
-    Flag(('--remove',), (INFER,), INFERENCE, type=text, help='take the images of this list out of --gallery'),
+    Flag(('--rerank_options',), (INFER,), INFERENCE, type=RERANK,
+         help='the same with other settings than k1=20,k2=6,weight=0.3'),
+    Flag(('--list',), (INFER,), INFERENCE, switch=True, help='print the classes of --gallery and how many images each has'),
+    Flag(('--index',), (INFER,), INFERENCE, type=text, help='give a gallery in Milvus this index, and print its recall: FLAT '
+         '(exact, the default of a new gallery), IVF_FLAT, HNSW; with parameters, as in HNSW,M=16,ef=64'),
+    Flag(('--remove',), (INFER,), INFERENCE, type=text, help='take the images of this list out of a gallery in Milvus'),
     Flag(('--centroids',), (INFER,), INFERENCE, type=OUTPUT, help='write the mean of every class of --gallery to this '
          'embedding file'),
-    Flag(('--top_k',), (INFER,), INFERENCE, type=whole(1), default=10, help='neighbours of each query; default: 10'),
+    Flag(('--top_k',), (INFER,), INFERENCE, type=whole(1), help='neighbours of each query; default: 10, or all of fewer'),
     Flag(('--picture',), (INFER,), INFERENCE, type=OUTPUT, help='draw the neighbours of the first 20 queries: .png, .pdf or '
          '.svg'),
+    Flag(('--report',), (INFER,), INFERENCE, type=OUTPUT, help='write the neighbours or names of the best and worst queries, '
+         'confusions and a map to this page, an .html'),
 
     Flag(('--classes',), (INFER,), INFERENCE, type=text, help='name the images of --dataset_path, or those of --query, an '
          'embedding file: the folder of a training of GBU, or its exported network'),
@@ -209,6 +238,6 @@ FLAGS = [
          idle=(TRAIN, EVAL), help='format of the exported model; default: MINDIR'),
     Flag(('--file_name',), (EXPORT,), EXPORTING, type=text,
          help='name of the exported model; default: named after the network, in the current folder'),
-    Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
-    Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1), help='size of the images; default: as trained'),
+    Flag(('--width',), (EXPORT,), EXPORTING, type=whole(1, 2 ** 15), help='size of the images; default: as trained'),
+    Flag(('--height',), (EXPORT,), EXPORTING, type=whole(1, 2 ** 15), help='size of the images; default: as trained'),
 ]

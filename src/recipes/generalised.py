@@ -27,7 +27,7 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
         RANKED, network='class_normalised', network_options={'hidden_dim': 1024},
         loss_options={'scale': 25.0},
         feature_scaling='none', semantics_scaling='unit', dropout=None, batch_size=256, lr_mode='steps', lr_max=5e-4,
-        weight_decay=1e-4, total_iter_num=0, epoch_size=50, lr_epochs=[25]),
+        epsilon_hat=False, weight_decay=1e-4, total_iter_num=0, epoch_size=50, lr_epochs=[25]),
     ('GBU', 'att', 'published'): dict(DEM, network_options={'sigmas': [0.0008, 0.0012]}, metric='euclidean', lr_max=1e-5,
                                       batch_size=100),
 }

@@ -18,10 +18,11 @@ PURPOSES = {
     'published': 'what the published code really did',
     'paper': "DEM as its paper says: beta1 0.9 and L2 regularisation",
     'chosen': "networks as ranked's and kernel ridge regression, mixed as the benchmark's val classes ask",
-    'normalised': 'class normalisation (Skorokhodov and Elhoseiny) as published',
+    'normalised': 'class normalisation (Skorokhodov and Elhoseiny) as their paper says',
     'ranked': 'DEM trained to rank the seen classes by the cosine that classifies',
     'paddle': "PaddleCV's: the full set, two stages, counted in iterations",
     'small': 'from scratch on small pictures on a CPU, few classes of many images',
+    'quick': 'from scratch in a minute on a CPU, on the calm drawings of scripts/quickstart.sh',
     'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
     'pretrained': 'MobileNetV2 from ImageNet weights: a classifier first, then a pair loss or CTL',
     'newer': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
@@ -36,7 +37,7 @@ _TABLES: Dict[str, Tuple[Mapping[str, Any], str]] = {
     'loss_options': (LOSSES, 'src.losses'), 'network_options': (NETWORKS, 'src.networks'),
     'backbone_options': (BACKBONES, 'src.networks'), 'head_options': (HEADS, 'src.networks')}
 # Arguments of components that the system fills in.
-_FILLED = {'loss_options': {'num_classes', 'embedding_size', 'num_instances', 'device_num'}, 'head_options': {'in_channels'}}
+_FILLED = {'loss_options': {'num_classes', 'embedding_size', 'num_instances'}, 'head_options': {'in_channels'}}
 
 
 class Recipe(Dict[str, Any]):
@@ -163,7 +164,8 @@ def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] 
     """
     system, row = system_of(dataset), SYSTEMS[system_of(dataset)]
     key = choose(dataset, choice, name).key
-    base = {**_defaults(system), **RECIPES[key], 'system': system, 'dataset': dataset, 'recipe': key[2],
+    of_loss = LOSSES[choice or row.default].entries if row.choice == 'loss_name' else {}
+    base = {**_defaults(system), **RECIPES[key], **of_loss, 'system': system, 'dataset': dataset, 'recipe': key[2],
             row.choice: choice or row.default}
     return _changed(base, as_changes(changes))
 

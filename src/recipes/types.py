@@ -1,8 +1,12 @@
 """What an entry of a recipe may be: each type turns what was written, or a value, into the value of the recipe."""
 import ast
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Optional
+
+LARGEST = 3e38  # a float32
+OTHER_NUMBERS = re.compile(r'(?<![\w\'"])(\d+_\d|0[xXoObB])')
 
 
 class Refused(ValueError):
@@ -42,6 +46,8 @@ class Type:
         """A value of this type, from a word of the command line. Raises ValueError as `read`."""
         if self.optional and text == 'None':
             return None
+        if not text:
+            raise Refused('is empty; give a value')
         return self.read(text if self.textual else literal(text))
 
     def or_none(self) -> 'Type':
@@ -50,7 +56,9 @@ class Type:
 
 
 def literal(text: str) -> Any:
-    """The Python literal that a text is, or the text."""
+    """The Python literal that a text is, or the text. Of numbers only decimal ones: 1_5 and 0x10 are more often mistakes."""
+    if OTHER_NUMBERS.search(text):
+        return text
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -63,8 +71,10 @@ def _require(condition: bool) -> None:
 
 
 def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
-    """A whole number from `least` on; None for any."""
+    """A whole number from `least` on, None for any, that fits into 32 bits."""
     def convert(value: Any) -> int:
+        if type(value) is int and not -2 ** 31 <= value < (below or 2 ** 31):
+            raise Refused(f'is too large; expected a whole number below {below or 2 ** 31}')
         _require(type(value) is int and (least is None or value >= least) and (below is None or value < below))
         return int(value)
     return Type('a whole number' + (f' of at least {least}' if least is not None else '')
@@ -74,6 +84,8 @@ def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
 def real(least: float = 0.0, below: float = math.inf, positive: bool = False) -> Type:
     """A finite number from `least` on; `positive` excludes 0."""
     def convert(value: Any) -> float:
+        if type(value) in (int, float) and LARGEST < abs(value) < math.inf:
+            raise Refused('is too large for float32')
         _require(type(value) in (int, float) and math.isfinite(value) and least <= value < below)
         _require(value > 0 or not positive)
         return float(value)
@@ -95,6 +107,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _encoding(value: Any) -> str:
+    _require(isinstance(value, str))
+    try:
+        ''.encode(value)
+    except LookupError as error:
+        raise ValueError(value) from error
+    return str(value)
+
+
+encoding = Type('an encoding of text, e.g. utf-8, gbk or latin-1', _encoding, textual=True)
 boolean = Type('True or False', _boolean, textual=True)
 text = Type('a text', _text, textual=True)
 anything = Type('a value', lambda value: value)
@@ -125,6 +147,16 @@ def table(of: Type) -> Type:
     return Type(f'a dict of names and values, each {of.words}', convert)
 
 
+def settings(*names: str) -> Type:
+    """Numbers by name, written NAME=NUMBER with commas; names: those there are, without any all."""
+    def convert(value: Any) -> dict:  # type: ignore[type-arg]  # of whole and other numbers
+        said = dict(value) if isinstance(value, dict) else {
+            name.strip(): literal(number) for name, _, number in (part.partition('=') for part in str(value).split(','))}
+        _require(all(not names or name in names for name in said))
+        return {name: number if type(number) is int else real(-math.inf).read(number) for name, number in said.items()}
+    return Type(','.join(f'{name}=NUMBER' for name in names or ('NAME',)), convert, textual=True)
+
+
 def either(one: Type, other: Type) -> Type:
     """One of two types."""
     def convert(value: Any) -> Any:
@@ -151,5 +183,5 @@ def of_annotation(annotation: str) -> Type:
     for start in ('Sequence[', 'Tuple[', 'List['):
         if annotation.startswith(start):
             return several(of_annotation(annotation[len(start):-1].split(',')[0]))
-    numbers = {'int': whole(None), 'float': real(-math.inf), 'bool': boolean, 'str': text}
+    numbers = {'int': whole(None, 2 ** 20), 'float': real(-math.inf), 'bool': boolean, 'str': text}
     return numbers.get(annotation, anything)

@@ -1,7 +1,8 @@
 """Embedding images with a trained network."""
+import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from src.checkpoints.engine import Engine
 from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
 from src.common.imagenet import DEVIATION, MEAN
+from src.common.terminal import MovingLine
 from src.common.values import height_width
 from src.datasets.image_batches import ImageOptions, eval_dataset, reading
 from src.datasets.image_list import ImageList
@@ -102,7 +104,7 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         InputError: an image is missing or broken; the message names it.
     """
     began = shown = time.perf_counter()
-    done = 0
+    done, line = 0, MovingLine(show_progress)
     given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
                          options.deviation, options.num_workers)
     dataset = eval_dataset(images, given, options.batch_size)
@@ -121,11 +123,14 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         yield embeddings[:count].astype(np.float32, copy=False)
         done += count
         now = time.perf_counter()
-        if show_progress and (now - shown > SHOWN_EVERY or done == len(images)):
+        rate = done / (now - began)
+        text = (f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
+                f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}')
+        line.show(text)
+        if show_progress and (now - shown > (math.inf if line.active else SHOWN_EVERY) or done == len(images)):
             shown = now
-            rate = done / (now - began)
-            print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
-                  f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
+            line.clear()
+            print(text, file=sys.stderr)
 
 
 def _embed_view(network: Run, images: Array, mirror: bool) -> Array:
@@ -149,6 +154,8 @@ def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, sho
     Raises:
         InputError: an image is missing or broken; the message names it.
     """
+    if target == 'CPU':  # elsewhere a batch of another size is another graph
+        options = replace(options, batch_size=min(options.batch_size, len(images)))
     training = network.training
     network.set_train(False)
     try:

@@ -4,8 +4,6 @@
 network's prototypes of the classes that it was evaluated with, and the scales of features and semantics.
 """
 import json
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple, Union
@@ -18,6 +16,7 @@ from src.common.files import replacing
 from src.common.records import read_record
 from src.datasets.own_classes import read_classes
 from src.datasets.scaling import Scale
+from src.datasets.tables import UTF_8
 
 CLASSES = 'classes.npz'
 
@@ -121,8 +120,7 @@ class NamedClasses:
             with np.load(path) as file:
                 arrays = dict(file)
             card = read_record(ClassesCard, json.loads(str(arrays['facts'])), str(path))
-        except (OSError, EOFError, ValueError, KeyError, RecursionError, RuntimeError, NotImplementedError, zlib.error,
-                zipfile.BadZipFile) as error:
+        except Exception as error:  # of zipfile, its decompressors and numpy
             why = f': {error}' if isinstance(error, InputError) else ''
             raise InputError(f'{path}: damaged, or not a file of classes; run eval.py or export.py again{why}') from error
 
@@ -173,18 +171,18 @@ class NamedClasses:
                              'the image network that made those')
         return self.space.scores(self.space.near(scale(features)), self.prototypes) - self.gamma * ~self.unseen
 
-    def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int) -> 'NamedClasses':
+    def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int, encoding: str = UTF_8) -> 'NamedClasses':
         """These classes and those of a CSV (name, numbers), as unseen classes; nothing is trained.
 
         Args:
-            path: the CSV.
+            path: the CSV. encoding: of the CSV.
             run: the semantic network, scaled semantics (batch, width) float32 -> prototypes.
             width: numbers per class that the network takes. batch: rows that it takes at once, 0 for any number.
 
         Raises:
             InputError: a bad CSV, another number of numbers per class, or a name that is taken.
         """
-        names, semantics = read_classes(path)
+        names, semantics = read_classes(path, encoding)
         twice = sorted(set(names) & set(self.names))
         if twice:
             raise InputError(f'{path}: class {twice[0]} is among the classes already; give it another name')

@@ -1,14 +1,6 @@
-"""Search for nearest neighbours in a gallery of embeddings: exact, or an index gives a shortlist that is ranked exactly.
-
-The index lies beside its gallery: `X.npy.ivf` holds one line of JSON, the IndexCard, and then faiss's own bytes.
-"""
-import importlib.util
-import json
+"""Search for nearest neighbours in any gallery, and mean embeddings of its classes."""
 import os
-import sys
-import time
-from dataclasses import asdict, dataclass
-from typing import Any, List, Optional, Tuple
+from typing import Dict, Optional
 
 import numpy as np
 
@@ -16,246 +8,108 @@ from src.accuracy.recall import nearest_neighbours
 from src.accuracy.reranking import Rerank
 from src.common.arrays import Array
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.common.records import read_record
-from src.retrieval.embedding_file import EmbeddingFile
-from src.retrieval.thresholds import ways
+from src.datasets.image_list import ImageList
+from src.retrieval.embedding_file import check_output, write_embeddings
+from src.retrieval.gallery import ClassId, Gallery, Neighbours
 
-SUFFIX = '.ivf'
-LEAST_ROWS = 1000          # smaller galleries get no index
-ROWS_PER_LIST, SAMPLE_PER_LIST = 800, 40
-# How a list stores a row: one byte per value, or one bit per value for rows of more than WIDE values (RaBitQ, Gao and Long,
-# SIGMOD 2024; faiss 1.11). Neither needs training; a product quantizer of 64 bytes took a hundred times longer to build and had
-# the same recall.
-NARROW_CODES, WIDE_CODES, WIDE = 'SQ8', 'RaBitQ', 128
-MEASURED_QUERIES, MEASURED_K = 200, 10
-WANTED_RECALL = 0.95
-SHORTLIST = 20             # rows ranked exactly per requested neighbour
-LEAST_SHORTLIST = 200
-QUERIES_AT_ONCE = 256
-RERANKED_WHOLE, RERANKED = 50_000, 100
-SEED = 0
+TOP_K, RERANKED = 10, 100
 
 
-@dataclass(frozen=True)
-class IndexCard:
-    """The description in an index: identity, number and width of the gallery's rows, lists read per query, measured recall."""
-    gallery: str
-    rows: int
-    width: int
-    probes: int
-    recall: float
+def check_size(gallery: Gallery, k: Optional[int], where: Optional[str] = None) -> int:
+    """The number of neighbours to find, k. None: TOP_K, or all if the images that match a filter are fewer.
+
+    Raises:
+        InputError: fewer than k images match, or none.
+    """
+    size = gallery.size(where)
+    k = k or max(1, min(TOP_K, size))
+    if k > size:
+        raise InputError(f'--top_k={k}: {gallery.path} holds {size} images' + (f' where {where}' if where else ''))
+    return k
 
 
-def find_neighbours(queries: Array, gallery: EmbeddingFile, k: int, *, index: Optional['Index'] = None,
-                    rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
-    """The k gallery images most similar to each query by cosine; of equal similarities the lower number comes first.
-
-    Memory: the queries, one block of the file and (N, k). With an index also the index and the shortlists of a block of
-    queries.
+def find_neighbours(queries: Array, gallery: Gallery, k: int, *, where: Optional[str] = None,
+                    rerank: Optional[Rerank] = None) -> Neighbours:
+    """The k gallery images most similar to each query by cosine.
 
     Args:
         queries: (N, D) float32.
-        gallery: at least k images.
-        index: built for this gallery. Only its shortlist and the images appended since it was built are ranked.
-        rerank: settings, by whose distances the neighbours are ordered. In a gallery of more than RERANKED_WHOLE images only
+        gallery: at least k images. An embedding file is searched exactly, a collection of Milvus by its index.
+        where: filter, e.g. `label == 3`, for a collection of Milvus.
+        rerank: settings, by whose distances the neighbours are ordered. In a gallery of more than gallery.WHOLE images only
             those that are among the RERANKED nearest of any query take part.
 
     Returns:
-        (numbers (N, k) int64, similarities (N, k) float32, not in falling order after re-ranking).
+        Neighbours; after re-ranking their similarities are not in falling order.
 
     Raises:
-        InputError: the widths differ, the gallery has fewer than k images, a row is NaN or Inf, or the file is cut short.
+        InputError: the widths differ, the gallery has fewer than k images, or it cannot be read.
     """
     if queries.shape[1] != gallery.width:
         raise InputError(f'{gallery.path}: embeddings of {gallery.width} values, those of --query have '
                          f'{queries.shape[1]}; write both with the same network')
-    if k > gallery.count:
-        raise InputError(f'--top_k={k}: {gallery.path} holds {gallery.count} images')
-    if rerank is not None:
-        seen = np.arange(gallery.count)
-        if gallery.count > RERANKED_WHOLE:
-            seen = np.unique(find_neighbours(queries, gallery, min(gallery.count, max(k, RERANKED)), index=index)[0])
-        numbers, similarities = nearest_neighbours(queries, gallery.take(seen), k, rerank=rerank)
-        return seen[numbers], similarities
-    if index is None:
-        return _exact(queries, gallery, k)
-    numbers, best = index.search(queries, gallery, k)
-    tail = int(np.searchsorted(gallery.kept, index.rows))
-    if tail < gallery.count:
-        more, more_best = _exact(queries, gallery, min(k, gallery.count - tail), tail)
-        numbers, best = _merged(numbers, best, more, more_best, k)
-    return numbers, best
+    check_size(gallery, k, where)
+    if rerank is None:
+        return gallery.search(queries, k, where)
+    images, classes, vectors = gallery.shortlist(queries, max(k, RERANKED), where)
+    return Neighbours(*nearest_neighbours(queries, vectors, k, rerank=rerank), images, classes)
 
 
-def _exact(queries: Array, gallery: EmbeddingFile, k: int, first: int = 0, end: Optional[int] = None) -> Tuple[Array, Array]:
-    """As find_neighbours, among the images `first` to `end` - 1."""
-    numbers, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-    for start, block in gallery.blocks(first):
-        block = block if end is None else block[:max(0, end - start)]
-        if not len(block):
-            break
-        more, similarities = nearest_neighbours(queries, block, min(k, len(block)))
-        numbers, best = _merged(numbers, best, more + start, similarities, k)
-    return numbers, best
+def centroids_of(gallery: Gallery, path: str) -> int:
+    """Write a gallery of the mean embedding of each class of a labelled gallery.
 
+    As in CTL (arXiv 2104.13643), the embeddings are averaged before they are normalised. The path of a centroid is that of
+    the image of its class that is nearest by cosine, so that results can be drawn.
 
-def _merged(numbers: Array, best: Array, more: Array, more_best: Array, k: int) -> Tuple[Array, Array]:
-    """The k best of two lists for each query; all numbers of the second list are higher than those of the first."""
-    numbers, best = np.hstack([numbers, more]), np.hstack([best, more_best])
-    order = np.argsort(-best, axis=1, kind='stable')[:, :k]
-    return np.take_along_axis(numbers, order, 1), np.take_along_axis(best, order, 1)
-
-
-class Index:
-    """An inverted file of quantized rows (Jegou et al., TPAMI 2011) that gives shortlists for an exact ranking.
+    Memory: twice (classes, D) float64. The gallery is read twice, in blocks.
 
     Args:
-        lists: faiss's index, whose ids are row numbers of the gallery's file.
-        rows: number of leading rows of the gallery's file that it was built from.
-        probes: lists read per query.
-        recall: measured when it was built: the share of the MEASURED_K nearest that it finds.
-    """
+        gallery: with labels.
+        path: of the new embedding file, .npy or .npz; its labels are those of the classes, ascending, or their positions if
+            two classes of different names have the same label.
 
-    def __init__(self, lists: Any, rows: int, probes: int, recall: float) -> None:
-        self.lists, self.rows, self.recall = lists, rows, recall
-        lists.nprobe = probes
-
-    def search(self, queries: Array, gallery: EmbeddingFile, k: int) -> Tuple[Array, Array]:
-        """As find_neighbours, among the rows that the index holds."""
-        wanted = min(self.rows, max(LEAST_SHORTLIST, SHORTLIST * k))
-        number_of = np.full(self.rows, -1, np.int64)
-        kept = gallery.kept[:np.searchsorted(gallery.kept, self.rows)]
-        number_of[kept] = np.arange(len(kept))
-        size = min(k, len(kept))
-        numbers, best = np.empty((len(queries), size), np.int64), np.empty((len(queries), size), np.float32)
-        for start in range(0, len(queries), QUERIES_AT_ONCE):
-            some = queries[start:start + QUERIES_AT_ONCE]
-            for i, row in enumerate(self.lists.search(_unit(some), wanted)[1], start):
-                found = np.sort(number_of[row[row >= 0]])
-                found = found[found >= 0]
-                if len(found) < size:
-                    # Too few rows in the lists that were read, or too many of them removed since.
-                    numbers[[i]], best[[i]] = _exact(queries[[i]], gallery, size, end=len(kept))
-                else:
-                    order, best[[i]] = nearest_neighbours(queries[[i]], gallery.take(found), size)
-                    numbers[i] = found[order[0]]
-        return numbers, best
-
-
-def build_index(gallery: EmbeddingFile) -> Index:
-    """Build the index of a .npy, write it beside the gallery, and print its recall against the exact search to standard error.
-
-    Doubles the number of lists that a query reads until the recall is WANTED_RECALL, with rows of the gallery as queries.
-    Memory: D / 8 + 16 bytes per row (D + 8 up to WIDE values), twice that while writing, the training sample
-    (SAMPLE_PER_LIST rows per list) and a block of the file.
+    Returns:
+        The number of classes.
 
     Raises:
-        InputError: faiss is not installed, an .npz, a gallery of fewer than LEAST_ROWS rows, or one that cannot be read.
+        InputError: no labels, NaN or Inf, or the file cannot be written.
     """
-    faiss = _faiss()
-    if not gallery.path.endswith('.npy'):
-        raise InputError(f'{gallery.path}: an index needs a .npy, of which single rows can be read; write it as one')
-    if gallery.count < LEAST_ROWS:
-        raise InputError(f'--index=ivf: {gallery.path} holds {gallery.count} images, among which the exact search takes '
-                         'no time; leave the flag out')
-    path, began = gallery.path + SUFFIX, time.perf_counter()
-    lists = _train(faiss, gallery)
-    for start, block in gallery.blocks():
-        lists.add_with_ids(_unit(block), gallery.kept[start:start + len(block)])
-    built = time.perf_counter() - began
-    index = Index(lists, gallery.rows, 1, 0.0)
-    milliseconds = _choose_probes(index, gallery)
-    card = IndexCard(gallery.identity, gallery.rows, gallery.width, lists.nprobe, index.recall)
-    with replacing(path) as part, open(part, 'wb') as file:
-        file.write(json.dumps(asdict(card)).encode() + b'\n')
-        file.write(faiss.serialize_index(lists).data)
-    # Standard output holds the neighbours alone, as programs may read it.
-    print(f'index {path}: {gallery.count} rows in {lists.nlist} lists, built in {built:.0f} s; '
-          f'recall@{MEASURED_K} {index.recall:.3f} against the exact search, {milliseconds:.1f} ms a query that reads '
-          f'{lists.nprobe} lists' + ('' if index.recall >= WANTED_RECALL else
-                                      f'; less than {WANTED_RECALL}: rather search this gallery exactly'), file=sys.stderr)
-    return index
+    check_output(path, '--centroids')
+    if os.path.realpath(path) == os.path.realpath(gallery.path):
+        raise InputError(f'--centroids={path}: is the gallery itself; give another name')
+    sizes = gallery.class_sizes()
+    if not sizes:
+        raise InputError(f'{gallery.path}: has no labels, which centroids need; write it from a list with labels or a folder '
+                         'with one folder per class')
+    code_of: Dict[ClassId, int] = {one: code for code, one in enumerate(sizes)}
+    sums, labels = np.zeros((len(sizes), gallery.width)), np.zeros(len(sizes), np.int64)
+    for images, classes, block in gallery.parts():
+        own = _codes(classes, code_of)
+        labels[own] = images.labels
+        order = np.argsort(own, kind='stable')
+        first = np.flatnonzero(np.diff(own[order], prepend=-1))
+        sums[own[order][first]] += np.add.reduceat(block[order], first, axis=0, dtype=np.float64)
+    means = (sums / np.array(list(sizes.values()))[:, None]).astype(np.float32)
+    best, nearest = np.full(len(sizes), -np.inf), np.empty(len(sizes), object)
+    for images, classes, block in gallery.parts():
+        own = _codes(classes, code_of)
+        lengths = np.linalg.norm(block.astype(np.float64), axis=1)
+        cosines = np.einsum('nd,nd->n', block, means[own]) / np.where(lengths > 0, lengths, 1)
+        # Highest first, of equal ones the first image; then the first of each class.
+        order = np.argsort(-cosines, kind='stable')
+        codes, places = np.unique(own[order], return_index=True)
+        for code, row in zip(codes.tolist(), order[places].tolist()):
+            if cosines[row] > best[code]:
+                best[code], nearest[code] = cosines[row], images.paths[row]
+    if len(set(labels.tolist())) < len(labels):
+        labels = np.arange(len(labels))
+    order = np.argsort(labels)
+    names = {int(labels[code]): str(one) for one, code in code_of.items()} if gallery.card.named else None
+    write_embeddings(path, [means[order]], ImageList(nearest[order].tolist(), labels[order]), model=gallery.model,
+                     classes=names)
+    return len(sizes)
 
 
-def open_index(gallery: EmbeddingFile) -> Optional[Index]:
-    """The index beside a gallery; None if there is none.
-
-    Raises:
-        InputError: faiss is not installed, the index is damaged, or it was built for other rows. Removing and appending
-            images keeps an index valid.
-    """
-    path = gallery.path + SUFFIX
-    if not os.path.isfile(path):
-        return None
-    faiss = _faiss()
-    try:
-        with open(path, 'rb') as file:
-            card = read_record(IndexCard, json.loads(file.readline()), path)
-            known = gallery.rows_of(card.gallery)
-            lists = faiss.deserialize_index(np.frombuffer(file.read(), np.uint8)) if known == card.rows else None
-    except (OSError, ValueError, RecursionError, RuntimeError) as error:
-        raise InputError(f'{path}: damaged or cut short; remove it and build it again with --index=ivf') from error
-    if lists is None:
-        raise InputError(f'{path}: is the index of another gallery, or {gallery.path} was written anew since; remove it '
-                         'and build it again with --index=ivf')
-    return Index(lists, card.rows, card.probes, card.recall)
-
-
-def _faiss() -> Any:
-    if importlib.util.find_spec('faiss') is None:
-        raise InputError('--index=ivf needs faiss: pip install faiss-cpu, or leave the flag out for the exact search')
-    import faiss  # optional: not in requirements.txt
-    return faiss
-
-
-def _train(faiss: Any, gallery: EmbeddingFile) -> Any:
-    """An empty faiss index, trained on a sample of the gallery."""
-    lists = 2 ** int(np.log2(max(1, gallery.count // ROWS_PER_LIST)))
-    codes = WIDE_CODES if gallery.width > WIDE else NARROW_CODES
-    index = faiss.index_factory(gallery.width, f'IVF{lists},{codes}', faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter, index.cp.seed = 10, SEED + 1
-    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, SAMPLE_PER_LIST
-    size = min(gallery.count, SAMPLE_PER_LIST * max(lists, 256))
-    rows = np.random.default_rng(SEED).choice(gallery.count, size, replace=False)
-    index.train(_unit(gallery.take(np.sort(rows))))
-    return index
-
-
-def _choose_probes(index: Index, gallery: EmbeddingFile) -> float:
-    """Set the probes and the recall of an index: the fewest probes, doubled from 1, that reach WANTED_RECALL.
-
-    Returns milliseconds per query.
-    """
-    rng = np.random.default_rng(SEED + 1)
-    asked = np.sort(rng.choice(gallery.count, min(MEASURED_QUERIES, gallery.count), replace=False))
-    queries = gallery.take(asked)
-    k = min(MEASURED_K, gallery.count - 1)
-    # A row is its own nearest neighbour, which any index finds: it does not count.
-    true = _without(asked, _exact(queries, gallery, k + 1)[0])
-    while True:
-        began = time.perf_counter()
-        found = _without(asked, index.search(queries, gallery, k + 1)[0])
-        milliseconds = (time.perf_counter() - began) / len(asked) * 1000
-        index.recall = float(np.mean([len(np.intersect1d(*rows)) / k for rows in zip(found, true)]))
-        if index.recall >= WANTED_RECALL or index.lists.nprobe >= index.lists.nlist:
-            return milliseconds
-        index.lists.nprobe = min(2 * index.lists.nprobe, index.lists.nlist)
-
-
-def _without(asked: Array, numbers: Array) -> List[Array]:
-    """Each row of numbers without the query's own number, or without its last number if its own is not in it."""
-    return [row[row != one][:len(row) - 1] for one, row in zip(asked, numbers)]
-
-
-def _unit(rows: Array) -> Array:
-    """Rows (N, D) at unit length, float32; lengths in float64, and zero rows stay zero."""
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-
-
-def check_model(gallery: EmbeddingFile, model: Optional[str]) -> None:
-    """Raise InputError if a gallery says that it holds embeddings of another identity than `model`."""
-    if gallery.model and model and gallery.model != model:
-        raise InputError(f'{gallery.path}: was written with another network or other preprocessing than the queries '
-                         f'({ways(gallery.model, model)}); write both with the same network and flags')
+def _codes(classes: Optional[Array], code_of: Dict[ClassId, int]) -> Array:
+    """The position of each image's class among the classes."""
+    return np.array([code_of[one] for one in ([] if classes is None else classes.tolist())], np.int64)

@@ -11,6 +11,9 @@ from typing import Any, Dict, Optional
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import as_table, read_json, read_record
+from src.retrieval.gallery import ways
+
+ADVICE = 'find the threshold with eval.py --false_match_rate=0.01'
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,16 @@ def read_threshold(path: str, model: str) -> KeptThreshold:
     Raises:
         InputError: the file has none, is damaged, or its threshold was found for other embeddings.
     """
-    advice = 'find the threshold with eval.py --false_match_rate=0.01'
-    values = read_json(path, advice)
+    values = read_json(path, ADVICE)
     if isinstance(values, dict) and 'checksum' in values:  # a card
         values = values.get('threshold') or {}
-    threshold = read_record(KeptThreshold, values, path, advice)
+    return check_threshold(values, path, model)
+
+
+def check_threshold(values: Any, path: str, model: str) -> KeptThreshold:
+    """A threshold from the values in a file or gallery, see read_threshold. path: for errors."""
+    threshold = read_record(KeptThreshold, values, path, ADVICE)
     if model not in (threshold.model, threshold.model.partition('+')[0]):
         raise InputError(f'{path}: is the threshold of another network or other preprocessing '
                          f'({ways(threshold.model, model)}); find one for this network with eval.py and the same flags')
     return threshold
-
-
-def ways(one: str, other: str) -> str:
-    """The options in two embedding identities, for an error."""
-    return ' and '.join(identity.partition('+')[2].replace('+', ' ') or 'unknown' for identity in (one, other))

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.io
 
 from src.common.arrays import Array
+from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.run import run
 
@@ -72,8 +73,11 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
         one line with the counts of what was written.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or holds such data already.
     """
+    for path in (Path(folder) / 'AwA_data', Path(folder) / 'CUB_data'):
+        if path.exists():
+            raise InputError(f'{path}: exists; remove it or name another folder')
     rng = np.random.default_rng(seed)
     lines = []
     # The AwA recipe moves an attribute's weight by about 1e-5 a step, and attributes of 0..1 do not help as those of

@@ -1,6 +1,8 @@
 """What the systems that learn from images share."""
+import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from functools import cached_property
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -9,15 +11,19 @@ from numpy.typing import NDArray
 from src.checkpoints.weights import Weights, conventions, load_classifier, load_weights, read_weights
 from src.common.errors import InputError
 from src.common.values import height_width
+from src.datasets.broken import without_broken
 from src.datasets.image_batches import EpochOptions, ImageOptions, reading, train_dataset
-from src.datasets.image_list import ImageList
+from src.datasets.image_list import ImageList, class_list
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
 from src.losses.loss import Loss
+from src.losses.references import WithReferences
 from src.networks import create_image_network
+from src.page import check_page
 from src.pictures import check_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
+from src.systems.measured import MeasuredImages
 from src.training.precision import level_for, mixed_precision
 from src.training.system import System
 
@@ -27,10 +33,18 @@ class ImageFound:
     """What was found in the images and in the weights that the training started from.
 
     class_num: classes of the training list, 0 where nobody knows. conventions: options of the backbone that its weights
-    were trained with.
+    were trained with. class_names: names of the classes in the order of the classifier, empty where they have numbers.
+    classes: hash of names or numbers. images: hash of the labels of the training images, in the order of their list.
     """
     class_num: int = 0
     conventions: Dict[str, Any] = field(default_factory=dict)
+    class_names: List[str] = field(default_factory=list)
+    classes: str = ''
+    images: str = ''
+
+
+def _hash(words: Sequence[str]) -> str:
+    return hashlib.blake2b('\0'.join(words).encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()
 
 
 class ImageSystem(System):
@@ -71,14 +85,24 @@ class ImageSystem(System):
     def check_evaluation(self) -> None:
         """Raise InputError where an evaluation could not end well, before anything is computed."""
         check_picture(self.recipe.picture)
+        check_page(self.recipe.report)
 
-    def test_images(self) -> List[ImageList]:
-        """The images that evaluation embeds: lists of images, the queries before their gallery if there is one."""
+    def _open_test(self) -> MeasuredImages:
+        """Open the images that evaluation measures."""
         raise NotImplementedError
 
+    @cached_property
+    def test(self) -> MeasuredImages:
+        """The images that evaluation measures, opened when they are first asked for."""
+        return self._open_test()
+
     def run_on_test(self) -> None:
-        for images in self.test_images():
+        for images in self.test.lists:
             self.embed(images, True)
+
+    def readable(self, images: ImageList) -> ImageList:
+        """The list without broken pictures, as far as the recipe's skip_broken allows; InputError names them otherwise."""
+        return without_broken(images, self.recipe.skip_broken, show_progress=self.process.rank == 0)
 
     def prepare(self, found: Any = None) -> None:
         recipe, process = self.recipe, self.process
@@ -90,9 +114,22 @@ class ImageSystem(System):
             self.check_evaluation()
         self.open_training_images()
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
-        self.found = replace(self.found_in_weights(recipe, start) if start else ImageFound(),
-                             class_num=int(self.labels.max()) + 1)
+        classes = class_list(self.images)
+        if len(classes) < 2:
+            raise InputError(f'{self.images.source}: all {len(self.images)} training images are of one class, '
+                             f'{classes[0]}; nothing can be learnt from one')
+        self.found = replace(
+            self.found_in_weights(recipe, start) if start else ImageFound(), class_num=len(classes),
+            class_names=classes if self.images.class_names else [], classes=_hash(classes),
+            images=_hash([*classes, *map(str, self.labels.tolist())]))
+        if found is not None and found.images != self.found.images:
+            raise InputError(f'{self.images.source}: the training images, or their labels, are others than when this training '
+                             'began; resume with the list it was started with, or train in another folder')
         network = self.build_network(recipe, self.found)
+        norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
+        if recipe.chunk_size and any(norm.use_batch_statistics is not False for norm in norms):
+            raise InputError(f'chunk_size={recipe.chunk_size}: BatchNorm would see chunks instead of batches; give --set '
+                             'backbone_options.frozen_batch_norm=True too, or leave it at 0')
         kind = loss_class(recipe.loss_name)
         self.head = network.head
         if self.head.gives_feature is not None:
@@ -109,12 +146,16 @@ class ImageSystem(System):
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
             instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
+        if self.sampler.never_drawn and process.rank == 0:
+            print(f'{self.sampler.never_drawn} of {len(classes)} classes have fewer than {self.sampler.instances} images and '
+                  'are never drawn (--samples_each_class)')
         self._check_batches(kind)
 
     def _start_from(self, start: Weights, network: nn.Cell) -> None:
         report = load_weights(network, start, network.new_layers)
-        # The classifier is kept too where it is of the same classes.
-        kept = load_classifier(self.loss, start)
+        # The classifier is kept too where it is of the same classes. Weights of other projects do not say of which.
+        theirs = start.recorded.found.get('classes') if start.recorded else None
+        kept = theirs in (None, '', self.found.classes) and load_classifier(self.loss, start)
         if self.process.rank == 0:
             print(f'starting from {start.path}: {report}' + ', but the classifier goes on' * kept)
 
@@ -126,6 +167,12 @@ class ImageSystem(System):
         if not isinstance(self.sampler, ordered) or kind.batch == 'pairs' and self.sampler.instances != 2:
             raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
                              'the sampler at its default')
+        if isinstance(self.sampler, GroupSampler) and self.sampler.per_batch < 2:
+            raise InputError(f'--batch_size={recipe.batch_size}: holds images of one class alone, {self.sampler.instances} of '
+                             'it, from which nothing can be learnt; give twice as many')
+        if isinstance(self.sampler, GroupSampler) and self.sampler.counts.max() < 2:
+            raise InputError(f'{self.images.source}: the {len(self.images)} training images are each of a class of its own, so '
+                             f'that no two are alike; --loss_name={recipe.loss_name} needs two images of a class')
         self.loss.check_batch(recipe.batch_size)
         if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
@@ -134,10 +181,12 @@ class ImageSystem(System):
     def _create_loss(self, embedding_size: int) -> Loss:
         recipe = self.recipe
         filled = {'num_classes': self.found.class_num, 'embedding_size': embedding_size,
-                  'num_instances': recipe.samples_each_class, 'device_num': self.process.size}
+                  'num_instances': recipe.samples_each_class}
         needs = {name: filled[name] for name in loss_class(recipe.loss_name).needs}
-        loss: Loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
-        return loss
+        loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
+        if not (recipe.memory or recipe.gather):
+            return loss
+        return WithReferences(loss, embedding_size, recipe.memory, recipe.memory_warm_up, self.process.rank, self.process.size)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process

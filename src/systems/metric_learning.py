@@ -1,17 +1,24 @@
 """metric_learn and PaddleCV's metric learning: embeddings in which the nearest image is of the same class."""
-from typing import Any, Dict, List, Optional
+from contextlib import suppress
+from typing import Any, Dict, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.accuracy import Rerank, Retrieval, measure, recall_at_k
+from src.accuracy import Rerank, Retrieval, measure, nearest_neighbours, recall_at_k
+from src.accuracy.retrieval import own_rows
 from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
 from src.datasets.image_list import ImageList, in_one_numbering, remap_labels, with_turned_classes
 from src.datasets.images import open_images
+from src.datasets.same_pictures import picture_numbers
 from src.datasets.splits import held_out
+from src.page import Page, Shown, evaluation_page
 from src.systems.images import ImageSystem
+from src.systems.measured import MeasuredImages
 from src.systems.open_set import find_threshold
+
+SHOWN = 10  # neighbours of a query that --report looks at
 
 
 class MetricLearning(ImageSystem):
@@ -26,15 +33,15 @@ class MetricLearning(ImageSystem):
 
     def open_training_images(self) -> None:
         recipe = self.recipe
-        self.images = open_images(recipe.dataset_path, 'train', subset=recipe.subset)
+        self.images = self._open('dataset_path', 'train')
         if recipe.validation == 'seen_classes':
             apart = held_out(self.images.known_labels, recipe.validation_fraction, recipe.seed, 'classes')
             self.held_out, self.images = self.images.select(apart), self.images.select(~apart)
         # What is missing must not come out after the first epoch or the last.
         if recipe.validation == 'test_classes':
-            self.held_out = open_images(recipe.dataset_path, 'test', subset=recipe.subset)
+            self.held_out = self._open('dataset_path', 'test')
         if recipe.run_eval:
-            self.test_images()
+            _ = self.test
         augmenting(recipe.augmentation, (1, 1), recipe.seed)
         listed = len(np.unique(self.images.known_labels))
         if recipe.class_num not in (0, listed):
@@ -47,7 +54,8 @@ class MetricLearning(ImageSystem):
         if self.process.rank == 0:
             print(f'training on {len(self.images)} images of {len(counts)} classes'
                   + ', three quarters of them turned ones' * recipe.turned_classes
-                  + (f', {single} of them with one image, which is never a positive' if single else ''))
+                  + (f', {single} of them with one image, which is never a positive' if single else '')
+                  + ''.join(f'; {count} {why}: left out' for why, count in self.images.left_out.items()))
 
     def validate(self) -> float:
         """Recall@1 of the held-out classes, or of the test classes where the recipe says so.
@@ -56,16 +64,27 @@ class MetricLearning(ImageSystem):
         one after the other find each other without anything learnt.
         """
         held = self.held_out
-        return recall_across_cameras(self.embed(held), held.known_labels, held.cameras)
+        return recall_across_cameras(self.embed(held), held.known_labels, held.cameras, picture_numbers([held])[0])
 
-    def test_images(self) -> List[ImageList]:
+    def _open(self, entry: str, split: str) -> ImageList:
+        """The images that an entry of the recipe names."""
+        recipe = self.recipe
+        return self.readable(open_images(recipe[entry], split, subset=recipe.subset, flag=f'--{entry}',
+                                         encoding=recipe.encoding))
+
+    def _open_test(self) -> MeasuredImages:
         recipe = self.recipe
         if bool(recipe.query) != bool(recipe.gallery):
             raise InputError('--query and --gallery: give both or neither')
-        if recipe.query:
-            return list(in_one_numbering(*(open_images(recipe[name], 'test', subset=recipe.subset, flag=f'--{name}')
-                                           for name in ('query', 'gallery'))))
-        return [open_images(recipe.dataset_path, 'test', subset=recipe.subset)]
+        lists = ([self._open(name, 'test').part(name) for name in ('query', 'gallery')] if recipe.query
+                 else [self._open('dataset_path', 'test')])
+        if not recipe.query and (lists[0].is_query is not None or lists[0].is_gallery is not None):
+            lists = [lists[0].part('query'), lists[0].part('gallery')]
+        train = None
+        with suppress(InputError):  # a test need not know the training images
+            train = open_images(recipe.dataset_path, 'train', subset=recipe.subset, encoding=recipe.encoding)
+        query, gallery = in_one_numbering(lists[0], lists[-1])
+        return MeasuredImages(query, gallery if len(lists) > 1 else None, train)
 
     def check_evaluation(self) -> None:
         super().check_evaluation()
@@ -82,32 +101,56 @@ class MetricLearning(ImageSystem):
         """
         recipe = self.recipe
         self.check_evaluation()
-        query, *galleries = self.test_images()
+        test = self.test
+        query, *galleries = test.lists
         compared = len(galleries[0]) if galleries else len(query) - 1
-        counts = dict(zip(('queries', 'gallery'), map(len, [query, *galleries])))
         ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
-        # In the order of test_images, in which an Ascend 310's results are read.
+        # In the order of MeasuredImages.lists, in which an Ascend 310's results are read.
         embeddings, labels = self.embed(query, True), query.known_labels
-        others: Dict[str, Any] = {}
+        others: Dict[str, Any] = {'pictures': test.pictures}
         for gallery in galleries:
-            others = {'gallery': self.embed(gallery, True), 'gallery_labels': gallery.known_labels}
+            others.update(gallery=self.embed(gallery, True), gallery_labels=gallery.known_labels,
+                          gallery_pictures=test.gallery_pictures)
         figures = measure(self.measures, Retrieval(embeddings, labels, ks=ks, **others))
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {figures['Recall@1']:.3f}}} ckpt={checkpoint}")
         print('\n'.join(f'{name} = {value:.5f}' for name, value in figures.items()))
-        result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures, **counts}
+        print(test.line())
+        result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures,
+                                  **dict(zip(('queries', 'gallery'), map(len, test.lists))), 'test': test.facts()}
         if recipe.rerank:
-            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=Rerank(), **others))
+            rerank = Rerank(**recipe.rerank_options)
+            reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=rerank, **others))
             print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
+        page = None
+        if recipe.report:
+            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line()})
+            _add_search(page, test, embeddings, others.get('gallery', embeddings))
         if recipe.false_match_rate:
-            for gallery in galleries:
-                # An image that is in both lists would be found as itself.
-                new = ~np.isin(gallery.paths, query.paths)
-                embeddings, labels = (np.concatenate([own, other[new]])
-                                      for own, other in zip((embeddings, labels), others.values()))
-            result.update(find_threshold(self, checkpoint, embeddings, labels))
+            if galleries:
+                embeddings = np.concatenate([embeddings, others['gallery']])
+                labels = np.concatenate([labels, others['gallery_labels']])
+            # A picture that is listed twice would be found as itself.
+            result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
+                                         page=page))
+        if page:
+            page.write(recipe.report)
         return result
+
+
+def _add_search(page: Page, test: MeasuredImages, embeddings: NDArray[Any], others: NDArray[Any]) -> None:
+    """Add the neighbours of the queries among the others, without images that show the query's own picture."""
+    searched = test.lists[-1]
+    numbers = test.pictures if test.gallery_pictures is None else test.gallery_pictures
+    # A query is the first of its neighbours where it is among those searched, and so are its copies.
+    found, similarities = nearest_neighbours(embeddings, others, min(SHOWN + 1, len(others)))
+    own = numbers[found] == test.pictures[:, None]
+    order = np.argsort(own, axis=1, kind='stable')[:, :min(SHOWN, len(others) - (test.gallery is None))]
+    query, gallery = (Shown(rows, images.paths, images.classes)
+                      for rows, images in ((embeddings, test.query), (others, searched)))
+    page.add_search(query, gallery, np.take_along_axis(np.where(own, -1, found), order, 1),
+                    np.take_along_axis(similarities, order, 1))
 
 
 def _by_k(figures: Dict[str, float]) -> Dict[str, float]:
@@ -115,11 +158,12 @@ def _by_k(figures: Dict[str, float]) -> Dict[str, float]:
     return {name.partition('@')[2]: value for name, value in figures.items() if name.startswith('Recall@')}
 
 
-def recall_across_cameras(embeddings: NDArray[Any], labels: NDArray[Any], cameras: Optional[NDArray[Any]]) -> float:
+def recall_across_cameras(embeddings: NDArray[Any], labels: NDArray[Any], cameras: Optional[NDArray[Any]],
+                          pictures: Optional[NDArray[Any]] = None) -> float:
     """Recall@1 where what is found must be of another camera than the query.
 
     Args:
-        embeddings: (N, D) float. labels: (N,) int. cameras: (N,) int, or None.
+        embeddings: (N, D) float. labels: (N,) int. cameras: (N,) int, or None. pictures: of src.accuracy.Retrieval.
 
     Returns:
         the share of the queries whose nearest image among those of all other cameras is of their class; images whose
@@ -131,7 +175,8 @@ def recall_across_cameras(embeddings: NDArray[Any], labels: NDArray[Any], camera
         others = cameras != camera
         queries = ~others & np.isin(labels, labels[others])
         if queries.any():
+            own = {} if pictures is None else own_rows(pictures[queries], pictures[others])
             recall = recall_at_k(embeddings[queries], labels[queries], gallery=embeddings[others],
-                                 gallery_labels=labels[others])[1]
+                                 gallery_labels=labels[others], own=own)[1]
             right, count = right + recall * queries.sum(), count + queries.sum()
-    return float(right / count) if count else recall_at_k(embeddings, labels)[1]
+    return float(right / count) if count else recall_at_k(embeddings, labels, own=own_rows(pictures))[1]

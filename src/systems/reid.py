@@ -1,36 +1,20 @@
 """CTL: embeddings of persons, found again among images or among centroids of them (arXiv 2104.13643)."""
-from typing import Any, Dict, List, Optional, Set, Tuple
+from contextlib import suppress
+from typing import Any, Dict, List
 
 import numpy as np
-from numpy.typing import NDArray
 
-from src.accuracy import Rerank, make_centroids, ranked_list, reid_metrics
+from src.accuracy import Images, Rerank, count_centroids, nearest_of_others, reid_figures
 from src.common.errors import InputError
-from src.datasets.image_list import ImageList, remap_labels
-from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
+from src.datasets.image_list import read_image_list, remap_labels
+from src.datasets.reid import ReidImages, open_reid, reid_dataset, statistics, statistics_lines
+from src.page import Shown, cosines, evaluation_page
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
+from src.systems.measured import MeasuredImages
 from src.systems.open_set import find_threshold
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
-# Embeddings (N, D), persons (N,) and cameras (N,).
-Columns = Tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-
-
-def _check_matches(query: ImageList, gallery: ImageList) -> None:
-    """Before a training, because what measures finds it only after.
-
-    Raises:
-        InputError: no query has an image to be found, or a list has no labels (persons) or cameras.
-    """
-    cameras: Dict[int, Set[int]] = {}
-    for person, camera in zip(gallery.known_labels.tolist(), gallery.known_cameras.tolist()):
-        cameras.setdefault(person, set()).add(camera)
-    pairs = zip(query.known_labels.tolist(), query.known_cameras.tolist())
-    if not any(cameras.get(person, set()) - {camera} for person, camera in pairs):
-        raise InputError(f'{query.paths[0]} and the other queries: none has a gallery image of its person from another '
-                         'camera; look at the cameras of --query and --gallery (train.py measures nothing with '
-                         '--run_eval=False)')
 
 
 class Reid(ImageSystem):
@@ -39,41 +23,45 @@ class Reid(ImageSystem):
     measure = 'mAP'
     validations = ('test_classes', 'none')
 
-    # Queries and gallery, once they were read.
-    test: Optional[Tuple[ImageList, ImageList]] = None
-
-    def _open(self, training: bool) -> Tuple[ImageList, ImageList]:
-        """Queries and gallery; in training the training images are set too."""
-        if self.test is not None:
-            return self.test
+    def _read(self, training: bool) -> ReidImages:
+        """All parts, without broken pictures; their statistics are printed."""
         recipe = self.recipe
         lists = {name: recipe[name] for name in ('train_list', 'query', 'gallery')}
-        found = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training)
-        if not training or recipe.run_eval or recipe.validation != 'none':
-            _check_matches(found.query, found.gallery)
+        found = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training, encoding=recipe.encoding)
+        found = ReidImages(found.train and self.readable(found.train), self.readable(found.query), self.readable(found.gallery))
         if self.process.rank == 0:
             print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists), statistics(found))))
-        if training and found.train is not None:
-            self.images = found.train
-        self.test = found.query, found.gallery
-        return self.test
+            for split, part in zip(found._fields, found):
+                for why, count in part.left_out.items() if part else ():
+                    print(f'{split:7} {count:6} {why}: left out')
+        return found
 
     def open_training_images(self) -> None:
-        self._open(True)
-        self.labels = remap_labels(self.images.known_labels)
+        found = self._read(True)
+        assert found.train is not None
+        self.images, self.labels = found.train, remap_labels(found.train.known_labels)
+        if self.recipe.run_eval or self.recipe.validation != 'none':
+            self.test = MeasuredImages(found.query, found.gallery, found.train, by_camera=True)
 
-    def test_images(self) -> List[ImageList]:
-        return list(self._open(False))
+    def _open_test(self) -> MeasuredImages:
+        recipe = self.recipe
+        train = None
+        if recipe.train_list:
+            with suppress(InputError):  # a test need not know the training images
+                train = read_image_list(recipe.train_list, part='train', encoding=recipe.encoding)
+        found = self._read(False)
+        return MeasuredImages(found.query, found.gallery, train or found.train, by_camera=True)
 
-    def _embed_test(self, show_progress: bool = False) -> List[Columns]:
-        """Embeddings, persons and cameras of the queries and of the gallery, as the measures take them."""
-        return [(self.embed(images, show_progress), images.known_labels, images.known_cameras)
-                for images in self.test_images()]
+    def _embed_test(self, show_progress: bool = False) -> List[Images]:
+        """The queries and the gallery as the measures take them."""
+        pictures = self.test.pictures, self.test.gallery_pictures
+        return [Images(name, self.embed(images, show_progress), images.known_labels, images.known_cameras, numbers)
+                for name, images, numbers in zip(('query', 'gallery'), self.test.lists, pictures)]
 
     def validate(self) -> float:
         """mAP of the queries among the images of the gallery."""
         query, gallery = self._embed_test()
-        return float(reid_metrics(*query, *gallery)['mAP'])
+        return float(reid_figures(query, gallery)['mAP'])
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """mAP, mINP and CMC of the queries, among images and among centroids, re-ranked too where asked to.
@@ -83,14 +71,14 @@ class Reid(ImageSystem):
         recipe = self.recipe
         self.check_evaluation()
         query, gallery = self._embed_test(True)
-        _, persons, cameras = query
-        count = len(persons)
-        sizes = {'instance': len(gallery[0]), 'centroid': len(make_centroids(*gallery, persons, cameras)[0])}
+        count = len(query.ids)
+        sizes = {'instance': len(gallery.ids), 'centroid': count_centroids(query, gallery)}
         print('============== Starting Evaluating ==============')
-        result: Dict[str, Any] = {'queries': count, 'measures': {}}
-        for rerank in (None, Rerank())[:1 + recipe.rerank]:
+        print(self.test.line())
+        result: Dict[str, Any] = {'queries': count, 'measures': {}, 'test': self.test.facts()}
+        for rerank in (None, Rerank(**recipe.rerank_options))[:1 + recipe.rerank]:
             for kind, size in sizes.items():
-                measured = reid_metrics(*query, *gallery, centroids=kind == 'centroid', rerank=rerank)
+                measured = reid_figures(query, gallery, kind == 'centroid', rerank)
                 print(f'{kind}{" re-ranked" if rerank else ""}: mAP = {measured["mAP"]:.5f}, mINP = {measured["mINP"]:.5f}, '
                       + ', '.join(f'CMC@{k} = {share:.5f}' for k, share in measured['cmc'].items())
                       + f' ({count} queries, {measured["skipped"]} skipped, gallery of {size})')
@@ -101,20 +89,32 @@ class Reid(ImageSystem):
                 result['measures'].update({f'{kind}{" re-ranked" if rerank else ""} {name}': value for name, value in (
                     ('mAP', measured['mAP']), ('CMC@1', measured['cmc'][1]))})
         result['accuracy'] = result['measures']['instance mAP']
+        page = None
+        if recipe.report:
+            page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
+                                   {'measured': self.test.line()})
+            asked, others = (Shown(part.embeddings, images.paths, images.classes)
+                             for part, images in zip((query, gallery), self.test.lists))
+            nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
+            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest))
         if recipe.false_match_rate:
-            # Of persons who are queried alone: one label may stand for all distractors of a gallery.
-            known = np.isin(gallery[1], persons)
-            result.update(find_threshold(self, checkpoint, *(
-                np.concatenate([own, other[known]]) for own, other in zip(query, gallery))))
+            # Of persons who are queried alone: one label may stand for all distractors of a gallery. A picture that is
+            # listed twice would be found as itself.
+            used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
+            embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
+                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
+            result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
         elif recipe.picture:
             self._draw(query, gallery)
+        if page:
+            page.write(recipe.report)
         return result
 
-    def _draw(self, query: Columns, gallery: Columns) -> None:
-        images, others = self.test_images()
+    def _draw(self, query: Images, gallery: Images) -> None:
+        images, others = self.test.lists
         rows = np.unique(np.linspace(0, len(images) - 1, PICTURE_QUERIES).round().astype(int))
-        embeddings, persons, cameras = (column[rows] for column in query)
-        nearest, right = ranked_list(embeddings, persons, cameras, *gallery, n=min(PICTURE_NEIGHBOURS, len(others)))
+        drawn = Images('query', query.embeddings[rows], query.ids[rows], query.cams[rows], self.test.pictures[rows])
+        nearest, right = nearest_of_others(drawn, gallery, min(PICTURE_NEIGHBOURS, len(others)))
         neighbours_picture([images.paths[row] for row in rows],
                            [[others.paths[i] for i in line if i >= 0] for line in nearest],
                            [found[line >= 0] for found, line in zip(right, nearest)], self.recipe.picture)

@@ -121,7 +121,7 @@ def load_trained(path: Union[str, Path, None], changes: Changes = (), recipe_for
     recipe = system.restored(recipe, found)
     network = system.build_network(recipe, found)
     report = load_weights(network, weights)
-    if report.dropped and not recorded:
+    if (report.dropped or report.prefix) and not recorded:
         print(f'{weights.path}: {report}')
     network.set_train(False)
     return Trained(network, recipe, found, str(weights.path))

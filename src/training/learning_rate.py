@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from src.common.errors import InputError
 
+MOST_STEPS = 5 * 10 ** 7  # their rates are one array
 Rates = NDArray[np.floating[Any]]
 
 
@@ -142,6 +143,9 @@ def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 
     factor = recipe['distributed_lr_factor'] if device_num > 1 else 1
     milestones = [m * steps_per_epoch for m in recipe['lr_epochs']] or recipe['lr_steps'] or (0.4, 0.8)
     warmup = recipe['warmup_epochs'] * steps_per_epoch
+    if max(total, warmup) > MOST_STEPS:
+        raise InputError(f'--epoch_size={recipe["epoch_size"]} --total_iter_num={recipe["total_iter_num"]}: are '
+                         f'{max(total, warmup)} steps, the schedule has room for {MOST_STEPS}')
     # A short run of a long recipe ends in the warm-up.
     return get_lr(recipe['lr_mode'], max(total, warmup), recipe['lr_max'] * factor, recipe['lr_init'] * factor,
                   recipe['lr_end'] * factor, warmup, milestones,

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -19,14 +18,14 @@ from src import __version__
 from src.checkpoints.checkpoint import BEST, LAST, Recorded, save_cell
 from src.common.device import Process, gather
 from src.common.errors import InputError
-from src.common.files import remove_unfinished, replacing
+from src.common.files import held, replacing
 from src.common.records import read_record
 from src.pictures import plot_curves
 from src.training.learning_rate import schedule
 from src.training.profiling import profiled
 from src.training.progress import Clock, Run, diverged
 from src.training.signals import Signals
-from src.training.states import CURVES, RESULT, TrainingStates, set_aside
+from src.training.states import CURVES, RESULT, TrainingStates, left_by_training, set_aside
 from src.training.system import System
 from src.training.train_step import create_step
 
@@ -51,10 +50,14 @@ def fit(system: System, folder: str | Path, resume: bool | str = False, profile:
         SystemExit: 128 + the number of the signal that ended the training, after a state was saved.
     """
     ms.set_seed(system.recipe.seed)
-    training = Training(system, Path(folder), resume)
-    began = time.perf_counter()
-    training.train(profile)
-    return training.report(time.perf_counter() - began)
+    process, folder = system.process, Path(folder)
+    own = folder / str(process.rank) if process.size > 1 else folder
+    # What cannot be written must not come out after the first hours of training.
+    with held(dict.fromkeys([folder, own] if process.rank == 0 else [own]), '--save_ckpt'):
+        training = Training(system, folder, resume)
+        began = time.perf_counter()
+        training.train(profile)
+        return training.report(time.perf_counter() - began)
 
 
 def take_steps(system: System, step: nn.Cell, done: int, total: int, noted: Callable[[], int] = lambda: 0
@@ -93,7 +96,7 @@ def train_in_memory(system: System) -> None:
 
 
 class Training:
-    """One training: prepared here, then train and report. Arguments as for fit."""
+    """One training: prepared here, then train and report. Arguments as for fit; its folders exist."""
 
     def __init__(self, system: System, folder: Path, resume: bool | str):
         process = system.process
@@ -101,8 +104,9 @@ class Training:
         self.own = folder / str(process.rank) if process.size > 1 else folder
         self.verbose = process.rank == 0
         self.run = Run()
-        for path in self._folders():
-            _make_folder(path)
+        if not resume:
+            for path in self._folders():
+                left_by_training(path)
         point = self._point(resume)
         system.prepare(self._found_before(point))
         # Not before: prepare() may have chosen another one on held-out classes.
@@ -119,7 +123,7 @@ class Training:
                            self.verbose)
 
     def _folders(self) -> set[Path]:
-        """Those that this process makes and clears."""
+        """Those that this process clears."""
         return {self.own, self.folder} if self.verbose else {self.own}
 
     def _states(self, steps_per_epoch: int = 1, keep: int = 1) -> TrainingStates:
@@ -250,16 +254,6 @@ def _last_common_point(states: TrainingStates, process: Process) -> tuple[int, i
                          f'{states.path(max(set.union(*theirs))).name}); restore the missing ones or use another '
                          'folder')
     return max(common) if common else None
-
-
-def _make_folder(folder: Path) -> None:
-    # What cannot be written must not come out after the first hours of training.
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(f'--save_ckpt: cannot make the folder {folder}, or write to it: {error.strerror}') from error
 
 
 def write_result(result: dict[str, Any], path: str | Path) -> None:

@@ -18,15 +18,19 @@ Rate = Any
 
 
 class Adam(nn.Optimizer):
-    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) for dense gradients, with weight decay.
+    """Adam (Kingma and Ba, arXiv 1412.6980) for dense gradients, with weight decay.
 
-    nn.Adam gives the same numbers, but creates an operator for sparse gradients that MindSpore 2.8 deprecates and
-    warns of at every start. The parameters of its state have nn.Adam's names.
+    A weight moves by -lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps), algorithm 1, as in PyTorch. With epsilon_hat it
+    moves by -lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps), the end of section 2, as in MindSpore and TensorFlow: in
+    the first step eps then counts 32 times as much.
+
+    nn.Adam gives the same numbers as epsilon_hat, but creates an operator for sparse gradients that MindSpore 2.8 deprecates
+    and warns of at every start. The parameters of its state have nn.Adam's names.
 
     Args:
         params: parameters, or groups of them, see nn.Optimizer.
         learning_rate: float, or float32 array of one value a step.
-        beta1, beta2, eps: as in the paper; eps is added as in its last paragraph of section 2 ("epsilon hat").
+        beta1, beta2, eps, epsilon_hat: see above.
         weight_decay: L2, added to the gradient.
         decoupled: whether the decay shrinks the weights by learning rate times weight_decay instead, apart from the
             gradient: AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
@@ -35,7 +39,7 @@ class Adam(nn.Optimizer):
     """
 
     def __init__(self, params: Sequence[Any], learning_rate: Rate, beta1: float = 0.9, beta2: float = 0.999,
-                 eps: float = 1e-8, weight_decay: float = 0.0, decoupled: bool = False):
+                 eps: float = 1e-8, weight_decay: float = 0.0, decoupled: bool = False, epsilon_hat: bool = True):
         super().__init__(learning_rate, params, weight_decay)
         self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, beta2, eps))
         self.beta1_power = Parameter(Tensor(1, mstype.float32), name='beta1_power')
@@ -43,6 +47,7 @@ class Adam(nn.Optimizer):
         self.moment1 = self._parameters.clone(prefix='moment1', init='zeros')
         self.moment2 = self._parameters.clone(prefix='moment2', init='zeros')
         self.decoupled = decoupled
+        self.epsilon_hat = epsilon_hat
         self.adam = ops.Adam()
 
     def construct(self, gradients: tuple[Tensor, ...]) -> bool:
@@ -55,12 +60,13 @@ class Adam(nn.Optimizer):
         beta2_power = self.beta2_power * self.beta2
         self.beta1_power = beta1_power
         self.beta2_power = beta2_power
+        eps = self.eps if self.epsilon_hat else self.eps * ops.sqrt(1 - beta2_power)
         for i in range(len(self._parameters)):
             rate = lr[i] if self.is_group_lr else lr
             if self.decoupled and self.exec_weight_decay and self.decay_flags[i]:
                 ops.assign_sub(self._parameters[i], rate * (decay[i] if self.is_group else decay) * self._parameters[i])
             self.adam(self._parameters[i], self.moment1[i], self.moment2[i], beta1_power, beta2_power, rate,
-                      self.beta1, self.beta2, self.eps, gradients[i])
+                      self.beta1, self.beta2, eps, gradients[i])
         return True
 
 
@@ -88,11 +94,15 @@ class WithOwnUpdates(nn.Cell):
         return self.optimizer(gradients[:self.others])
 
 
-# Name -> function (parameters or groups of them, lr, decay, recipe) -> optimizer.
+def _adam(params: Sequence[Any], lr: Rate, recipe: Mapping[str, Any]) -> Adam:
+    return Adam(params, lr, recipe['beta1'], decoupled=recipe['optimizer'] == 'adamw', epsilon_hat=recipe['epsilon_hat'])
+
+
+# Name -> function (groups of parameters, lr, recipe) -> optimizer.
 OPTIMIZERS: dict[str, Callable[..., nn.Optimizer]] = {
-    'adam': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay),
-    'adamw': lambda params, lr, decay, recipe: Adam(params, lr, recipe['beta1'], weight_decay=decay, decoupled=True),
-    'momentum': lambda params, lr, decay, recipe: nn.Momentum(params, lr, recipe['momentum'], decay),
+    'adam': _adam,
+    'adamw': _adam,
+    'momentum': lambda params, lr, recipe: nn.Momentum(params, lr, recipe['momentum']),
 }
 
 
@@ -130,9 +140,10 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
     so that no other weight moves (the running statistics of BatchNorm do, and moments accumulate).
 
     Args:
-        recipe: optimizer, a key of OPTIMIZERS, with beta1 or momentum; weight_decay, a float, or a dict of layer name
-            -> float; decay, which parameters a float is for: 'weights', all but gamma and beta of the normalisations,
-            or 'all'; loss_lr_factor; head_first_epochs, with epoch_size, pretrain_epoch_size and total_iter_num.
+        recipe: optimizer, a key of OPTIMIZERS, with beta1 and epsilon_hat, or momentum; weight_decay, a float, or a dict of
+            layer name -> float; decay, which parameters a float is for: 'weights', all but gamma and beta of the
+            normalisations, or 'all'; loss_lr_factor; head_first_epochs, with epoch_size, pretrain_epoch_size and
+            total_iter_num.
         network: to train; has new_layers if head_first_epochs is not 0.
         loss: of src.losses; its parameters' names begin with 'loss.' by now.
         lr: float array, the learning rate of every step.
@@ -174,5 +185,5 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
         return {'params': members, 'weight_decay': decay, **rate}
 
     grouped = [group(factor, waits, decay, members) for (factor, waits, decay), members in groups.items()]
-    optimizer = OPTIMIZERS[recipe['optimizer']]([*grouped, {'order_params': params}], lr.tolist(), 0.0, recipe)
+    optimizer = OPTIMIZERS[recipe['optimizer']]([*grouped, {'order_params': params}], lr.tolist(), recipe)
     return WithOwnUpdates(optimizer, own) if own else optimizer

@@ -11,12 +11,16 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, nn, ops
 
-from src.checkpoints.checkpoint import Recorded, read_checkpoint, read_recorded, save_cell
+from src.checkpoints.checkpoint import RECORD, Recorded, read_checkpoint, read_recorded, save_cell
 from src.common.errors import InputError
+from src.common.files import check_replaceable
 from src.common.records import as_table
 from src.recipes.recipe import differences
 
 RESULT, CURVES = 'result.json', 'curves.png'
+# What the learning rates are made of: it may change where those of the steps that are done stay the same.
+SCHEDULE = {'epoch_size', 'total_iter_num', 'pretrain_epoch_size', 'lr_mode', 'lr_max', 'lr_init', 'lr_end', 'lr_epochs',
+            'lr_steps', 'warmup_epochs', 'warmup', 'head_first_epochs'}
 Point = tuple[int, int]
 
 
@@ -98,7 +102,8 @@ class TrainingStates:
             cell: as it was when the state was saved.
             point: of points().
             recorded: recipe, found and device_num of this training. They must equal those stored in the state, except for
-                entries that say how to run a training and entries added since, if they are at their defaults.
+                entries that say how to run a training, entries added since, if they are at their defaults, and those of
+                SCHEDULE, if the steps that are done would have had the same learning rates.
 
         Raises:
             InputError: the file is broken (the one before it is offered), or of another recipe, network, loss or data.
@@ -110,17 +115,28 @@ class TrainingStates:
         then, now = ({'device_num': one.device_num, **one.found} for one in (saved, mine))
         others = [*differences(saved.recipe, mine.recipe),
                   *((name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name))]
-        for name, before, after in others:
-            raise InputError(f'{path}: was trained with {name} {before}, now it is {after}; resume with the flags it was '
-                             'started with, or train in another folder')
         own = {p.name: p for p in cell.get_parameters()}
-        wrong = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
+        # The learning rates of all steps, which the optimizer keeps.
+        rates = {name for name in own if name.rpartition('.')[2].startswith('learning_rate')} if others else set()
+        done = int((saved.run or {}).get('step', 0))
+        same = rates & set(state) and all(np.array_equal(own[name].asnumpy()[:done], state[name].asnumpy()[:done])
+                              for name in rates & set(state))
+        for name, before, after in others:
+            told = f'{path}: was trained with {name} {before}, now it is {after}'
+            if name not in SCHEDULE:
+                raise InputError(f'{told}; resume with the flags it was started with, or train in another folder')
+            if not same:
+                raise InputError(f'{told}: the {done} steps that are done would have had other learning rates; resume with the '
+                                 'flags it was started with, or train in another folder')
+            print(f'{told}; the {done} steps that are done had the same learning rates')
+        wrong = sorted(set(own) ^ set(state)) or [n for n in own if n not in rates and own[n].shape != state[n].shape]
         if wrong or saved.steps_per_epoch != self.steps_per_epoch:
             raise InputError(f'{path}: a training of another network or other data '
                              f'({wrong[0] if wrong else "steps per epoch"} is not the same); give the data it was '
                              'started with, or train in another folder')
         for name, parameter in own.items():
-            parameter.set_data(state[name])
+            if name not in rates:
+                parameter.set_data(state[name])
         return saved
 
     def read(self, point: Point) -> tuple[dict[str, Parameter], Recorded]:
@@ -141,9 +157,30 @@ class TrainingStates:
         return state, read_recorded(state.pop('facts', '{}'), path)
 
 
+def left_by_training(folder: Path) -> list[Path]:
+    """The files of an earlier training in a folder, which set_aside moves; others stay where they are.
+
+    Raises:
+        InputError: a file has the name of such a file, and no training of this project wrote it.
+    """
+    found = []
+    for path in sorted(folder.glob('*')):
+        if re.fullmatch(r'(train|best|(train|auto_parallel)-\d+_\d+)\.ckpt', path.name):
+            mark = RECORD
+        elif path.name == RESULT:
+            mark = b'"recipe"'
+        elif path.name == CURVES:
+            mark = b'atplotlib'
+        else:
+            continue
+        check_replaceable(path, [mark], '--save_ckpt')
+        found.append(path)
+    return found
+
+
 def set_aside(folder: Path) -> Path | None:
     """Move what another training left in a folder to its first free sub-folder earlier-N; returns that or None."""
-    old = [path for path in folder.glob('*') if path.suffix == '.ckpt' or path.name in (RESULT, CURVES)]
+    old = left_by_training(folder)
     if not old:
         return None
     number = 1

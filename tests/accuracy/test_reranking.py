@@ -127,13 +127,20 @@ def test_nothing_of_the_size_of_the_matrix(monkeypatch):
 
 
 @pytest.mark.parametrize('settings, word', [
-    (Rerank(k1=12), 'k1 12'), (Rerank(k1=0), 'k1 0'), (Rerank(5, 7), 'k2 7'), (Rerank(5, 0), 'k2 0'),
+    (Rerank(k1=2.5), 'k1 2.5'), (Rerank(k1=0), 'k1 0'), (Rerank(5, 7), 'k2 7'), (Rerank(5, 0), 'k2 0'),
     (Rerank(5, 3, 1.1), 'weight'), (Rerank(5, 3, float('nan')), 'weight')])
 def test_bad_settings(settings, word):
     x = np.ones((6, 2), np.float32)
     with pytest.raises(InputError, match=word) as caught:
         settings.search(x, x + 1)
     assert '\n' not in str(caught.value)
+
+
+def test_among_few_images_the_settings_shrink():
+    x = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+    np.testing.assert_array_equal(Rerank().search(x[:3], x[3:]).scores(slice(None)),
+                                  Rerank(8, 6).search(x[:3], x[3:]).scores(slice(None)))
+    assert np.isfinite(Rerank().search(x[:1], x[1:2]).scores(slice(None))).all()
 
 
 def test_bad_input_names_its_rows():

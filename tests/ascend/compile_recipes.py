@@ -22,6 +22,7 @@ from mindspore import Tensor, nn  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from src.losses import LOSSES, create_loss, loss_class, loss_kind  # noqa: E402
+from src.losses.references import WithReferences  # noqa: E402
 from src.networks import create_network, head_class  # noqa: E402
 from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
@@ -60,8 +61,10 @@ class Units(nn.Cell):
 def loss_of(recipe, width):
     """The loss of a recipe, and the columns of a batch that it gets."""
     kind = loss_class(recipe.loss_name)
-    known = {'num_classes': CLASSES, 'embedding_size': width, 'num_instances': 4, 'device_num': 1}
+    known = {'num_classes': CLASSES, 'embedding_size': width, 'num_instances': 4}
     loss = create_loss(recipe.loss_name, **{need: known[need] for need in kind.needs}, **recipe.loss_options)
+    if recipe.memory:
+        loss = WithReferences(loss, width, recipe.memory, recipe.memory_warm_up)
     labels = Tensor(LABELS.get(kind.batch, np.repeat([0, 1, 2], 4)), ms.int32)
     return loss, (labels, Tensor(np.ones(ROWS), ms.float32)) if kind.batch == 'identities' else (labels,)
 
@@ -70,10 +73,8 @@ def recipes(*systems):
     """(name, recipe) of all entries for these systems; a recipe for a kind of losses, with the first of that kind."""
     first = {'element': 'softmax', 'pair': 'supcon'}
     for dataset, choice, name in RECIPES:
-        recipe = make_recipe(dataset, choice, name)
+        recipe = make_recipe(dataset, first.get(choice, choice), name)
         if recipe['system'] in systems:
-            if not systems[0].startswith(('zero', 'general')):
-                recipe['loss_name'] = first.get(choice, choice)
             # A replayed step is several graphs, called from Python; what they hold is in those of a whole step.
             yield f'{dataset} {choice} {name}', Recipe({**recipe, 'chunk_size': 0} if 'chunk_size' in recipe else recipe)
 
@@ -107,12 +108,13 @@ def networks_of_images():
 
 def losses_of_images():
     """The step of every loss with the options of every recipe."""
-    options = {(recipe.loss_name, str(recipe.loss_options)): recipe for _, recipe in recipes('metric_learning', 'reid')}
+    options = {(recipe.loss_name, f'{recipe.loss_options} {recipe.memory}'): recipe
+               for _, recipe in recipes('metric_learning', 'reid')}
     plain = next(iter(options.values()))
     named = {name for name, _ in options}
     for name in LOSSES:
         if name not in named and loss_kind(name) != 'semantic':
-            options[name, '{}'] = Recipe({**plain, 'loss_name': name, 'loss_options': {}})
+            options[name, '{}'] = Recipe({**plain, 'loss_name': name, 'loss_options': {}, **LOSSES[name].entries})
     for (name, _), recipe in options.items():
         network = Units(2 if loss_class(name).uses_neck else 1)
         loss, others = loss_of(recipe, UNITS)

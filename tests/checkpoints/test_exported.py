@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
+from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src.checkpoints import engine as engine_module
 from src.checkpoints import exported
@@ -86,7 +87,68 @@ def test_exported_model_with_its_card(network, tmp_path, capsys, file_format, ba
         np.testing.assert_allclose(model.run(images(count)), network(Tensor(images(count))).asnumpy(), rtol=1e-5,
                                    atol=1e-6)
     Path(card_path(path)).unlink()
+    alone = open_exported(path)
+    assert replace(alone.card, checksum=model.card.checksum) == model.card and not capsys.readouterr().err
+    whole = Path(path).read_bytes()
+    # Not a byte may change, of the card inside either; without its name it is a model of which nothing is known.
+    for at in np.random.default_rng(0).choice(len(whole) - 900, 20).tolist() + [len(whole) - 300, len(whole) - 100]:
+        Path(path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+        with pytest.raises(InputError, match=f'{path}: (was changed since|the card inside)'):
+            open_exported(path)
+    Path(path).write_bytes(whole.replace(exported.KEY, b'x' * len(exported.KEY)))
     assert open_exported(path).card is None and open_exported(path).model is None
+    assert capsys.readouterr().err.startswith(f'{path}: nothing is known of it')
+
+
+def test_the_card_inside_is_metadata_for_other_programs(network, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), file_format='ONNX')
+    said = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map[exported.KEY.decode()]
+    assert json.loads(said)['model'] == network_identity(network)
+    export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+    message = ModelProto()
+    message.ParseFromString((tmp_path / 'a.mindir').read_bytes())
+    assert json.loads(message.user_info[exported.KEY.decode()])['model'] == network_identity(network)
+
+
+@pytest.mark.parametrize('name', ["a'b \n", '用户'])
+@pytest.mark.parametrize('file_format', ['MINDIR', 'ONNX'])
+def test_any_path(network, tmp_path, name, file_format):
+    if file_format == 'ONNX':
+        pytest.importorskip('onnxruntime')
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / name / name), file_format=file_format)
+    np.testing.assert_allclose(open_exported(path).run(images(1)), network(Tensor(images(1))).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_files_of_others_are_not_written_over(network, tmp_path):
+    (tmp_path / 'a.mindir').write_bytes(b'theirs')
+    with pytest.raises(InputError, match='--file_name=.*/a.mindir: exists'):
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+    (tmp_path / 'a.mindir').unlink()
+    (tmp_path / 'a.mindir.json').write_text('{"theirs": 1}')
+    with pytest.raises(InputError, match='--file_name=.*/a.mindir.json: exists'):
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+    assert [path.name for path in tmp_path.iterdir()] == ['a.mindir.json']
+    (tmp_path / 'a.mindir.json').unlink()
+    for _ in range(2):
+        export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
+
+
+def test_an_onnx_of_any_batch_declares_its_shapes(network, tmp_path, capfd):
+    """As onnx itself infers them from the graph; onnxruntime warns of other sizes of an output at every batch."""
+    onnx = pytest.importorskip('onnx')
+    path = export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'), file_format='ONNX', batch_size=0)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    (declared,) = model.graph.output
+    kind = onnx.TypeProto.FromString(declared.type.SerializeToString())
+    assert [size.dim_param or size.dim_value for size in kind.tensor_type.shape.dim] == ['batch', 4]
+    declared.type.tensor_type.ClearField('shape')
+    (inferred,) = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.output
+    assert inferred.type == kind
+    pytest.importorskip('onnxruntime')
+    open_exported(path).run(images(5))
+    assert 'Expected shape' not in capfd.readouterr().err
 
 
 def test_the_card_of_another_model_is_refused_by_name(exported_file, tmp_path):
@@ -106,6 +168,7 @@ def test_the_card_of_another_model_is_refused_by_name(exported_file, tmp_path):
     *(({'image_size': size}, f'image_size is {shown}, expected ') for size, shown in (
         ('big', '"big"'), (0, '0'), (True, 'true'), (8.0, '8.0'), ([8], '[8]'), ([8, -8], '[8, -8]'),
         (['a', 'b'], 'a list'), ({}, 'a table'))),
+    ({'mean': [1.0]}, 'mean is [1.0], expected three'), ({'deviation': [1, 1, 0]}, 'deviation is [1.0, 1.0, 0.0]'),
     ({'threshold': 0.5}, 'threshold is 0.5, expected a table'), ({'colour': 1}, 'has an unknown entry "colour"'),
     ({'recipe': ['a' * 5000]}, 'recipe is a list'), ({'checksum': 'a' * 32}, 'describes another model than'),
     ({'checksum': None}, 'checksum is null')], ids=lambda value: str(value)[:30])

@@ -4,6 +4,8 @@ import os
 import pickle
 import struct
 import sys
+import time
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 
@@ -11,6 +13,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from src.checkpoints import pickled
 from src.checkpoints.pickled import read_pdparams, read_pth
 from src.checkpoints.weights import conventions, load_weights, read_weights
 from src.common.errors import InputError
@@ -213,8 +216,8 @@ def test_tensors_beyond_their_storage_are_refused(tmp_path):
 def test_other_contents_are_refused(tmp_path):
     plain = tensor(Storage(kind('FloatStorage'), '0', 12), 0, (12,), (1,))
     raw = {'0': VALUES.tobytes()}
-    assert 'epoch (int), state_dict (dict)' in refused(
-        write_zip(tmp_path / 'a.pth', {'epoch': 3, 'state_dict': {'x': plain}}, raw))
+    assert 'epoch (int), weights (dict)' in refused(
+        write_zip(tmp_path / 'a.pth', {'epoch': 3, 'weights': {'x': plain}}, raw))
     assert 'holds list' in refused(write_zip(tmp_path / 'b.pth', [plain], raw))
     assert 'torch.QInt8Storage' in refused(write_zip(
         tmp_path / 'c.pth', {'x': tensor(Storage(kind('QInt8Storage'), '0', 12), 0, (12,), (1,))}, raw))
@@ -222,6 +225,58 @@ def test_other_contents_are_refused(tmp_path):
     assert 'cannot be read' in refused(write_zip(tmp_path / 'e.pth', {'x': plain}, raw, 'middle'))
     assert 'cannot be read' in refused(write_zip(tmp_path / 'f.pth', {'x': plain}, raw,
                                                  compression=zipfile.ZIP_DEFLATED))
+
+
+def test_weights_beside_what_else_a_training_keeps(tmp_path):
+    """As CTL's file, which Lightning wrote: nothing is made of the other types, and nothing of them is called."""
+    plain = tensor(Storage(kind('FloatStorage'), '0', 12), 0, (12,), (1,))
+    hyper = Named('pytorch_lightning.utilities.parsing', 'AttributeDict', state={'cfg': Named('yacs.config', 'CfgNode')})
+    for name in ('state_dict', 'model_state_dict', 'model', 'net'):
+        path = write_zip(tmp_path / 'a.ckpt', {
+            'epoch': 119, 'best': plain, 'callbacks': {Named('callbacks.mine', 'Checkpointer', 'global'): {'best': 0.9}},
+            'optimizer_states': [{'state': {0: {'step': 3, 'exp_avg': plain}}, 'param_groups': []}],
+            'hyper_parameters': hyper, 'program': Named('os', 'system', f'touch {tmp_path}/made'),
+            name: OrderedDict({'backbone.base.conv1.weight': plain})}, {'0': VALUES.tobytes()})
+        assert list(read_pth(path)) == ['backbone.base.conv1.weight'] and not (tmp_path / 'made').exists()
+    assert read_weights(path).source == 'torchvision'
+
+
+def doubling(levels):
+    """Instructions for a tuple of two that are the same tuple of two, and so on."""
+    return b''.join([b'\x80\x02', b')', *[b'2\x86'] * levels])
+
+
+@pytest.mark.parametrize('name, raw', [
+    ('a key whose hash takes 2 ** 45 steps', doubling(45) + b'K\x01}q\x00h\x0001s.'),
+    ('the same, several items', b'\x80\x02}(' + doubling(45)[2:] + b'K\x01u.'),
+    ('the same, a table of marks', b'\x80\x02(' + doubling(45)[2:] + b'K\x01d.'),
+    ('the same, in a set', b'\x80\x04\x8f(' + doubling(45)[2:] + b'\x90.'),
+    ('the same, in an ordered table', b'\x80\x02ccollections\nOrderedDict\n(](' + doubling(45)[2:] + b'K\x01\x86etR.'),
+    ('a place of four billion', b'\x80\x02}r\xff\xff\xff\xff0]K\x01a.'),
+    ('bytes of eight exabytes', b'\x80\x04\x8e' + b'\xff' * 7 + b'\x7f.'),
+    ('tuples of a long list, a thousand times', b'\x80\x02](' + b'N' * 20000 + b'eq\x000(' + 1000 * (
+        b'cbuiltins\ntuple\n(h\x00tR') + b'l.'),
+    ('many tables', b'\x80\x02(' + b'}' * 50000 + b'l.')])
+def test_a_pickle_is_bounded(name, raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(pickled, 'MOST_INSTRUCTIONS', 45000)
+    tracemalloc.start()
+    path = tmp_path / 'a.pdparams'
+    path.write_bytes(raw)
+    before = time.process_time()
+    try:
+        assert 'cannot be read' in refused(path, read_pdparams) or name == 'a place of four billion'
+        assert tracemalloc.get_traced_memory()[1] < 80 * len(raw) + 2 ** 22
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - before < 30
+
+
+def test_arrays_that_share_bytes_are_bounded(tmp_path):
+    storage = Storage(kind('FloatStorage'), '0', 10 ** 6)
+    tied = {str(i): tensor(storage, 0, (10 ** 6,), (1,)) for i in range(3)}
+    assert len(read_pth(write_zip(tmp_path / 'a.pth', tied, {'0': bytes(4 * 10 ** 6)}))) == 3
+    many = {str(i): tensor(storage, 0, (10 ** 6,), (1,)) for i in range(300)}
+    assert 'cannot be read' in refused(write_zip(tmp_path / 'b.pth', many, {'0': bytes(4 * 10 ** 6)}))
 
 
 @pytest.mark.parametrize('kind_of_file', ['zip', 'legacy', 'pdparams'])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from src.checkpoints.checkpoint import Recorded, quiet_mindspore
+from src.checkpoints.checkpoint import Recorded, check_values, quiet_mindspore
 from src.checkpoints.weights import (
     Weights,
     classifier_of,
@@ -272,7 +272,7 @@ def test_the_callers_logging_level_stays():
 
 def test_unknown_kind_of_file(tmp_path):
     (tmp_path / 'a.h5').write_bytes(b'x')
-    assert '.ckpt, .safetensors, .pth, .pdparams' in failure(small_dem(), tmp_path / 'a.h5')
+    assert '.ckpt, .safetensors, .pth, .pt, .pth.tar, .pdparams' in failure(small_dem(), tmp_path / 'a.h5')
 
 
 @pytest.mark.parametrize('basic', [False, True])
@@ -312,6 +312,74 @@ def test_weights_of_a_wrapped_network(tmp_path):
     network = small()
     load_weights(ms.amp.auto_mixed_precision(network, 'O2'), tmp_path / 'a.safetensors')
     np.testing.assert_array_equal(network.backbone.conv1.weight.asnumpy(), small_weights()['conv1.weight'])
+
+
+@pytest.mark.parametrize('prefix', ['module.', 'backbone.', 'base.', 'model.', 'module.backbone.base.'])
+def test_a_prefix_of_all_names_is_taken_off_and_named(prefix, tmp_path):
+    values = {prefix + name: value for name, value in small_weights().items()}
+    save_file({**values, f'{prefix}fc.weight': np.ones((3, FEATURES), np.float32)}, str(tmp_path / 'a.safetensors'))
+    network = small()
+    report = load_weights(network, tmp_path / 'a.safetensors')
+    np.testing.assert_array_equal(network.backbone.conv1.weight.asnumpy(), small_weights()['conv1.weight'])
+    assert f'without {prefix} before their names' in str(report) and report.dropped == ['fc.weight']
+    values[prefix.replace('.', '_') + 'other.weight'] = np.ones(2, np.float32)
+    save_file(values, str(tmp_path / 'b.safetensors'))
+    assert 'does not fit' in failure(small(), tmp_path / 'b.safetensors')
+
+
+def test_names_of_ctl(tmp_path):
+    """Its neck is `bn`; the classifier and the centers are of its training."""
+    values = {f'backbone.base.{name}': value for name, value in small_weights().items()}
+    neck = {f'bn.{kind}': np.full(FEATURES, i + 1, np.float32)
+            for i, kind in enumerate(('weight', 'bias', 'running_mean', 'running_var'))}
+    save_file({**values, **neck, 'fc_query.weight': np.ones((5, FEATURES), np.float32),
+               'center_loss.centers': np.ones((5, FEATURES), np.float32)}, str(tmp_path / 'a.safetensors'))
+    network = small('neck')
+    report = load_weights(network, tmp_path / 'a.safetensors')
+    assert report.dropped == ['center_loss.centers', 'fc_query.weight'] and not report.untouched
+    assert [float(p.asnumpy()[0]) for p in (network.head.neck.gamma, network.head.neck.beta, network.head.neck.moving_mean,
+                                            network.head.neck.moving_variance)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('name, value', [
+    ('conv1.weight', np.nan), ('conv1.weight', -np.inf), ('bn1.running_var', -1e-3), ('layer1.0.bn1.running_mean', np.nan)])
+@pytest.mark.parametrize('kind', ['ckpt', 'safetensors', 'own'])
+def test_weights_that_are_no_numbers_are_refused_by_name(name, value, kind, tmp_path):
+    values = dict(small_weights())
+    values[name] = values[name].copy()
+    values[name].reshape(-1)[-1] = value
+    path = tmp_path / ('a.safetensors' if kind == 'safetensors' else 'a.ckpt')
+    if kind == 'safetensors':
+        save_file(values, str(path))
+    else:
+        save_ckpt(values, path, crc_check=kind == 'own')
+    with pytest.raises(InputError, match=f'{name} holds .*; use another file') as caught:
+        read_weights(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize('dtype, right', [(np.float16, True), (np.float64, True), (np.int32, False), (np.bool_, False),
+                                          (np.int8, False)])
+def test_types_of_weights(dtype, right, tmp_path):
+    values = {name: value.astype(dtype) for name, value in small_weights().items()}
+    save_file(values, str(tmp_path / 'a.safetensors'))
+    network = small()
+    if right:
+        load_weights(network, tmp_path / 'a.safetensors')
+        np.testing.assert_array_equal(network.backbone.conv1.weight.asnumpy(), values['conv1.weight'].astype(np.float32))
+    else:
+        assert f'no floating-point numbers in {len(values)}: bn1.beta ({np.dtype(dtype)})' in failure(
+            network, tmp_path / 'a.safetensors')
+
+
+def test_weights_too_large_for_float32(tmp_path):
+    values = {**{name: value.astype(np.float64) for name, value in small_weights().items()}}
+    values['conv1.weight'] = values['conv1.weight'] + 1e300
+    save_file(values, str(tmp_path / 'a.safetensors'))
+    with pytest.raises(InputError, match='too large for float32'):
+        read_weights(tmp_path / 'a.safetensors')
+    large = np.full(1000, 3e38, np.float32)
+    check_values({'x': large, 'half': large.astype(np.float16)[:0], 'numbers': np.arange(3)}, 'a')
 
 
 def test_conventions_go_with_the_weights(tmp_path):

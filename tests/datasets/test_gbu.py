@@ -130,7 +130,7 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     np.savez(tmp_path / 'e.npz', embeddings=embeddings, paths=np.array(paths))
     (tmp_path / 'classes.csv').write_text('name,size,legs\n' + ''.join(f'{n},{i},{i + 1}\n' for i, n in enumerate(names)))
     (tmp_path / 'unseen.txt').write_text('\ufeffbee\r\neel\n')  # as Windows writes it
-    main([str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')])
+    main([str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')] + ['--by=folder'])
     assert '3 seen and 2 unseen classes, 12 images to train on, 3 and 10 to test' in capsys.readouterr().out
     bench = open_gbu(tmp_path / 'out')
     assert bench.names == names
@@ -140,16 +140,49 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     assert len(bench.val_classes) == 1
     (tmp_path / 'unseen.txt').write_text('fox\n')
     with pytest.raises(InputError, match='class fox is not in'):
-        write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')))
+        write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')), 'folder')
     (tmp_path / 'unseen.txt').write_text('\n'.join(names[1:]))
     with pytest.raises(InputError, match='unseen.txt: leaves images of one class to learn from'):
-        write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')))
+        write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')), 'folder')
     with pytest.raises(InputError, match='trainval_loc has images of one class'):
         replace(bench, trainval=np.flatnonzero(bench.labels == 0)).choosing(0)
 
 
-@pytest.mark.parametrize('text, words', [('a,1\nb,1,2\n', 'class b'), ('a,1\na,2\n', 'comes twice'), ('a,1\nb,x\n', 'class b'),
-                                         ('a,nan\n', 'finite'), ('', 'no class')])
+def test_the_user_says_what_names_the_class_of_an_image(tmp_path):
+    """Pictures of 6 people by 3 cameras: folders are cameras, labels are people, and both are numbers."""
+    paths = [f'pictures/{camera}/{person}_{i}.png' for person in range(1, 7) for camera in (1, 2, 3) for i in range(2)]
+    labels = np.repeat(np.arange(1, 7), 6)
+    np.savez(tmp_path / 'e.npz', embeddings=np.random.default_rng(0).random((36, 3), np.float32), paths=np.array(paths),
+             labels=labels)
+    np.savez(tmp_path / 'bare.npz', embeddings=np.ones((36, 3), np.float32), paths=np.array(paths))
+    # Class 7 has no picture, 5 and 7 equal numbers.
+    (tmp_path / 'c.csv').write_text(''.join(f'{i},{i % 2},{min(i, 5)}\n' for i in range(1, 8)))
+    (tmp_path / 'u.txt').write_text('2\n7\n')
+    files = [str(tmp_path / name) for name in ('e.npz', 'c.csv', 'u.txt')]
+    assert 'classes 5 and 7 have equal numbers' in write_benchmark(*files, str(tmp_path / 'label'), 'label')
+    bench = open_gbu(tmp_path / 'label')
+    np.testing.assert_array_equal(bench.labels, labels - 1)
+    data = bench.final()
+    assert data.test.class_ids.tolist() == [1, 6] and set(data.test.labels) == {1}
+    assert 'unseen (' not in bench.statistics() and '2 unseen' in bench.statistics()
+    write_benchmark(*files, str(tmp_path / 'folder'), 'folder')
+    np.testing.assert_array_equal(open_gbu(tmp_path / 'folder').labels, [int(path.split('/')[1]) - 1 for path in paths])
+    # Folders 1..3 against names 0..2: a missing one is named, nothing is shifted.
+    (tmp_path / 'c.csv').write_text(''.join(f'{i},{i}\n' for i in range(3)))
+    (tmp_path / 'u.txt').write_text('2\n')
+    with pytest.raises(InputError, match='no class 3, the folder of pictures/3/1_0.png'):
+        write_benchmark(*files, str(tmp_path / 'no'), 'folder')
+    with pytest.raises(InputError, match='bare.npz: has no labels; give --by=folder'):
+        write_benchmark(str(tmp_path / 'bare.npz'), *files[1:], str(tmp_path / 'no'), 'label')
+    with pytest.raises(SystemExit):
+        main(files)
+
+
+@pytest.mark.parametrize('text, words', [
+    ('a,1\nb,1,2\n', ':2: class .b'), ('a,1\na,2\n', 'comes twice'), ('a,1\nb,x\n', ':2: class .b'), ('name,x\n', 'no class'),
+    ('', 'no class'), ('a,1\nb,nan\n', 'finite'), ('a,1,x\nb,1,2\n', ':1: .*finite'), ('a,x\nb,1\n', ':1: .*finite'),
+    ('a,1\nb,1_5\n', 'finite'), ('a,1\nb,1e39\n', 'finite'), ('a,1\n,2\n', 'not empty'), ('a,1\n"b\tc",2\n', 'printable'),
+    ('a,1\n"b,2\n', 'quotes'), ('a,1\nb\n', 'it has 0')])
 def test_bad_classes(tmp_path, text, words):
     (tmp_path / 'c.csv').write_text(text)
     with pytest.raises(InputError, match=words):

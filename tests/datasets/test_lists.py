@@ -1,10 +1,13 @@
 """Lists, folders, the lists of Stanford Online Products and re-identification names."""
+import csv
 import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from src.common.errors import InputError
 from src.datasets.image_list import (
@@ -44,11 +47,12 @@ def test_path_label(tmp_path):
 
 
 def test_turned_classes_are_classes_of_their_own():
-    images = ImageList(['a', 'b', 'c'], np.array([7, 7, -2]), super_labels=np.array([1, 1, 2]), class_names=('x', 'y'))
+    images = ImageList(['a', 'b', 'c'], np.array([7, 7, -2]), super_labels=np.array([1, 1, 2]))
     turned = with_turned_classes(images)
     assert turned.paths == ['a', 'b', 'c'] * 4 and turned.super_labels.tolist() == [1, 1, 2] * 4
     assert turned.labels.tolist() == [1, 1, 0, 3, 3, 2, 5, 5, 4, 7, 7, 6]
     assert turned.turns.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert turned.class_names[:4] == ('-2', '7', '-2 turned by 90 degrees', '7 turned by 90 degrees')
     some = turned.select(turned.labels > 4)
     assert some.paths == ['a', 'b', 'a', 'b', 'c'] and some.turns.tolist() == [2, 2, 3, 3, 3]
 
@@ -194,8 +198,12 @@ def test_grocery_lists(shared_data):
     assert measured.train is None and list(statistics(measured)) == ['query', 'gallery']
     train = open_images(str(root), 'train')
     assert len(train) == 2781 and len(set(train.labels)) == 41
-    with pytest.raises(InputError, match='camera'):
-        open_reid('lists', lists=dict.fromkeys(files, str(root / 'Ebay_train.txt')))
+    without = str(root / 'Ebay_train.txt')
+    with pytest.raises(InputError, match='Ebay_train.txt: names no cameras'):
+        open_reid('lists', lists=dict(files, query=without))
+    # Where no list names cameras, none keeps an answer away.
+    parts = open_reid('lists', lists=dict.fromkeys(files, without))
+    assert parts.train.cameras is None and not set(parts.query.cameras) & set(parts.gallery.cameras)
     with pytest.raises(InputError, match='--gallery is missing'):
         open_reid('lists', lists=dict(files, gallery=None))
 
@@ -251,3 +259,165 @@ def test_reid_absent(tmp_path):
     write(tmp_path / 'bounding_box_train/0001_c1_f1.jpg', '')
     with pytest.raises(InputError, match='query'):
         open_reid('DukeMTMC-reID', str(tmp_path))
+
+
+def test_labels_are_numbers_or_names(tmp_path):
+    images = read_image_list(write(tmp_path / 'names.txt', 'a b.jpg red pear.jpg pear\nc.jpg apple\nd.jpg pear\n'))
+    assert images.paths[0] == str(tmp_path / 'a b.jpg red pear.jpg')
+    assert images.class_names == ('apple', 'pear') and images.labels.tolist() == [1, 0, 1]
+    people = read_image_list(write(tmp_path / 'people.txt', 'a b.jpg ann 2\nc.jpg bob 11\n'))
+    assert people.class_names == ('ann', 'bob') and people.labels.tolist() == [0, 1] and people.cameras.tolist() == [2, 11]
+    for text, where in (('a.jpg 1_2\nb.jpg 3\n', ':1: label'),
+                        ('a.jpg 1\nb.jpg 1_2\n', ':2: label'), ('a.jpg \u0663\n', ':1: label'),
+                        ('a.jpg pear\nb.jpg 3\n', ':2: label'), ('a.jpg 3 1_2\n', ':1: camera'), ('a.jpg 3 -2\n', ':1: camera'),
+                        ('a.jpg nan\n', ':1: label'), ('a.jpg +3\n', ':1: label'), ('a.jpg pear 1.0\n', ':1: camera')):
+        file = write(tmp_path / 'bad.txt', text)
+        with pytest.raises(InputError, match=f'bad.txt{where}'):
+            read_image_list(file)
+
+
+CSV = '''path,label,camera,split,is_query,is_gallery,x
+"a, b.jpg",pear,1,train,,,9
+c.jpg,plum,2,test,True,true,9
+d.jpg,apple,3,test,0,1,
+'''
+
+
+@pytest.mark.parametrize('delimiter', [',', ';', '\t'])
+def test_csv_names_its_columns(tmp_path, delimiter):
+    text = CSV.replace('"a, b.jpg"', '"a; b.jpg"').replace(',', delimiter)
+    images = read_image_list(write(tmp_path / 'all.csv', text))
+    assert images.paths == [str(tmp_path / name) for name in ('a; b.jpg', 'c.jpg', 'd.jpg')]
+    assert images.class_names == ('apple', 'pear', 'plum') and images.labels.tolist() == [1, 2, 0]
+    assert images.cameras.tolist() == [1, 2, 3] and images.source == str(tmp_path / 'all.csv')
+    assert len(read_image_list(images.source, part='train')) == 1
+    test = read_image_list(images.source, part='test')
+    assert test.class_names == ('apple', 'plum')
+    assert test.part('query').paths == [str(tmp_path / 'c.jpg')] and len(test.part('gallery')) == len(test.part('test')) == 2
+    with pytest.raises(InputError, match='all.csv: lists no image whose is_query is true'):
+        read_image_list(images.source, part='train').part('query')
+    paths = read_image_list(write(tmp_path / 'paths.csv', 'PATH\nx.jpg\n'), need_labels=False)
+    assert paths.paths == [str(tmp_path / 'x.jpg')] and paths.labels is None
+    with pytest.raises(InputError, match='paths.csv: has no column `label`'):
+        read_image_list(str(tmp_path / 'paths.csv'))
+    for value, count in (('val', 2), ('validation', 2)):
+        file = write(tmp_path / 'oml.csv', CSV.replace(',test,', f',{value},'))
+        assert len(read_image_list(file, part='test')) == count
+
+
+@pytest.mark.parametrize('text, words', [
+    ('x,y\n', 'names no column `path`'), ('path,lable\na.jpg,1\n', ':1: column lable: did you mean label'),
+    ('path,label,label\na,1,1\n', ':1: column label: comes twice'), ('path,label\na.jpg,1,2\n', ':2: has 3 cells'),
+    ('path,label\na.jpg,\n', ":2: label ''"), ('path,label\n,3\n', ':2: has no path'), ('path,label\n', 'lists no image'),
+    ('path,label,camera\na.jpg,1,x\n', ":2: camera 'x'"), ('path,label,split\na.jpg,1,tset\n', ":2: split 'tset'"),
+    ('path,label,split\na.jpg,1,test\n', 'lists no image whose split is train'),
+    ('path,label,is_query\na.jpg,1,maybe\n', ":2: is_query 'maybe'"), ('path,label\n"a.jpg,1\n', 'look at its quotes'),
+    ('path,label\na.jpg,"' + 200_000 * 'x' + '"\n', ':2: ')])
+def test_malformed_csv(tmp_path, text, words):
+    file = write(tmp_path / 'bad.csv', text)
+    with pytest.raises(InputError) as caught:
+        read_image_list(file, part='train')
+    assert str(caught.value).startswith(file) and words in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize('encoding, name', [('gbk', '\u82f9\u679c'), ('latin-1', 'p\xeache'), ('utf-16', '\u82f9\u679c')])
+def test_encodings(tmp_path, encoding, name):
+    for file, text in (('list.txt', f'{name}/1.jpg {name}\n'), ('list.csv', f'path,label\n{name}/1.jpg,{name}\n')):
+        (tmp_path / file).write_bytes(text.encode(encoding))
+        images = read_image_list(str(tmp_path / file), encoding=encoding)
+        assert images.class_names == (name,) and images.paths == [str(tmp_path / name / '1.jpg')]
+        with pytest.raises(InputError, match=f'{file}: is no text in utf-8; give its encoding'):
+            read_image_list(str(tmp_path / file))
+        (tmp_path / file).write_bytes(b'\xef\xbb\xbf' + text.encode())
+        assert read_image_list(str(tmp_path / file)).class_names == (name,)
+
+
+def test_junk_is_left_out_and_counted(tmp_path):
+    for name in 'ab':
+        write(tmp_path / f'{name}.jpg', '')
+    lists = {name: write(tmp_path / name, 'a.jpg -1 1\nb.jpg 3 2\n') for name in ('train_list', 'query', 'gallery')}
+    for images in (*open_reid('lists', lists=lists), open_images(lists['query'], 'train'),
+                   open_images(lists['query'], 'test', need_labels=False)):
+        assert images.labels.tolist() == [3] and images.left_out == {'of label -1, junk': 1}
+    assert read_image_list(lists['query']).labels.tolist() == [-1, 3]  # rows of an embedding file
+    for text, words in (('a.jpg -1\n', 'all images are of label -1'), ('a.jpg -3\n', 'label -3: labels are names')):
+        with pytest.raises(InputError, match=words):
+            open_images(write(tmp_path / 'junk.txt', text), 'train')
+
+
+def test_folders_say_what_they_leave_out(tmp_path):
+    for name in ('a/2.webp', 'a/1.jfif', 'a/deep/er/0.gif', 'a/notes.txt', 'b/3.jpg', '@eaDir/x.jpg', 'b/@eaDir/3.jpg/y.jpg',
+                 'b/.DS_Store', '__MACOSX/b/3.jpg', 'top.jpg'):
+        write(tmp_path / name, '')
+    (tmp_path / 'b' / 'loop').symlink_to(tmp_path / 'b')
+    images = read_image_folder(str(tmp_path))
+    assert [os.path.relpath(path, tmp_path) for path in images.paths] == ['a/1.jfif', 'a/2.webp', 'a/deep/er/0.gif', 'b/3.jpg']
+    assert images.labels.tolist() == [0, 0, 0, 1] and images.class_names == ('a', 'b')
+    assert list(images.left_out.values()) == [2]
+
+
+def test_classes_called_train_or_test(tmp_path):
+    for name in ('a/1.jpg', 'test/2.jpg', 'train/3.jpg'):
+        write(tmp_path / 'classes' / name, '')
+        write(tmp_path / 'both' / name, '')
+    write(tmp_path / 'both' / 'train' / 'c' / '4.jpg', '')
+    write(tmp_path / 'half' / 'train' / 'c' / '4.jpg', '')
+    for need_labels in (True, False):
+        for split in ('train', 'test'):
+            images = open_images(str(tmp_path / 'classes'), split, need_labels=need_labels)
+            assert images.class_names == ('a', 'test', 'train') and images.labels.tolist() == [0, 1, 2]
+            with pytest.raises(InputError, match='both: holds a beside train'):
+                open_images(str(tmp_path / 'both'), split, need_labels=need_labels)
+        with pytest.raises(InputError, match='half: holds train, but no test'):
+            open_images(str(tmp_path / 'half'), 'test', need_labels=need_labels)
+
+
+WORDS = st.sampled_from(['a.jpg', 'b c.PNG', 'x', '1', '-1', '2.5', '1_0', 'nan', ',', '"', ' ', '\n', '\n', '\r', '\t', ';',
+                         'path,label', 'path', 'camera', 'split', 'train', 'is_query', 'true',
+                         '\u82f9\u679c', '\x00', '\x85', '\ufeff'])
+TEXTS = st.one_of(st.lists(WORDS, max_size=30).map(' '.join), st.lists(WORDS, max_size=30).map(','.join), st.text(max_size=60))
+BYTES = st.one_of(TEXTS.map(lambda text: text.encode()), st.binary(max_size=60))
+
+
+def check_list(file, content, suffix, need_labels):
+    """An InputError of one line, or as many images as lines."""
+    path = Path(f'{file}.{suffix}')
+    path.write_bytes(content)
+    try:
+        images = read_image_list(str(path), part='test', need_labels=need_labels)
+    except InputError as error:
+        assert '\n' not in str(error) and str(path) in str(error)
+        return
+    lines = [line for line in content.decode('utf-8-sig').replace('\r', '\n').split('\n') if line.strip()]
+    assert 0 < len(images) <= len(lines)
+    for column in (images.labels, images.cameras, images.super_labels):
+        assert column is None or column.dtype == np.int64 and len(column) == len(images)
+    assert images.class_names is None or set(images.labels) == set(range(len(images.class_names)))
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(BYTES, st.sampled_from(['txt', 'csv']), st.booleans())
+def test_any_bytes_are_a_list_or_refused(tmp_path_factory, content, suffix, need_labels):
+    check_list(tmp_path_factory.getbasetemp() / 'any', content, suffix, need_labels)
+
+
+@pytest.mark.by_hand
+@settings(max_examples=20000, deadline=None)
+@given(BYTES, st.sampled_from(['txt', 'csv']), st.booleans())
+def test_many_bytes_are_a_list_or_refused(tmp_path_factory, content, suffix, need_labels):
+    check_list(tmp_path_factory.getbasetemp() / 'many', content, suffix, need_labels)
+
+
+NAMES = st.text('ab c.\u82f9,"\'', min_size=1, max_size=8).map(lambda text: text.strip(' "')).filter(bool)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(NAMES, st.text('xyz', min_size=1, max_size=3), st.integers(0, 10 ** 12), st.booleans()), min_size=1))
+def test_what_csv_writes_is_read(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / 'written.csv'
+    with open(path, 'w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows([('path', 'label', 'camera', 'is_gallery'), *rows])
+    images = read_image_list(str(path))
+    assert images.paths == [os.path.join(path.parent, name) for name, *_ in rows]
+    assert [images.class_names[label] for label in images.labels] == [row[1] for row in rows]
+    assert images.cameras.tolist() == [row[2] for row in rows] and images.is_gallery.tolist() == [row[3] for row in rows]

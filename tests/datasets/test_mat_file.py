@@ -1,11 +1,13 @@
 """read_mat against files written by scipy and h5py, whole and spoilt."""
+import tracemalloc
+
 import h5py
 import numpy as np
 import pytest
 import scipy.io
 
 from src.common.errors import InputError
-from src.datasets.mat_file import read_mat
+from src.datasets.mat_file import read_mat, read_names
 
 VALUES = np.random.default_rng(0).normal(size=(30, 17))
 
@@ -125,3 +127,19 @@ def test_not_finite(tmp_path, bad):
     refused(tmp_path / 'a.mat', 'wanted', 'NaN or infinite')
     write_v73(tmp_path / 'b.mat', 'wanted', array)
     refused(tmp_path / 'b.mat', 'wanted', 'NaN or infinite')
+
+
+def test_a_file_that_declares_more_than_it_holds_is_refused_before_memory_is_reserved(tmp_path):
+    with h5py.File(tmp_path / 'a.mat', 'w') as contents:
+        contents.create_dataset('a', (25000, 25000), 'f8', chunks=(1000, 1000))
+        contents.create_dataset('cells', (25000, 25000), h5py.ref_dtype, chunks=(1000, 1000))
+    scipy.io.savemat(tmp_path / 'b.mat', {'a': np.zeros((4000, 5000))}, do_compression=True)
+    tracemalloc.start()
+    try:
+        refused(tmp_path / 'a.mat', 'a', 'declares 5000000000 bytes')
+        refused(tmp_path / 'b.mat', 'a', 'declares 9')
+        with pytest.raises(InputError, match='declares'):
+            read_names(tmp_path / 'a.mat', 'cells')
+        assert tracemalloc.get_traced_memory()[1] < 2 ** 23
+    finally:
+        tracemalloc.stop()

@@ -71,12 +71,18 @@ def test_dem_stopped_by_a_signal(dem, tmp_path, number):
 def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path):
     flags, whole, _ = dem
     folder = tmp_path / 'out'
-    training = Training(flags, folder, '--resume')
+    shorter = [f'--total_iter_num={STEPS - 28}' if 'total_iter_num' in flag else flag for flag in flags]
+    training = Training(shorter, folder, '--resume')
     assert training.end() == '' and 'no training state' in '\n'.join(training.lines)
+    # With more steps it becomes the training that was to have them from the beginning.
+    training = Training(flags, folder, '--resume')
+    assert training.end() == ''
+    assert f'total_iter_num {STEPS - 28}, now it is {STEPS}; the {STEPS - 28} steps that are done had the same' in '\n'.join(
+        training.lines)
     assert differences(whole, folder) == []
     older, last = states(folder)
     # What a kill in the middle of writing leaves.
-    (folder / '.train-3_28.1.part.ckpt').write_bytes(b'half')
+    (folder / '.train-3_28.999999999.part.ckpt').write_bytes(b'half')
     for given in (folder / older, folder):
         again = Training([flag for flag in flags if 'save_ckpt' not in flag], folder, f'--checkpoint={given}')
         assert again.end() == ''
@@ -103,9 +109,10 @@ def test_refusals(dem, here, tmp_path):
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         return errors
 
-    assert 'lr_max 1e-05, now it is 0.5' in refused('--resume', '--lr=0.5')
+    assert 'lr_max 1e-05, now it is 0.5: the 84 steps that are done would have had other learning rates' in refused(
+        '--resume', '--lr=0.5')
     assert 'batch_size 100, now it is 50' in refused('--resume', '--batch_size=50')
-    assert 'total_iter_num 84, now it is 90' in refused('--resume', '--total_iter_num=90')
+    assert 'total_iter_num 84, now it is 60: the 84 steps' in refused('--resume', '--total_iter_num=60')
     assert '--checkpoint=train.ckpt: no training state' in refused(f'--checkpoint={folder}/train.ckpt')
     assert '--checkpoint=/nowhere' in refused('--checkpoint=/nowhere')
     assert '--save_ckpt' in refused(f'--checkpoint={whole}')

@@ -1,4 +1,4 @@
-"""Thresholds, re-ranking, indexes and changes of galleries through the doors, on an untrained network's embeddings."""
+"""Thresholds, re-ranking and galleries through the doors, on an untrained network's embeddings."""
 import json
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from easydict import EasyDict
 from PIL import Image
 
 import infer
-from src.accuracy import OpenSet, Rerank, recall_at_k, reid_metrics
+from src.accuracy import Images, OpenSet, Rerank, recall_at_k, reid_metrics
 from src.checkpoints.checkpoint import Recorded, save_cell
 from src.checkpoints.exported import export_network, network_identity, read_card
 from src.common.device import Process
@@ -25,6 +25,7 @@ from src.recipes.command_line import parse_args
 from src.recipes.recipe import make_recipe
 from src.retrieval.embedding import EmbeddingOptions, embedding_identity
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
+from src.systems.measured import MeasuredImages
 from src.systems.metric_learning import MetricLearning
 from src.systems.open_set import find_threshold
 from src.systems.reid import Reid
@@ -190,24 +191,23 @@ def test_unknown_queries_have_no_neighbours_in_the_picture(work, folder, capfd, 
         assert picture.width > picture.height > 100
 
 
-def test_images_are_searched_added_and_mirrored(work, folder, said):
+def test_images_are_searched_and_mirrored(work, folder, said):
     shutil.copytree(work.root / 'pictures' / 'class 07', folder / 'more' / 'class 07')
     shutil.copytree(work.root / 'pictures' / 'class 08', folder / 'more' / 'new')
-    out = said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=gallery.npy', '--append')
-    assert out.endswith('; 408 images now\n') and '8 embeddings of 16 values' in out
-    gallery = EmbeddingFile('gallery.npy')
-    # The label that its name has in the gallery, and the next free one.
-    assert gallery.images.labels[400:].tolist() == [7] * 4 + [100] * 4 and gallery.classes[100] == 'new'
-    np.testing.assert_allclose(gallery.take(np.arange(400, 404)), work.embeddings[28:32], rtol=1e-3, atol=1e-4)
+    out = said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=more.npy')
+    assert '8 embeddings of 16 values' in out
+    gallery = EmbeddingFile('more.npy')
+    assert gallery.images.labels.tolist() == [0] * 4 + [1] * 4 and gallery.classes == {0: 'class 07', 1: 'new'}
+    np.testing.assert_allclose(gallery.take(np.arange(8)), work.embeddings[28:36], rtol=1e-3, atol=1e-4)
     assert gallery.model == work.models[0]
     out = said('infer', f'--model_file={work.root}/late.onnx', '--query=more/new', '--gallery=gallery.npy', '--top_k=2',
                f'--threshold={work.root}/late.onnx.json')
     rows = [line.split('\t') for line in out.splitlines()]
     assert len(rows) == 8 and all(len(row) == 4 for row in rows)    # nothing but neighbours on standard output
-    assert all('class 08' in row[2] or '/new/' in row[2] for row in rows)
+    assert all('class 08' in row[2] for row in rows[::2])
 
     said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=mirror.npy', '--mirror')
-    both = (gallery.take(np.arange(400, 408)) + expected(work.network, gallery.images.paths[400:], True)) / 2
+    both = (gallery.take(np.arange(8)) + expected(work.network, gallery.images.paths, True)) / 2
     np.testing.assert_allclose(np.load('mirror.npy'), both, rtol=1e-3, atol=1e-4)
     assert EmbeddingFile('mirror.npy').model == identity(work.network, mirror=True)
     # An exported network that was trained to be used so says it beside itself.
@@ -218,8 +218,8 @@ def test_images_are_searched_added_and_mirrored(work, folder, said):
     said('infer', '--model_file=mirror.onnx', '--images=more', '--output=exported.npy')
 
     said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=turned.npy', '--mirror', '--turned')
-    four = [(expected(work.network, gallery.images.paths[400:], False, turn)
-             + expected(work.network, gallery.images.paths[400:], True, turn)) / 2 for turn in range(4)]
+    four = [(expected(work.network, gallery.images.paths, False, turn)
+             + expected(work.network, gallery.images.paths, True, turn)) / 2 for turn in range(4)]
     four = np.concatenate([one / np.linalg.norm(one, axis=1, keepdims=True) for one in four], axis=1)
     for name in ('turned', 'exported'):
         np.testing.assert_allclose(np.load(f'{name}.npy'), four, rtol=1e-3, atol=1e-4)
@@ -227,43 +227,90 @@ def test_images_are_searched_added_and_mirrored(work, folder, said):
     assert EmbeddingFile('turned.npy').model.endswith('+mirror+turned')
 
 
-def test_images_are_removed_and_classes_become_centroids(work, folder, capfd):
-    paths = EmbeddingFile('gallery.npy').images.paths
-    Path('gone.txt').write_text('\n'.join(paths[:EACH]) + '\n')
-    size = Path('gallery.npy').stat().st_size
-    infer.main(['--gallery=gallery.npy', '--remove=gone.txt', '--centroids=classes.npy'])
-    assert capfd.readouterr().out == 'classes.npy: 99 classes\n' and Path('gallery.npy').stat().st_size == size
+def test_classes_are_listed_and_become_centroids(work, folder, capfd):
+    infer.main(['--gallery=gallery.npy', '--centroids=classes.npy', '--list'])
+    out = capfd.readouterr().out.splitlines()
+    assert out[:3] == ['classes.npy: 100 classes', 'gallery.npy: 400 images of 100 classes, 16 values each', 'class 00\t4']
+    assert len(out) == 102
     infer.main(['--query=gallery.npy', '--gallery=classes.npy', '--top_k=1'])
     found = [Path(row[2]).parent.name for row in lines(capfd)]
-    x = work.embeddings[EACH:]
-    means = x.reshape(CLASSES - 1, EACH, WIDTH).mean(1)
+    x = work.embeddings
+    means = x.reshape(CLASSES, EACH, WIDTH).mean(1)
     nearest = (x @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(1)
-    assert found == [f'class {label + 1:02}' for label in nearest]
-    Path('one.txt').write_text(paths[10] + '\n')
-    infer.main(['--gallery=gallery.npy', '--remove=one.txt'])
-    assert capfd.readouterr().out == 'gallery.npy: 395 images\n'
+    assert found == [f'class {label:02}' for label in nearest]
 
 
-def test_index_and_re_ranking_by_flag(work, tmp_path, monkeypatch, capfd):
-    pytest.importorskip('faiss')
+def test_re_ranking_by_flag(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(2)
     rows = (np.repeat(rng.standard_normal((300, 12)), 4, 0) + 0.6 * rng.standard_normal((1200, 12))).astype(np.float32)
     write_embeddings('many.npy', [rows], ImageList([f'/{i}.png' for i in range(1200)], np.arange(1200) // 4))
     write_embeddings('query.npy', [rows[:40] + 0.1], ImageList([f'/q{i}.png' for i in range(40)], None))
-    found = {}
-    for name, *flags in (['exact'], ['built', '--index=ivf'], ['ivf', '--index=ivf'], ['re-ranked', '--rerank']):
-        infer.main(['--query=query.npy', '--gallery=many.npy', '--top_k=4', *flags])
-        told = capfd.readouterr()
-        rows_of = [line.split('\t') for line in told.out.splitlines()]
-        assert len(rows_of) == 160
-        # Built the first time, and said so where no program reads neighbours.
-        assert ('recall@10' in told.err) == (name == 'built')
-        found[name] = {(row[0], row[2]) for row in rows_of}
-    assert found['built'] == found['ivf'] and len(found['ivf'] & found['exact']) >= 0.95 * 160
-    truth = Rerank().search(np.load('query.npy'), np.load('many.npy')).scores(slice(None))
-    expected = {(f'/q{i}.png', f'/{j}.png') for i, row in enumerate(truth) for j in np.argsort(-row, kind='stable')[:4]}
-    assert found['exact'] != expected and len(found['re-ranked'] & expected) >= 0.99 * 160
+    search, found = ['--query=query.npy', '--gallery=many.npy', '--top_k=4'], {}
+    for flags, rerank in (([], None), (['--rerank'], Rerank()), (['--rerank_options=k1=9,weight=0.5'], Rerank(9, 6, 0.5))):
+        infer.main([*search, *flags])
+        found[rerank] = {(row[0], row[2]) for row in lines(capfd)}
+        assert len(found[rerank]) == 160 and len(set(map(tuple, map(sorted, found.values())))) == len(found)
+        if rerank:
+            truth = rerank.search(np.load('query.npy'), np.load('many.npy')).scores(slice(None))
+            expected = {(f'/q{i}.png', f'/{j}.png') for i, row in enumerate(truth)
+                        for j in np.argsort(-row, kind='stable')[:4]}
+            assert len(found[rerank] & expected) >= 0.99 * 160
+
+
+def test_a_gallery_in_milvus_answers_as_the_file(work, folder, here, said, refused):
+    pytest.importorskip('milvus_lite')
+    assert said('infer', '--gallery=gallery.npy', '--output=g.db').startswith('g.db: 400 images now; gallery.npy loaded in ')
+    listed = said('infer', '--gallery=gallery.npy', '--list').replace('gallery.npy', 'g.db')
+    assert said('infer', '--gallery=g.db', '--list') == listed
+    said_of_it = said('infer', '--gallery=g.db', '--threshold=train.threshold.json', '--centroids=mine.npy')
+    assert said_of_it == f'g.db: keeps the threshold {work.result["threshold"]["similarity"]:.4f}\nmine.npy: 100 classes\n'
+    said('infer', '--gallery=gallery.npy', '--centroids=theirs.npy')
+    np.testing.assert_allclose(np.load('mine.npy'), np.load('theirs.npy'), rtol=1e-5, atol=1e-6)
+
+    strange = np.random.default_rng(1).standard_normal((9, WIDTH)).astype(np.float32)
+    write_embeddings('query.npy', [np.concatenate([work.embeddings[:9], strange])],
+                     ImageList([f'/{i}.png' for i in range(18)], None), model=work.models[0])
+    for flags in ([], ['--top_k=3', '--rerank'], ['--threshold=train.threshold.json']):
+        theirs = here('infer', '--query=query.npy', '--gallery=gallery.npy', *flags)[1]
+        kept = ['--threshold=gallery' if 'threshold' in flag else flag for flag in flags]
+        mine = here('infer', '--query=query.npy', '--gallery=g.db', *kept)[1]
+        assert mine == theirs and ('unknown' in mine) == ('threshold' in str(flags))
+    where = ['--query=query.npy', '--gallery=g.db', '--where=class_name in ["class 03", "class 04"]']
+    rows = [line.split('\t') for line in said('infer', *where).splitlines()]
+    assert len(rows) == 18 * 8 and {Path(row[2]).parent.name for row in rows} == {'class 03', 'class 04'}
+    assert 'holds 8 images where class_name in' in refused(*where, '--top_k=9')
+    assert 'g.db: Milvus refuses: ' in refused(*where[:2], '--where=class_name = = 3')
+
+    Path('one.txt').write_text(f'{EmbeddingFile("gallery.npy").images.paths[28]}\n')
+    out = said('infer', '--gallery=g.db', '--remove=one.txt', '--index=HNSW,M=8', '--list')
+    assert out.startswith('g.db: 399 images\nindex of g.db: HNSW, M 8, efConstruction 200, ef 64; ')
+    assert '\nclass 07\t3\n' in out and 'g.db: has no image' in refused('--gallery=g.db', '--remove=one.txt')
+    write_embeddings('other.npy', [work.embeddings[:3]], ImageList(['/a.png', '/b.png', '/c.png'], None),
+                     model=work.models[1])
+    for flags in (['--query=other.npy', '--gallery=g.db'], ['--gallery=other.npy', '--output=g.db']):
+        assert 'g.db: was written with another network' in refused(*flags)
+    assert '--output=g.db: is --gallery itself' in refused('--gallery=g.db', '--output=g.db')
+    assert 'is a gallery in Milvus; give images' in refused('--query=g.db', '--gallery=gallery.npy')
+
+
+def test_pictures_are_added_to_a_gallery_in_milvus(work, folder, here, said, refused):
+    pytest.importorskip('milvus_lite')
+    embed = ['infer', f'--save_ckpt={work.root}/training', f'--images={work.root}/pictures/class 07', '--output=g.db#few']
+    for _ in range(2):
+        assert said(*embed).split(' in ')[0].endswith('g.db#few: 4 embeddings of 16 values')
+    assert said('infer', '--gallery=g.db#few', '--output=g.db#copy').startswith('g.db#copy: 4 images now; g.db#few loaded')
+    assert 'g.db#copy keeps none; keep one with' in refused('--query=gallery.npy', '--gallery=g.db#copy', '--threshold=gallery')
+    code, _, err = here(*embed, '--image_size=24')
+    assert code == 2 and 'g.db#few: was written with another network than these embeddings' in err and '24x24' in err
+    assert said('infer', '--gallery=g.db#few', '--list') == 'g.db#few: 4 images of unknown classes, 16 values each\n'
+
+
+def test_milvus_that_is_not_installed_is_one_line(folder, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pymilvus', None)
+    for flags in (['--gallery=gallery.npy', '--output=g.db'], ['--query=gallery.npy', '--gallery=http://localhost:19530']):
+        assert 'needs pymilvus (import of pymilvus halted' in refused(*flags)
+    assert not Path('g.db').exists()
 
 
 SEARCH = ['--query=gallery.npy', '--gallery=gallery.npy', '--top_k=1']
@@ -325,51 +372,36 @@ def test_gallery_of_another_network_is_refused(work, folder, refused):
     assert 'gallery.npy: was written with another network' in refused('--query=query.npy', *SEARCH[1:])
 
 
-@pytest.mark.parametrize('rows', [1500, 1200])
-def test_index_of_another_gallery_is_refused(tmp_path, monkeypatch, capfd, refused, rows):
-    pytest.importorskip('faiss')
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(3)
-    search = ['--query=query.npy', '--gallery=many.npy', '--top_k=1', '--index=ivf']
-    for seed, count in enumerate((1200, rows)):
-        x = rng.standard_normal((count, 8)).astype(np.float32)
-        write_embeddings('many.npy', [x], ImageList([f'/{seed}/{i}.png' for i in range(count)], None))
-        write_embeddings('query.npy', [x[:3]], ImageList(['/a.png', '/b.png', '/c.png'], None))
-        if seed == 0:
-            infer.main(search)
-            assert Path('many.npy.ivf').is_file()
-    assert 'many.npy.ivf: is the index of another gallery, or many.npy was written anew since' in refused(*search)
-    Path('many.npy.ivf').write_bytes(b'something else')
-    assert 'many.npy.ivf: damaged or cut short' in refused(*search)
-
-
 def test_gallery_changed_since_is_refused(work, folder, refused):
     np.save('gallery.npy', work.embeddings[::-1])    # of the same shape, by another program
-    for flags in (SEARCH, ['--gallery=gallery.npy', '--centroids=c.npy'],
-                  ['--gallery=gallery.npy', '--remove=gallery.npy.txt']):
+    for flags in (SEARCH, ['--gallery=gallery.npy', '--centroids=c.npy'], ['--gallery=gallery.npy', '--output=g.db'],
+                  ['--gallery=gallery.npy', '--list']):
         assert 'gallery.npy.json: describes another file than gallery.npy' in refused(*flags)
 
 
 @pytest.mark.parametrize('flags, words', [
-    ('--threshold=t.json', '--threshold: is for a search'), ('--index=ivf', '--index: is for a search'),
+    ('--threshold=t.json', '--threshold: is for a search'), ('--index=FLAT', '--index: is for a gallery'),
     ('--rerank', '--rerank: is for a search'), ('--remove=a.txt', '--remove: '), ('--centroids=c.npy', '--centroids: '),
+    ('--list', '--list: is for a gallery'), ('--gallery=gallery.npy --list --where=x', '--where: is for a search'),
     ('--gallery=gallery.npy --centroids=c.csv', '--centroids=c.csv'),
-    ('--gallery=gallery.npy --remove=absent.txt', 'absent.txt: cannot be read'),
-    ('--gallery=gallery.npy --remove=stranger.txt', 'gallery.npy: has no image '),
-    ('--gallery=gallery.npy --remove=gallery.npy.txt', 'no image would be left'),
-    ('--gallery=gallery.npy --append', '--append: adds images to --output'),
+    ('--gallery=gallery.npy --centroids=./gallery.npy', '--centroids=./gallery.npy: is the gallery itself'),
+    ('--gallery=gallery.npy --remove=gallery.npy.txt', 'gallery.npy: not a gallery of Milvus'),
+    ('--gallery=gallery.npy --index=FLAT', 'gallery.npy: not a gallery of Milvus'),
+    ('--gallery=gallery.npy --threshold=train.threshold.json', 'gallery.npy: not a gallery of Milvus'),
+    ('--gallery=gallery.npy --output=a.npy', '--output=a.npy: --gallery is loaded into a gallery in Milvus alone'),
+    ('--gallery=gallery.npy', '--query and --gallery: give both'), ('--append', 'unrecognized arguments: --append'),
+    ('--gallery=gallery.npy --output=g.db --list', '--output: is for the embeddings'),
     ('--top_k=3', '--top_k: is for a search or for --classes'), ('--picture=a.png', '--picture: is for a search'),
     ('--add_classes=a.csv', '--add_classes: is for --classes'),
     ('--query=gallery.npy --gallery=gallery.npy --output=a.npy', '--output: is for the embeddings'),
     ('--query=gallery.npy --gallery=gallery.npy --images=pictures', '--dataset_path: is for images to embed'),
     ('--query=gallery.npy --gallery=gallery.npy --remove=a.txt', '--query: is for a search or'),
-    ('--classes=a --query=gallery.npy --gallery=gallery.npy', '--gallery: is not for --classes'),
-    ('--append --output=absent.npy', 'absent.npy'), ('--index=hnsw', '--index'),
-    ('--query=gallery.npy --gallery=gallery.npy --index=ivf', 'holds 400 images, among which the exact search')])
-def test_flags_that_do_not_go_together(work, folder, refused, flags, words):
-    Path('stranger.txt').write_text('/nowhere/stranger.png\n')
-    if 'ivf' in flags:
-        pytest.importorskip('faiss')
+    ('--query=gallery.npy --gallery=gallery.npy --threshold=gallery', '--threshold=gallery: gallery.npy keeps none'),
+    ('--query=gallery.npy --gallery=gallery.npy --rerank_options=k1=0', 're-ranking: k1 0'),
+    ('--query=gallery.npy --gallery=gallery.npy --rerank_options=k3=1', '--rerank_options=k3=1: expected k1=NUMBER,k2='),
+    ('--query=gallery.npy --gallery=gallery.npy --where=label==3', 'gallery.npy is an embedding file, which has no filters'),
+    ('--classes=a --query=gallery.npy --gallery=gallery.npy', '--gallery: is not for --classes')])
+def test_flags_that_do_not_go_together(folder, refused, flags, words):
     assert words in refused(*flags.split())
 
 
@@ -396,10 +428,11 @@ def test_re_identification_is_re_ranked_and_takes_right_matches_of_other_cameras
                                                   '--false_match_rate=0.1', '--picture=threshold.png']).make_recipe(),
                   Process('CPU', 0, 0, 1))
     system.network = work.network
-    system.test = tuple(ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
+    listed = (ImageList([f'/{i}.png' for i in rows], ids[rows], cameras[rows]) for rows in sides)
+    system.test = MeasuredImages(*listed, by_camera=True)
     both = [(x[rows], ids[rows], cameras[rows]) for rows in sides]
     parts = tuple(part for side in both for part in side)
-    monkeypatch.setattr(system, '_embed_test', lambda show_progress: both)
+    monkeypatch.setattr(system, '_embed_test', lambda show_progress: [Images('side', *side) for side in both])
     monkeypatch.chdir(tmp_path)
     result = system.evaluate(str(tmp_path / 'train.ckpt'))
     said = capfd.readouterr().out
@@ -425,7 +458,13 @@ def test_picture_of_metric_learning_needs_a_threshold(work):
 @pytest.mark.parametrize('flags, words', [
     ('--false_match_rate=0', '--false_match_rate'), ('--false_match_rate=1.5', '--false_match_rate'),
     ('--dataset=CUB --rerank', '--rerank: has no effect on recipe'),
+    ('--dataset_path=a --rerank_options=k2=9,k1=3', '--rerank_options=k2=9,k1=3: re-ranking: k2 9 is not'),
     ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
-def test_flags_of_eval(flags, words):
+def test_flags_of_eval_that_are_refused(flags, words):
     with pytest.raises(InputError, match=words):
         parse_args('eval', flags.split()).make_recipe()
+
+
+def test_settings_of_re_ranking_re_rank():
+    recipe = parse_args('eval', ['--dataset_path=a', '--rerank_options=k1=9,weight=0.5']).make_recipe()
+    assert recipe.rerank and recipe.rerank_options == {'k1': 9, 'weight': 0.5}

@@ -14,7 +14,7 @@ class MyLoss(Loss):
         self.power = power
 
     def construct(self, embeddings, labels):
-        return ((squared_distances(embeddings) * same_class(labels)) ** self.power).mean()
+        return ((squared_distances(embeddings, len(labels)) * same_class(labels, len(labels))) ** self.power).mean()
 '''
 FILES['element'] = '''"""A linear classifier whose logits are multiplied."""
 import mindspore as ms

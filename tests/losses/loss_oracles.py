@@ -1,6 +1,7 @@
 """The losses again, as loops over images and pairs in float64 numpy, straight from their formulas.
 
-Each oracle takes (inputs, labels, mask, parameters), inputs a tuple of (N, D) arrays and parameters a dict by name.
+Each oracle takes (inputs, labels, mask, parameters), inputs a tuple of (N, D) arrays and parameters a dict by name; those of
+pair losses also references, (rows, labels), where rows with a label below 0 do not count.
 """
 import math
 
@@ -17,6 +18,21 @@ def squared(a, b):
 
 def distance(a, b):
     return math.sqrt(max(squared(a, b), 1e-12))
+
+
+NONE = ((), ())
+
+
+def compared(inputs, labels, references, normalised=False):
+    """Rows and labels of all, references that count last, and of each anchor the numbers of its positives and negatives."""
+    e = list(unit(inputs[0]) if normalised else inputs[0])
+    y = [*labels, *(label for label in references[1] if label >= 0)]
+    for row, label in zip(*references):
+        if label >= 0:
+            e.append(unit(row[None])[0] if normalised else row)
+    pairs = [([j for j in range(len(e)) if j != i and y[j] == y[i]], [j for j in range(len(e)) if y[j] != y[i]])
+             for i in range(len(labels))]
+    return e, y, pairs
 
 
 def mean(values):
@@ -69,22 +85,20 @@ def triplet(margin, factor=None):
 
 
 def quadruplet(margin):
-    def oracle(inputs, labels, mask, parameters):
-        e = unit(inputs[0])
-        positives, negatives = [], []
-        for i in range(len(e)):
-            for j in range(i):
-                (positives if labels[i] == labels[j] else negatives).append(squared(e[i], e[j]))
+    def oracle(inputs, labels, mask, parameters, references=NONE):
+        e, _, pairs = compared(inputs, labels, references, True)
+        positives = [squared(e[i], e[j]) for i, (same, _) in enumerate(pairs) for j in same]
+        negatives = [squared(e[i], e[j]) for i, (_, others) in enumerate(pairs) for j in others]
         return max(0.0, max(positives) - min(negatives) + margin) if positives and negatives else 0.0
     return oracle
 
 
-def eml(inputs, labels, mask, parameters):
-    e, beta, threshold = inputs[0], 1e5, 20.0
+def eml(inputs, labels, mask, parameters, references=NONE):
+    e, _, pairs = compared(inputs, labels, references)
+    beta, threshold = 1e5, 20.0
     rows = []
-    for i in range(len(e)):
-        positives = [squared(e[i], e[j]) for j in range(len(e)) if j != i and labels[j] == labels[i]]
-        negatives = [squared(e[i], e[j]) for j in range(len(e)) if labels[j] != labels[i]]
+    for i, (same, others) in enumerate(pairs):
+        positives, negatives = [squared(e[i], e[j]) for j in same], [squared(e[i], e[j]) for j in others]
         if not positives or not negatives:
             continue
         theta = (mean([math.exp(d - max(positives)) for d in positives])
@@ -100,15 +114,17 @@ def eml(inputs, labels, mask, parameters):
 
 
 def npairs(reg_lambda):
-    def oracle(inputs, labels, mask, parameters):
-        e = inputs[0]
+    def oracle(inputs, labels, mask, parameters, references=NONE):
+        e, y, _ = compared(inputs, labels, references)
+        count = len(labels)
+        candidates = [*range(1, count, 2), *range(count, len(e))]
         rows = []
-        for i in range(0, len(e), 2):
-            same = [labels[i] == labels[j] for j in range(1, len(e), 2)]
+        for i in range(0, count, 2):
+            same = [y[i] == y[j] for j in candidates]
             if any(same):
-                logits = np.array([e[i] @ e[j] for j in range(1, len(e), 2)])
+                logits = np.array([e[i] @ e[j] for j in candidates])
                 rows.append(row_cross_entropy(logits, [s / sum(same) for s in same]))
-        return mean(rows) + 0.5 * reg_lambda * mean([float(row @ row) for row in e])
+        return mean(rows) + 0.5 * reg_lambda * mean([float(row @ row) for row in e[:count]])
     return oracle
 
 
@@ -118,13 +134,13 @@ def center(inputs, labels, mask, parameters):
 
 
 def batch_hard(margin):
-    def oracle(inputs, labels, mask, parameters):
-        e = inputs[0]
-        real = [i for i in range(len(e)) if mask[i]]
+    def oracle(inputs, labels, mask, parameters, references=NONE):
+        e, y, _ = compared(inputs, labels, references)
+        real = [i for i in range(len(e)) if i >= len(labels) or mask[i]]
         rows = []
-        for i in real:
-            positives = [distance(e[i], e[j]) for j in real if labels[j] == labels[i]]
-            negatives = [distance(e[i], e[j]) for j in real if labels[j] != labels[i]]
+        for i in [i for i in real if i < len(labels)]:
+            positives = [distance(e[i], e[j]) for j in real if y[j] == y[i]]
+            negatives = [distance(e[i], e[j]) for j in real if y[j] != y[i]]
             if negatives:
                 rows.append(max(0.0, max(positives) - min(negatives) + margin))
         return mean(rows)
@@ -191,18 +207,17 @@ def proxy_anchor(alpha, delta):
     return oracle
 
 
-def cosines_by_anchor(inputs, labels):
-    """For each row: cosines to its positives, and to its negatives."""
-    e = unit(inputs[0])
-    for i in range(len(e)):
-        yield ([e[i] @ e[j] for j in range(len(e)) if j != i and labels[j] == labels[i]],
-               [e[i] @ e[j] for j in range(len(e)) if labels[j] != labels[i]])
+def cosines_by_anchor(inputs, labels, references=NONE, in_batch=False):
+    """For each row: cosines to its positives, in the batch alone where in_batch, and to its negatives."""
+    e, _, pairs = compared(inputs, labels, references, True)
+    for i, (same, others) in enumerate(pairs):
+        yield [e[i] @ e[j] for j in same if j < len(labels) or not in_batch], [e[i] @ e[j] for j in others]
 
 
 def multi_similarity(alpha, beta, base, eps):
-    def oracle(inputs, labels, mask, parameters):
+    def oracle(inputs, labels, mask, parameters, references=NONE):
         rows = []
-        for positives, negatives in cosines_by_anchor(inputs, labels):
+        for positives, negatives in cosines_by_anchor(inputs, labels, references):
             if not positives or not negatives:
                 rows.append(0.0)
                 continue
@@ -215,9 +230,9 @@ def multi_similarity(alpha, beta, base, eps):
 
 
 def supcon(temperature):
-    def oracle(inputs, labels, mask, parameters):
+    def oracle(inputs, labels, mask, parameters, references=NONE):
         rows = []
-        for positives, negatives in cosines_by_anchor(inputs, labels):
+        for positives, negatives in cosines_by_anchor(inputs, labels, references):
             if positives:
                 logits = np.array(positives + negatives) / temperature
                 rows.append(mean([row_cross_entropy(logits, np.eye(len(logits))[p]) for p in range(len(positives))]))
@@ -229,45 +244,40 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-def ranks(positives, negatives, temperature):
-    """Of each positive: the rank among all, and among the positives."""
+def ranks(positives, negatives, temperature, query=()):
+    """Of each positive: the rank among all, and among the positives. query: [its own cosine], where it counts."""
     for i, s in enumerate(positives):
         before = sum(sigmoid((other - s) / temperature) for j, other in enumerate(positives) if j != i)
-        yield 1 + before + sum(sigmoid((other - s) / temperature) for other in negatives), 1 + before
+        before_others = sum(sigmoid((other - s) / temperature) for other in [*negatives, *query])
+        yield 1 + before + before_others, 1 + before
 
 
-def smooth_ap(temperature):
-    def oracle(inputs, labels, mask, parameters):
-        return mean([1 - mean([own / rank for rank, own in ranks(positives, negatives, temperature)])
-                     for positives, negatives in cosines_by_anchor(inputs, labels) if positives])
+def smooth_ap(temperature, counts_query=False):
+    def oracle(inputs, labels, mask, parameters, references=NONE):
+        rows = []
+        for e, (positives, negatives) in zip(unit(inputs[0]), cosines_by_anchor(inputs, labels, references, True)):
+            positives = positives + [e @ e] * counts_query
+            if positives:
+                rows.append(1 - mean([own / rank for rank, own in ranks(positives, negatives, temperature)]))
+        return mean(rows)
     return oracle
 
 
-def recall_at_k(temperature, ks):
-    def oracle(inputs, labels, mask, parameters):
+def recall_at_k(temperature, ks, counts_query=False):
+    def oracle(inputs, labels, mask, parameters, references=NONE):
         rows = []
-        for positives, negatives in cosines_by_anchor(inputs, labels):
+        for e, (positives, negatives) in zip(unit(inputs[0]), cosines_by_anchor(inputs, labels, references, True)):
             if positives:
-                found = [rank for rank, _ in ranks(positives, negatives, temperature)]
+                found = [rank for rank, _ in ranks(positives, negatives, temperature, [e @ e] * counts_query)]
                 rows.append(1 - mean([sum(sigmoid(k - rank) for rank in found) / min(k, len(found)) for k in ks]))
         return mean(rows)
     return oracle
 
 
-def contrastive(anchors, anchor_labels, others, other_labels, margin):
-    """others: rows to compare with, each with the number of the anchor it is, or None."""
-    rows = []
-    for i, (a, y) in enumerate(zip(anchors, anchor_labels)):
-        rows.append(sum((1 - a @ b) if z == y else max(0.0, a @ b - margin)
-                        for (number, b), z in zip(others, other_labels) if number != i))
-    return mean(rows)
-
-
-def xbm_first_step(margin, factor=1.0):
-    """The memory holds the batch alone; half the gradient of the pairs is that of the anchors."""
-    def oracle(inputs, labels, mask, parameters):
-        e = unit(inputs[0])
-        return factor * contrastive(e, labels, list(enumerate(e)), labels, margin)
+def contrastive(margin):
+    def oracle(inputs, labels, mask, parameters, references=NONE):
+        return mean([sum(1 - s for s in positives) + sum(max(0.0, s - margin) for s in negatives)
+                     for positives, negatives in cosines_by_anchor(inputs, labels, references)])
     return oracle
 
 

@@ -29,9 +29,6 @@ MASKED_MORE = [1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 1]
 LONE = [0, 0, 1, 2, 2, 2, 3]
 CTL = dict(SIZES, num_instances=3, margin=0.5, center_weight=0.01)
 
-# The warm-up goes on, so the memory holds nothing but the batch.
-XBM = {'embedding_size': D, 'memory_size': 16, 'margin': 0.1, 'warm_up': 99}
-
 # oracle: the value; differentiated: what the gradient belongs to where that is not the value.
 Case = collections.namedtuple('Case', 'name options labels mask oracle differentiated',
                               defaults=(None, None, None))
@@ -87,14 +84,25 @@ CASES = {
     'recall_at_k': case('recall_at_k', {'temperature': 0.05}, PAIRS, None, oracles.recall_at_k(0.05, (1, 2, 4, 8, 16))),
     'recall_at_k_lone': case('recall_at_k', {'k': (1, 2), 'temperature': 0.2}, LONE, None,
                              oracles.recall_at_k(0.2, (1, 2))),
-    'xbm': case('xbm', XBM, IDENTITIES, None, oracles.xbm_first_step(0.1), oracles.xbm_first_step(0.1, 0.5)),
+    'smooth_ap_as_published': case('smooth_ap', {'temperature': 0.2, 'counts_query': True}, LONE, None,
+                                   oracles.smooth_ap(0.2, True)),
+    'recall_at_k_as_published': case('recall_at_k', {'k': (1, 2), 'temperature': 0.2, 'counts_query': True}, LONE, None,
+                                     oracles.recall_at_k(0.2, (1, 2), True)),
+    'contrastive': case('contrastive', {'margin': 0.1}, IDENTITIES, None, oracles.contrastive(0.1)),
+    'contrastive_lone': case('contrastive', {}, LONE, None, oracles.contrastive(0.5)),
+    'xbm': case('xbm', {}, PAIRS, None, oracles.contrastive(0.5)),
 }
 every_case = pytest.mark.parametrize('one', list(CASES.values()), ids=list(CASES))
 # One of each loss, masked where it takes a mask.
 every_loss = pytest.mark.parametrize('one', [CASES[key] for key in (
     'softmax_ctl', 'arcmargin', 'triplet_sum', 'quadruplet', 'eml_lone', 'npairs', 'center_masked', 'centroid_masked',
     'batch_hard_masked', 'ctl_masked', 'norm_softmax', 'proxy_anchor', 'multi_similarity', 'supcon_lone',
-    'smooth_ap_lone', 'recall_at_k_lone', 'xbm')], ids=lambda one: one.name)
+    'smooth_ap_lone', 'recall_at_k_lone', 'contrastive')], ids=lambda one: one.name)
+# One of each loss that takes references.
+pair_losses = pytest.mark.parametrize('one', [CASES[key] for key in (
+    'quadruplet', 'eml_lone', 'npairs_lone', 'batch_hard_masked', 'multi_similarity_lone', 'supcon_lone', 'smooth_ap_lone',
+    'smooth_ap_as_published', 'recall_at_k_lone', 'recall_at_k_as_published', 'contrastive')], ids=lambda one: one.name)
+REFERENCE_LABELS = [0, -1, 2, 5, 1, -1]
 # Those that ctl is made of are compiled with it.
 compiled_losses = pytest.mark.parametrize('one', [CASES[key] for key in (
     'arcmargin', 'triplet_sum', 'quadruplet', 'eml_lone', 'npairs', 'ctl_masked', 'norm_softmax', 'proxy_anchor',
@@ -122,13 +130,15 @@ def parameters_of(loss):
     return {p.name: p.asnumpy() for p in loss.trainable_params()}
 
 
-def evaluate(loss, inputs, labels, mask=None):
-    """Value, gradients of the inputs, gradients of the parameters by name: numpy."""
+def evaluate(loss, inputs, labels, mask=None, references=None):
+    """Value, gradients of the inputs, gradients of the parameters by name: numpy. references: (rows, labels)."""
     tensors = [Tensor(x) for x in inputs]
     labels = Tensor(np.array(labels, np.int32))
     weights = loss.trainable_params()
     # forward is a plain function, so that the mask may stay out.
     extra = () if mask is None else (Tensor(np.array(mask, np.int32)),)
+    if references is not None:
+        extra = (*(extra or (None,) * loss.takes_mask), Tensor(references[0]), Tensor(np.array(references[1], np.int32)))
 
     def forward(*args):
         return loss(*args, labels, *extra)
@@ -142,18 +152,18 @@ def evaluate(loss, inputs, labels, mask=None):
     return float(value.asnumpy()), [g.asnumpy() for g in of_inputs], of_weights
 
 
-def check(one, inputs, loss=None, value_tolerance=2e-5, gradient_tolerance=2e-4, mask=None, oracle_inputs=None):
+def check(one, inputs, loss=None, value_tolerance=2e-5, gradient_tolerance=2e-4, references=None):
     """Value and all gradients against the oracle; returns them."""
     loss = build(one) if loss is None else loss
-    mask = one.mask if mask is None else mask
-    value, of_inputs, of_weights = evaluate(loss, inputs, one.labels, mask)
+    value, of_inputs, of_weights = evaluate(loss, inputs, one.labels, one.mask, references)
     parameters = parameters_of(loss)
     names = list(parameters)
-    real = mask or [1] * len(one.labels)
+    real = one.mask or [1] * len(one.labels)
     count = len(inputs)
+    more = () if references is None else ((references[0].astype(np.float64), references[1]),)
 
     def oracle(function, arrays):
-        return function(arrays[:count], one.labels, real, dict(zip(names, arrays[count:])))
+        return function(arrays[:count], one.labels, real, dict(zip(names, arrays[count:])), *more)
 
     arrays = [np.asarray(x, np.float64) for x in inputs] + [parameters[n].astype(np.float64) for n in names]
     expected = oracle(one.oracle, arrays)
@@ -176,6 +186,37 @@ def test_value_and_gradients_equal_loops_and_finite_differences(one, seed):
     assert value > 0 and np.abs(of_inputs[0]).max() > 0
 
 
+def random_references():
+    return np.random.default_rng(9).normal(size=(len(REFERENCE_LABELS), D)).astype(np.float32), REFERENCE_LABELS
+
+
+@pair_losses
+class TestReferences:
+    def test_value_and_gradients_equal_loops_and_finite_differences(self, one):
+        inputs, references = random_inputs(one, 6), random_references()
+        # Of another class beside the first row, and of its class far away.
+        references[0][3], references[0][0] = 1.1 * inputs[0][0] + 0.05, -2 * inputs[0][0]
+        value, *_ = check(one, inputs, references=references)
+        assert value != evaluate(build(one), inputs, one.labels, one.mask)[0]
+
+    def test_those_that_do_not_count_change_nothing(self, one):
+        inputs, (rows, _) = random_inputs(one, 6), random_references()
+        expected = evaluate(build(one), inputs, one.labels, one.mask)
+        value, of_inputs, _ = evaluate(build(one), inputs, one.labels, one.mask, (rows, [-1] * len(rows)))
+        np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+        np.testing.assert_allclose(of_inputs[0], expected[1][0], rtol=1e-3, atol=1e-5)
+
+    def test_float16_zero_and_equal_rows(self, one):
+        inputs, (rows, labels) = [x.astype(np.float16) for x in random_inputs(one, 3)], random_references()
+        inputs[0][:2], rows[:2], rows[2] = 0, 0, inputs[0][3]
+        loss = build(one)
+        value, of_inputs, _ = evaluate(loss, inputs, one.labels, one.mask, (rows, labels))
+        real = one.mask or [1] * len(one.labels)
+        expected = one.oracle([x.astype(np.float64) for x in inputs], one.labels, real, {}, (rows.astype(np.float64), labels))
+        np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-6)
+        assert of_inputs[0].dtype == np.float16 and np.isfinite(of_inputs[0]).all()
+
+
 @compiled_losses
 def test_graph_mode_equals_pynative(one):
     inputs = random_inputs(one, 2)
@@ -187,9 +228,8 @@ def test_graph_mode_equals_pynative(one):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('key', ['triplet', 'center'])
-def test_graph_mode_without_mask(key):
-    one = CASES[key]
+def test_graph_mode_without_mask():
+    one = CASES['center']
     inputs = random_inputs(one, 2)
     ms.set_context(mode=ms.GRAPH_MODE)
     value = build(one)(*[Tensor(x) for x in inputs], Tensor(np.array(one.labels, np.int32)))
@@ -251,8 +291,8 @@ def test_far_scales_stay_finite_and_right(one, scale):
     ('quadruplet', {}, [0]), ('eml', {}, [0]), ('batch_hard_triplet', {}, [0]),
     ('multi_similarity', {}, [0] * 6), ('multi_similarity', {}, range(6)), ('multi_similarity', {}, [0]),
     ('supcon', {}, range(6)), ('supcon', {}, [0]), ('smooth_ap', {}, range(6)), ('smooth_ap', {}, [0]),
-    ('recall_at_k', {}, range(6)), ('recall_at_k', {}, [0]), ('xbm', dict(XBM, margin=1.0), range(6)),
-    ('xbm', XBM, [0])])
+    ('recall_at_k', {}, range(6)), ('recall_at_k', {}, [0]), ('contrastive', {'margin': 1.0}, range(6)),
+    ('contrastive', {}, [0])])
 def test_no_positive_or_no_negative_pair_gives_zero_and_no_gradient(name, options, labels):
     one = case(name, options, labels)
     value, of_inputs, _ = evaluate(build(one), random_inputs(one), labels)
@@ -412,7 +452,7 @@ def test_distances_of_tight_clusters_far_apart():
     x = (np.repeat(random.normal(size=(2, 1, 64)), 3, 1) * 1e3 + random.normal(size=(2, 3, 64)) * 0.1)
     x = x.reshape(6, 64).astype(np.float32)
     expected = [[oracles.squared(a, b) for b in x.astype(np.float64)] for a in x.astype(np.float64)]
-    np.testing.assert_allclose(squared_distances(Tensor(x)).asnumpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(squared_distances(Tensor(x), 6).asnumpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize('size', [1.0, 300.0, 60000.0])
@@ -499,7 +539,7 @@ def test_every_loss_says_what_it_needs(name):
     assert issubclass(cls, Loss) and 'Source:' in cls.__doc__
     assert kind in ('element', 'pair', 'semantic')
     assert cls.batch in ('shuffle', 'triplet', 'groups', 'pairs', 'identities', 'images', 'prototypes')
-    system = {'num_classes': C, 'embedding_size': D, 'num_instances': 3, 'device_num': 1}
+    system = {'num_classes': C, 'embedding_size': D, 'num_instances': 3}
     loss = cls(**{option: system[option] for option in cls.needs})
     parameters = {p.name for p in loss.trainable_params()}
     assert bool(parameters) == (kind == 'element')
@@ -513,7 +553,10 @@ def test_every_loss_says_what_it_needs(name):
 def test_declarations_equal_the_signatures(name):
     cls = loss_class(name)
     takes = list(inspect.signature(cls.construct).parameters)
-    assert cls.takes_mask == ('mask' in takes) == (takes[-1] == 'mask')
+    assert cls.takes_mask == ('mask' in takes)
+    assert cls.takes_references == (takes[-2:] == ['references', 'reference_labels'])
+    assert takes[1:] == [name for name in takes[1:] if name not in ('mask', 'references', 'reference_labels')] + [
+        'mask'] * cls.takes_mask + ['references', 'reference_labels'] * cls.takes_references
     assert cls.uses_neck == ('neck' in takes)
     options = inspect.signature(cls).parameters if '__init__' in vars(cls) else {}
     required = {option for option, parameter in options.items() if parameter.default is parameter.empty}
@@ -551,7 +594,7 @@ def test_unknown_name_lists_the_names():
 
 
 @pytest.mark.parametrize('name, options, rows', [
-    ('triplet', {}, 4), ('npairs', {}, 3), ('centroid_triplet', {'num_instances': 4}, 6), ('xbm', XBM, 17)])
+    ('triplet', {}, 4), ('npairs', {}, 3), ('centroid_triplet', {'num_instances': 4}, 6)])
 def test_torn_batches_are_refused(name, options, rows):
     with pytest.raises(ValueError, match=str(rows)):
         create_loss(name, **options)(Tensor(np.ones((rows, D), np.float32)), Tensor(np.zeros(rows, np.int32)))

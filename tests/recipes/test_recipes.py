@@ -160,7 +160,7 @@ def test_set_reaches_every_entry_with_its_type():
     assert used.loss_options.margin == 1.0 and isinstance(used.loss_options.margin, float)
     assert (used.recall_k, used.image_size, used.flip, used.dataset_path) == ([2, 4], [32, 48], 0.0, 'elsewhere')
     assert used.backbone_options.stem_relu is False
-    used = recipe('train --dataset_path=D --recipe=pretrained --loss_name=recall_at_k --set loss_options.k=1,2 '
+    used = recipe('train --dataset_path=D --recipe=newer --loss_name=recall_at_k --set loss_options.k=1,2 '
                   '--set lr_epochs=9 --set dataset_path=2026 --set small_classes=None --set backbone_options={} '
                   """--set 'weight_decay={"conv1":0.1}'""")
     assert (used.loss_options.k, used.lr_epochs, used.dataset_path, used.small_classes) == ([1, 2], [9], '2026', None)
@@ -171,8 +171,11 @@ def test_set_reaches_every_entry_with_its_type():
 
 
 @pytest.mark.parametrize('text, message', [
-    ('flip=much', 'expected a finite number'), ('wings=2', '--set=wings=2: no recipe has an entry'), ('flip', 'ENTRY=VALUE'),
-    ('epoch_sise=2', 'did you mean epoch_size?'), ('flip=7', 'below 1'),
+    ('flip=much', 'expected a number from 0 to 1'),
+    ('wings=2', '--set=wings=2: no recipe has an entry'), ('flip', 'ENTRY=VALUE'),
+    ('seed=1_0', 'expected a whole number'), ('epoch_size=0x10', 'expected a whole'), ('epoch_size=', 'is empty'),
+    ('epoch_size=3000000000', 'is too large'), ('lr_max=1e300', 'is too large for float32'),
+    ('epoch_sise=2', 'did you mean epoch_size?'), ('flip=7', 'expected a number from 0 to 1'),
     ('loss_options.wings=2', 'loss_options.wings=2: is not an option of --loss_name=triplet; its options are'),
     ('loss_options={"wings":2}', 'its options are'), ('loss_options={"margin":"x"}', 'expected a finite number'),
     ('loss_options=[1]', 'expected a dict'), ('flip.a=1', 'has no options'),
@@ -199,7 +202,7 @@ def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
 
 
 def test_a_head_that_has_a_width_keeps_all_else_of_it():
-    used = recipe('train --dataset_path=D --loss_name=norm_softmax --recipe=pretrained --embedding_size=64')
+    used = recipe('train --dataset_path=D --loss_name=norm_softmax --recipe=newer --embedding_size=64')
     assert used.head == 'embedding' and used.head_options == {'embedding_size': 64, 'pool': 'gem', 'layer_norm': True,
                                                               'unit_length': True}
     assert recipe('train --dataset_path=D --embedding_size=64').head == 'linear'

@@ -1,9 +1,5 @@
-"""Searching a gallery, exactly and through an index, against loops; indexes and thresholds of something else."""
+"""Searching an embedding file against loops; galleries and thresholds of another network."""
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +7,11 @@ import pytest
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.retrieval import embedding_file
+from src.retrieval import gallery as interface
 from src.retrieval import search as searching
-from src.retrieval.embedding_file import (
-    EmbeddingFile,
-    append_embeddings,
-    centroids_of,
-    remove_embeddings,
-    write_embeddings,
-)
-from src.retrieval.search import build_index, check_model, find_neighbours, open_index
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
+from src.retrieval.gallery import check_model
+from src.retrieval.search import centroids_of, find_neighbours
 from src.retrieval.thresholds import KeptThreshold, read_threshold, threshold_path, write_threshold
 
 CLASSES, EACH, WIDTH = 400, 5, 24
@@ -40,7 +32,7 @@ def test_search_block_by_block_is_the_same_as_a_loop(tmp_path, monkeypatch, suff
     monkeypatch.setattr(embedding_file, 'BLOCK_BYTES', 4 * 4 * 6)
     file = EmbeddingFile(path)
     assert file.images.labels.tolist() == list(range(37)) and file.images.cameras.tolist() == [i % 2 for i in range(37)]
-    indices, similarities = find_neighbours(queries, file, k)
+    indices, similarities, *_ = find_neighbours(queries, file, k)
 
     def unit(rows):
         norms = np.sqrt((rows.astype(float) ** 2).sum(axis=1, keepdims=True))
@@ -65,16 +57,6 @@ def clustered():
     return (np.repeat(centres, EACH, 0) + 0.2 * rng.standard_normal((CLASSES * EACH, WIDTH))).astype(np.float32)
 
 
-@pytest.fixture(scope='module')
-def bytes_of_index(tmp_path_factory, clustered):
-    """Of an index of the gallery, built once."""
-    pytest.importorskip('faiss')
-    path = str(tmp_path_factory.mktemp('index') / 'gallery.npy')
-    write_embeddings(path, [clustered], images(0, len(clustered)))
-    build_index(EmbeddingFile(path))
-    return Path(path + '.ivf').read_bytes()
-
-
 @pytest.fixture
 def gallery(tmp_path, clustered):
     path = str(tmp_path / 'gallery.npy')
@@ -86,119 +68,22 @@ def recall(found, truth):
     return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), truth.tolist())])
 
 
-def test_index_finds_what_the_exact_search_finds(gallery, clustered, capsys):
-    pytest.importorskip('faiss')
-    file = EmbeddingFile(gallery)
-    assert open_index(file) is None
-    built = build_index(file)
-    line = capsys.readouterr().err
-    assert line.startswith(f'index {gallery}.ivf: 2000 rows in 2 lists, built in ')
-    assert f'recall@10 {built.recall:.3f} against the exact search' in line and built.recall >= 0.95
-    queries = clustered[::50] + 0.05
-    exact, similarities = find_neighbours(queries, file, 10)
-    index = open_index(file)
-    assert (index.rows, index.lists.nprobe, index.recall) == (2000, built.lists.nprobe, built.recall)
-    found, found_similarities = find_neighbours(queries, file, 10, index=index)
-    assert recall(found, exact) >= 0.95
-    np.testing.assert_allclose(found_similarities[:, 0], similarities[:, 0], rtol=1e-5)
-    for row, query, values in zip(found, queries, found_similarities):  # what it found is ranked exactly
-        own = clustered[row] @ query / np.linalg.norm(clustered[row], axis=1) / np.linalg.norm(query)
-        np.testing.assert_allclose(values, own, rtol=1e-5)
-        assert (np.diff(values) <= 0).all()
-
-
-def test_index_goes_on_after_images_are_appended_and_removed(gallery, clustered, bytes_of_index):
-    Path(gallery + '.ivf').write_bytes(bytes_of_index)
-    queries = clustered[:20]
-    append_embeddings(gallery, [queries * 2], images(2000, 20))
-    remove_embeddings(gallery, [f'/{i}.png' for i in (0, 3, 2004)])
-    file = EmbeddingFile(gallery)
-    found, similarities = find_neighbours(queries, file, 2, index=open_index(file))
-    paths = [[file.images.paths[i] for i in row] for row in found]
-    for i, (row, values) in enumerate(zip(paths, similarities)):
-        here, there = f'/{i}.png', f'/{2000 + i}.png'
-        assert (here in row) == (i not in (0, 3)) and (there in row) == (i != 4)
-        assert values[0] == pytest.approx(1, abs=1e-5)
-    # All of a list removed: the exact search answers.
-    remove_embeddings(gallery, [path for path in file.images.paths if path not in ('/7.png', '/8.png')])
-    file = EmbeddingFile(gallery)
-    assert find_neighbours(queries[[7]], file, 2, index=open_index(file))[0].tolist() == [[0, 1]]
-
-
-def test_where_lists_are_too_short_appended_images_come_once(gallery, clustered, bytes_of_index):
-    Path(gallery + '.ivf').write_bytes(bytes_of_index)
-    append_embeddings(gallery, [clustered[:4] + 0.1], images(2000, 4))
-    remove_embeddings(gallery, [f'/{i}.png' for i in range(5, 1998)])
-    file = EmbeddingFile(gallery)
-    queries = clustered[:3] + 0.01
-    for expected, found in zip(find_neighbours(queries, file, 8), find_neighbours(queries, file, 8, index=open_index(file))):
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def spoil(path, gallery, clustered):
-    """An index of another gallery; of this one, rewritten since; cut short; not an index at all."""
-    if path == 'another':
-        write_embeddings(gallery, [clustered[::-1]], images(0, len(clustered)))
-    elif path == 'shorter':
-        write_embeddings(gallery, [clustered[:1500]], images(0, 1500))
-    elif path == 'cut':
-        data = open(gallery + '.ivf', 'rb').read()
-        open(gallery + '.ivf', 'wb').write(data[:-1000])
-    elif path == 'cut early':
-        open(gallery + '.ivf', 'wb').write(b'{"gallery":')
-    elif path == 'no index':
-        open(gallery + '.ivf', 'wb').write(b'\x93\xff\n' * 3)
-
-
-@pytest.mark.parametrize('what, words', [('another', 'is the index of another gallery'),
-                                         ('shorter', 'is the index of another gallery'), ('cut', 'damaged or cut'),
-                                         ('cut early', 'damaged or cut'), ('no index', 'damaged or cut')])
-def test_spoilt_indexes_are_refused_by_name(gallery, clustered, bytes_of_index, what, words):
-    Path(gallery + '.ivf').write_bytes(bytes_of_index)
-    assert open_index(EmbeddingFile(gallery)).rows == 2000
-    spoil(what, gallery, clustered)
-    with pytest.raises(InputError) as caught:
-        open_index(EmbeddingFile(gallery))
-    assert f'{gallery}.ivf: {words}' in str(caught.value) and '\n' not in str(caught.value)
-
-
-def test_what_cannot_have_an_index(tmp_path, gallery, clustered, monkeypatch):
-    pytest.importorskip('faiss')
-    few = str(tmp_path / 'few.npy')
-    write_embeddings(few, [clustered[:20]], images(0, 20))
-    with pytest.raises(InputError, match='few.npy holds 20 images'):
-        build_index(EmbeddingFile(few))
-    archive = str(tmp_path / 'archive.npz')
-    write_embeddings(archive, [clustered], images(0, len(clustered)))
-    with pytest.raises(InputError, match='archive.npz: an index needs a .npy'):
-        build_index(EmbeddingFile(archive))
-    monkeypatch.setattr(searching.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(InputError, match='pip install faiss-cpu'):
-        build_index(EmbeddingFile(gallery))
-    assert not os.path.exists(gallery + '.ivf')
-
-
-def test_faiss_is_imported_for_an_index_alone(gallery):
-    code = ('import sys; from src.retrieval.search import *; from src.retrieval.embedding_file import EmbeddingFile\n'
-            f'file = EmbeddingFile({gallery!r}); assert open_index(file) is None\n'
-            'find_neighbours(file.take(np.arange(2)), file, 3); assert "faiss" not in sys.modules')
-    done = subprocess.run([sys.executable, '-c', code], cwd=Path(searching.__file__).parents[2], capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
 def test_reranked_search_of_a_shortlist_is_that_of_the_whole_where_it_holds_all(gallery, clustered, monkeypatch):
     reranking = pytest.importorskip('src.accuracy.reranking')
     file, queries = EmbeddingFile(gallery), clustered[:7] + 0.1
     whole = find_neighbours(queries, file, 5, rerank=reranking.Rerank())
-    assert not np.array_equal(whole[0], find_neighbours(queries, file, 5)[0])
-    monkeypatch.setattr(searching, 'RERANKED_WHOLE', 1000)
+    assert whole.images.paths == file.images.paths and not np.array_equal(whole[0], find_neighbours(queries, file, 5)[0])
+    monkeypatch.setattr(interface, 'WHOLE', 1000)
     monkeypatch.setattr(searching, 'RERANKED', 2000)
     again = find_neighbours(queries, file, 5, rerank=reranking.Rerank())
-    np.testing.assert_array_equal(whole[0], again[0])
+    np.testing.assert_array_equal(paths(whole), paths(again))
     monkeypatch.setattr(searching, 'RERANKED', 60)
     few = find_neighbours(queries, file, 5, rerank=reranking.Rerank())
-    assert few[0].shape == (7, 5) and recall(few[0], whole[0]) > 0.6
+    assert few.rows.shape == (7, 5) and recall(paths(few), paths(whole)) > 0.6
+
+
+def paths(found):
+    return np.array(found.images.paths)[found.rows]
 
 
 @pytest.mark.parametrize('queries, k, words', [(np.ones((1, 3), np.float32), 1, 'embeddings of 24 values'),
@@ -212,8 +97,8 @@ def test_centroids_are_searched_like_images(gallery, clustered, tmp_path):
     path = str(tmp_path / 'centroids.npy')
     centroids_of(EmbeddingFile(gallery), path)
     file = EmbeddingFile(path)
-    found, _ = find_neighbours(clustered, file, 1)
-    assert np.mean(file.images.labels[found[:, 0]] == np.arange(len(clustered)) // EACH) > 0.99
+    found = find_neighbours(clustered, file, 1)
+    assert np.mean(found.classes[found.rows[:, 0]] == np.arange(len(clustered)) // EACH) > 0.99
 
 
 def test_threshold_belongs_to_one_network(tmp_path):

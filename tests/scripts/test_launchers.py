@@ -255,12 +255,24 @@ def test_a_signal_reaches_every_rank(project, shell, number):
 def test_several_machines_through_msrun(project):
     code, _, err = project.run('sh', 'run_distributed_train_ascend.sh', '-', 'CUB', 'att', project.data, DEVICE_NUM='2',
                                WORKER_NUM='4', NODE_RANK='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='8753',
-                               MSRUN_ARGS='--cluster_time_out=77')
+                               MSRUN_ARGS='--cluster_time_out=77 --bind_core=True')
     assert code == 0, err
     ranks = {note['env']['RANK_ID']: note for note in project.notes() if note['env']['MS_ROLE'] == 'MS_WORKER'}
     assert sorted(ranks) == ['2', '3']
     for note in ranks.values():
         assert '--device_num=4' in note['args'] and note['env']['MS_TOPO_TIMEOUT'] == '77'
+
+
+def test_what_train_py_refuses_ends_with_its_line_and_leaves_no_folder(project):
+    project.python.write_text('#!/bin/sh\necho "train.py: error: --loss_name=tripplet: choose one of triplet" >&2\n'
+                              'echo "[ERROR] destroyed collective group" >&2\nexit 2\n')
+    code, _, err = project.run('sh', 'run_standalone_train.sh', project.data, '-', '0', 'tripplet')
+    assert code == 2 and '--loss_name=tripplet' in err and not (project.root / 'train_tripplet').exists()
+    code, _, err = project.run('sh', 'run_distribute_train.sh', project.rank_table(2), project.data, '-', 'tripplet',
+                               DEVICE_NUM='2', LOG_DIR='logs')
+    [line] = err.splitlines()
+    assert code == 2 and line.startswith('run_distribute_train.sh: rank ') and '--loss_name=tripplet: choose one of' in line
+    assert 'destroyed' in (project.root / 'scripts' / 'logs' / '1' / 'train.log').read_text()
 
 
 def test_msrun_that_refuses_its_options_is_shown(project):
@@ -322,6 +334,8 @@ def test_ctl_by_the_published_names(project, shell):
     ('run_distributed_train_ascend.sh', ['-', 'CUB', 'att', 'DATA'], {'DEVICE_NUM': 'many'}, "'many'"),
     ('run_distributed_train_ascend.sh', ['-', 'CUB', 'att', 'DATA'], {'WORKER_NUM': '16'}, 'NODE_RANK'),
     ('run_distributed_train_ascend.sh', ['-', 'CUB', 'att', 'DATA'], {'MSRUN_ARGS': '--join=True'}, 'MSRUN_ARGS'),
+    ('run_infer_310.sh', ['/no.mindir', 'DATA'], {}, '/no.mindir'),
+    ('run_infer_310.sh', ['CKPT', 'DATA', 'x'], {}, 'DEVICE_ID'),
     ('train_performance_1p.sh', [], {}, '--data_path'),
     ('train_full_8p.sh', ['--data_path=/no/such'], {}, '/no/such'),
 ])
@@ -337,9 +351,45 @@ def test_refusals(project, script, args, environment, word):
              'LIST': other}
     code, out, err = project.run('sh', script, *[files.get(arg, arg) for arg in args], **environment)
     assert code == 2 and not out and not project.notes()
-    first, second = err.splitlines()[:2]
-    assert first.startswith(f'{script}: ') and word in first and second.startswith('usage: ')
+    [line] = err.splitlines()
+    assert line.startswith(f'{script}: ') and word in line and line.endswith(f'({script} --help shows the usage)')
     assert not (project.root / 'train_parallel').exists()
+
+
+@pytest.mark.parametrize('given, device', [((), '0'), (('3',), '3'), (('--save_ckpt=a.ckpt',), '0')])
+def test_inference_on_a_310(project, given, device):
+    folder = project.root / 'infer_310'
+    code, out, _ = project.run('sh', 'run_infer_310.sh', project.checkpoint, project.data, *given)
+    [note] = project.notes()
+    flags = [word for word in given if word.startswith('--')]
+    assert code == 0 and (folder / 'infer.log').read_text() == out and note['env']['PYTHONPATH'].startswith(str(project.root))
+    assert note['args'][:3] == ['-m', 'src.ascend310', 'infer']
+    assert note['args'][3:] == [*map(str, (folder, project.checkpoint, project.data)), device, *flags]
+
+
+@pytest.mark.parametrize('script', ['run_eval.sh', 'run_distribute_train.sh', 'train_full_8p.sh'])
+def test_help_is_the_usage(project, script):
+    code, out, err = project.run('sh', script, '--help')
+    assert code == 0 and not err and out.startswith('usage: bash ') and ('LOG_DIR' in out) == (script != 'run_eval.sh')
+
+
+@pytest.mark.parametrize('script, args, called', [
+    ('run_standalone_train_gpu.sh', 'AWA att data out', 'run_standalone_train_ascend.sh GPU: AWA att data out'),
+    ('run_standalone_train_gpu.sh', 'data 2 softmax', 'run_standalone_train.sh GPU: data - 2 softmax'),
+    ('run_standalone_train_gpu.sh', 'data 2 softmax a.ckpt', 'run_standalone_train.sh GPU: data a.ckpt 2 softmax'),
+    ('run_standalone_eval_gpu.sh', 'CUB att data a.ckpt', 'run_standalone_eval_ascend.sh GPU: CUB att data a.ckpt'),
+    ('run_eval_gpu.sh', 'data a.ckpt 1 triplet', 'run_eval.sh GPU: data a.ckpt 1'),
+    ('run_distribute_train_gpu.sh', 'data triplet', 'run_distribute_train.sh GPU: - data - triplet'),
+    ('run_distributed_train_gpu.sh', 'CUB att data out 2', 'run_distributed_train_ascend.sh GPU 2 out: - CUB att data')])
+def test_gpus_by_the_published_names(project, script, args, called):
+    for path in (project.root / 'scripts').glob('run_*[!u].sh'):
+        path.write_text('echo "${0##*/} $DEVICE_TARGET${DEVICE_NUM:+ $DEVICE_NUM $LOG_DIR}: $*"\n')
+    assert project.run('sh', script, *args.split()) == (0, f'{called}\n', '')
+
+
+def test_awa_is_spelled_as_train_py_spells_it(project):
+    assert project.run('sh', 'run_standalone_train_ascend.sh', 'AWA', 'att', project.data, 'out')[0] == 0
+    assert '--dataset=AwA' in project.notes()[0]['args']
 
 
 class TestDownload:

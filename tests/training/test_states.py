@@ -2,6 +2,7 @@
 import resource
 from dataclasses import replace
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -37,12 +38,38 @@ def test_what_another_training_left_is_moved_and_not_overwritten(tmp_path):
     assert set_aside(tmp_path) is None
     for number in (1, 2):
         states(tmp_path).save(nn.Dense(3, 4), 95, facts())
-        (tmp_path / 'result.json').write_text(str(number))
+        (tmp_path / 'result.json').write_text(f'{{"recipe": {number}}}')
         (tmp_path / 'train.log').write_text('stays')
         assert set_aside(tmp_path) == tmp_path / f'earlier-{number}'
         assert sorted(p.name for p in (tmp_path / f'earlier-{number}').iterdir()) == ['result.json', 'train-10_5.ckpt']
-        assert (tmp_path / f'earlier-{number}' / 'result.json').read_text() == str(number)
+        assert (tmp_path / f'earlier-{number}' / 'result.json').read_text() == f'{{"recipe": {number}}}'
     assert {p.name for p in tmp_path.iterdir()} == {'earlier-1', 'earlier-2', 'train.log'}
+
+
+@pytest.mark.parametrize('name', ['train.ckpt', 'best.ckpt', 'train-1_10.ckpt', 'result.json', 'curves.png'])
+def test_what_no_training_wrote_is_neither_moved_nor_written_over(tmp_path, name):
+    states(tmp_path).save(nn.Dense(3, 4), 95, facts())
+    (tmp_path / 'resnet50.ckpt').write_bytes(b'weights from elsewhere')
+    (tmp_path / name).write_bytes(b'mine')
+    with pytest.raises(InputError, match=f'--save_ckpt={tmp_path}/{name}: exists, and was not written by this project'):
+        set_aside(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {'resnet50.ckpt', 'train-10_5.ckpt', name}
+    (tmp_path / name).unlink()
+    set_aside(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {'resnet50.ckpt', 'earlier-1'}
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_neither_saved_nor_read(tmp_path, value):
+    cell = nn.Dense(3, 4)
+    states(tmp_path).save(cell, 5, facts())
+    cell.weight.set_data(Tensor(np.full((4, 3), value, np.float32)))
+    with pytest.raises(InputError, match='weight holds .*the training has diverged'):
+        states(tmp_path).save(cell, 6, facts())
+    assert [path.name for path in tmp_path.iterdir()] == ['train-1_5.ckpt']
+    ms.save_checkpoint(cell, str(tmp_path / 'train-1_6.ckpt'), append_dict={'facts': '{}'}, crc_check=True)
+    with pytest.raises(InputError, match='train-1_6.ckpt: broken'):
+        states(tmp_path).read((1, 6))
 
 
 def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp_path):
@@ -84,7 +111,7 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
 
 
 @pytest.mark.parametrize('now, name', [
-    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2'),
+    (facts(lr_max=0.2, loss_options={'margin': 0.1}), 'lr_max 0.1, now it is 0.2: the 0 steps'),
     (facts(lr_max=0.1, loss_options={'margin': 0.3}), 'loss_options.margin 0.1, now it is 0.3'),
     (facts(lr_max=0.1, loss_options={'margin': 0.1}, seed=2), 'seed 1, now it is 2'),
     (facts(lr_max=0.1, loss_options={'margin': 0.1}, turned=True), 'turned False, now it is True'),
@@ -92,7 +119,7 @@ def test_a_state_of_another_network_or_other_data_is_refused_and_changes_nothing
 def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
     was = facts(lr_max=0.1, loss_options={'margin': 0.1}, data_path='/old')
     states(tmp_path).save(nn.Dense(3, 4), 5, was)
-    with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name};'):
+    with pytest.raises(InputError, match=f'train-1_5.ckpt: was trained with {name}'):
         states(tmp_path).load(nn.Dense(3, 4), (1, 5), now)
     states(tmp_path).load(nn.Dense(3, 4), (1, 5), replace(was, recipe={**was.recipe, 'data_path': '/new'}))
 

@@ -52,7 +52,7 @@ class Proxies(Mse):
 
 def recipe(**entries):
     return {**dict(optimizer='momentum', momentum=0.9, beta1=0.9, weight_decay=0.0, decay='weights', loss_scale=1.0,
-                   clip_norm=0.0, loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1,
+                   epsilon_hat=True, clip_norm=0.0, loss_lr_factor=1.0, head_first_epochs=0, epoch_size=1,
                    pretrain_epoch_size=0, total_iter_num=0,
                    chunk_size=0), **entries}
 
@@ -123,6 +123,23 @@ def test_adam(optimizer, beta1, bound, scale, decay):
             p -= lr[t - 1] * np.sqrt(1 - 0.999 ** t) / (1 - beta1 ** t) * m[0] / (np.sqrt(m[1]) + 1e-8)
         np.testing.assert_allclose(network.weight.asnumpy(), w, rtol=2e-4, atol=1e-6)
         np.testing.assert_allclose(network.bias.asnumpy(), b, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('optimizer', ['adam', 'adamw'])
+@pytest.mark.parametrize('hat', [True, False])
+def test_where_adam_adds_epsilon(optimizer, hat):
+    """Gradients about as small as epsilon, 1e-8, so that it counts."""
+    network, expected = nn.SequentialCell(nn.Dense(2, 2, weight_init='ones', has_bias=False)), np.ones((2, 2))
+    made = create_optimizer(recipe(optimizer=optimizer, epsilon_hat=hat), network, Mse(), np.full(4, 0.1, np.float32))
+    m, v = np.zeros((2, 2)), np.zeros((2, 2))
+    for t, gradient in enumerate(np.random.default_rng(0).normal(0, 1e-7, (4, 2, 2)), 1):
+        made((Tensor(gradient, ms.float32),))
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient ** 2
+        if hat:
+            expected -= 0.1 * np.sqrt(1 - 0.999 ** t) / (1 - 0.9 ** t) * m / (np.sqrt(v) + 1e-8)
+        else:
+            expected -= 0.1 * m / (1 - 0.9 ** t) / (np.sqrt(v / (1 - 0.999 ** t)) + 1e-8)
+        np.testing.assert_allclose(network[0].weight.asnumpy(), expected, rtol=1e-4)
 
 
 def momentum_weights(scale):

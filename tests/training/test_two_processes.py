@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.processes import run_two
-from tests.training.two_processes import remembering, resnet, steps
+from tests.training.two_processes import PAIR_LOSSES, convolutions, gathering, remembering, steps
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +37,25 @@ def test_the_memory_of_batches_is_that_of_one_process(two):
     for name in ('memory', 'memory_labels', 'position', 'steps'):
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_array_equal(first[name], one[name])
-    np.testing.assert_allclose((first['values'] + second['values']) / 2, one['values'], rtol=1e-6)
+    for found in (first, second):
+        np.testing.assert_allclose(found['values'], one['values'], rtol=1e-6)
     both = np.concatenate((first['gradients'], second['gradients']), axis=1)
     np.testing.assert_allclose(both / 2, one['gradients'], rtol=1e-5, atol=1e-7)
 
 
+def test_pair_losses_of_the_batch_of_both_have_its_gradient(two):
+    one, found = gathering(0, 1), two('gathering')
+    for name in PAIR_LOSSES:
+        for mine in found:
+            np.testing.assert_allclose(mine[f'{name} value'], one[f'{name} value'], rtol=1e-6, err_msg=name)
+        both = np.concatenate([mine[f'{name} gradient'] for mine in found])
+        np.testing.assert_allclose(both / 2, one[f'{name} gradient'], rtol=1e-5, atol=1e-7, err_msg=name)
+        assert one[f'{name} gradient'].any(), name
+
+
 @pytest.mark.graph
-def test_a_resnet_with_products_for_small_maps_learns_what_one_process_does(two):
-    one, (first, second) = resnet(0, 1), two('resnet')
+def test_convolutions_with_products_for_small_maps_learn_what_one_process_does(two):
+    one, (first, second) = convolutions(0, 1), two('convolutions')
     for name in one:
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
@@ -59,6 +70,6 @@ def test_gradients_of_every_dtype_and_shape_are_averaged(two):
 
 
 def test_gradients_are_averaged_at_once(two):
-    """The graph of a step of 12 convolutions, once it is built, holds one AllReduce for all gradients."""
+    """The graph of a step of three convolutions, once it is built, holds one AllReduce for all gradients."""
     for found in two('collectives'):
         assert (found['AllReduce'], found['AllGather']) == (1, 1)

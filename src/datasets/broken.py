@@ -1,0 +1,126 @@
+"""Which pictures of a list cannot be read: found before a training, kept beside the list, named, and skipped where asked to."""
+import hashlib
+import json
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from src.common.errors import InputError
+from src.common.files import replacing
+from src.common.records import read_json, read_record
+from src.datasets.decoding import decode_file, looks_whole
+from src.datasets.image_list import ImageList
+
+THREADS = 4  # which mostly wait for the disk
+SHOWN = 20  # broken pictures that an error names; the file beside the list names all
+PARTS = 8  # of a list, whose hashes are kept
+SHOWN_EVERY = 5  # seconds between two lines of progress
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is kept beside a list.
+
+    looked_at: hashes of paths, sizes and times of all pictures of a list (or of a part of it, e.g. its test pictures), so that
+    a changed list or picture is looked at again. broken: {path: why} of the pictures that cannot be read.
+    """
+    looked_at: List[str] = field(default_factory=list)
+    broken: Dict[str, str] = field(default_factory=dict)
+
+
+def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False, keep: bool = True,
+                   show_progress: bool = False) -> ImageList:
+    """The list without the pictures that cannot be read, which are counted in its `left_out`.
+
+    A list is looked at once: the result is kept beside it (`kept_beside`) until the list or a picture changes.
+
+    Args:
+        images: a list whose pictures are all on disk.
+        share: the largest share of broken pictures that may be left out.
+        whole: whether every picture is decoded, instead of those alone whose header or end is wrong.
+        keep: whether the result is kept.
+        show_progress: whether to print pictures done to standard error, and the broken ones that are left out.
+
+    Raises:
+        InputError: names the broken pictures if there are more than the share.
+    """
+    path, files = kept_beside(images), _hash(images)
+    kept = _read(path) if path else Checked()
+    if whole or files not in kept.looked_at:
+        found, own = _find(images, whole, show_progress), set(images.paths)
+        kept = Checked([files, *kept.looked_at[:PARTS]] if files not in kept.looked_at else kept.looked_at,
+                       {**{name: why for name, why in kept.broken.items() if name not in own}, **found})
+        if path and keep:
+            _write(path, kept)
+    bad = np.array([name in kept.broken for name in images.paths])
+    broken = [f'{name} ({kept.broken[name]})' for name in dict.fromkeys(images.paths) if name in kept.broken]
+    if not broken:
+        return images
+    named = ', '.join(broken[:SHOWN])
+    if len(broken) > SHOWN:
+        named += f' and {len(broken) - SHOWN} more' + f', all in {path}' * bool(path and os.path.isfile(path))
+    if bad.all() or bad.mean() > share:
+        needed = np.ceil(1000 * bad.mean()) / 1000
+        raise InputError(f'{bad.sum()} of {len(images)} pictures cannot be read: {named}; repair them'
+                         + f', remove them from the list, or leave them out by --skip_broken={needed:g}' * (not bad.all()))
+    if show_progress:
+        print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}')
+    return images.select(~bad).leaving_out('broken', int(bad.sum()))
+
+
+def kept_beside(images: ImageList) -> Optional[str]:
+    """The file that keeps the result for a list or folder; None for images that come from neither."""
+    return f'{images.source}.checked.json' if images.source else None
+
+
+def _hash(images: ImageList) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in images.paths:
+        with suppress(OSError):
+            known = os.stat(path)
+            digest.update(f'{path}\0{known.st_size} {known.st_mtime_ns}\n'.encode('utf-8', 'surrogateescape'))
+    return digest.hexdigest()
+
+
+def _find(images: ImageList, whole: bool, show_progress: bool) -> Dict[str, str]:
+    """{path: why} of the pictures that cannot be read."""
+    def why(path: str) -> str:
+        try:
+            if whole or not looks_whole(path):
+                with open(path, 'rb') as file:
+                    decode_file(file)
+        except (OSError, ValueError) as error:
+            return str(getattr(error, 'strerror', None) or error)
+        return ''
+
+    paths, found = list(dict.fromkeys(images.paths)), {}
+    began = shown = time.perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done, (path, reason) in enumerate(zip(paths, pool.map(why, paths)), 1):
+            if reason:
+                found[path] = reason
+            now = time.perf_counter()
+            if show_progress and now - shown > SHOWN_EVERY:
+                shown = now
+                print(f'looking at {done}/{len(paths)} pictures, {done / (now - began):.0f} pictures/s, {len(found)} broken',
+                      file=sys.stderr)
+    return found
+
+
+def _read(path: str) -> Checked:
+    if not os.path.isfile(path):
+        return Checked()
+    advice = 'remove it: it is written again'
+    return read_record(Checked, read_json(path, advice), path, advice)
+
+
+def _write(path: str, checked: Checked) -> None:
+    # Beside a list on a disk that cannot be written nothing is kept.
+    with suppress(InputError), replacing(path) as temporary:
+        temporary.write_text(json.dumps(asdict(checked), indent=1) + '\n', encoding='utf-8')

@@ -1,0 +1,64 @@
+"""The same picture in several places of a test: it must not be found as the answer to itself."""
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.datasets.image_list import Ids, ImageList
+
+TAIL = 4096  # bytes at the end of a file that are compared before its whole content
+
+
+def picture_numbers(lists: Sequence[ImageList]) -> List[Ids]:
+    """Number the pictures of lists: rows of equal numbers show the same picture.
+
+    The same file, whatever its path, is the same picture; in different lists a file of the same content is too. A whole file
+    is read only where size and end are those of another file.
+
+    Returns:
+        (N,) int64 for each list, by first appearance.
+    """
+    files = [[_file(path) for path in images.paths] for images in lists]
+    if len(lists) > 1:
+        paths = {file: path for own, images in zip(files, lists) for file, path in zip(own, images.paths)}
+        same = _by_content(paths)
+        files = [[same.get(file, file) for file in own] for own in files]
+    number: Dict[Tuple[object, ...], int] = {}
+    return [np.array([number.setdefault(file, len(number)) for file in own], np.int64) for own in files]
+
+
+def repeated_rows(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,) bool: whether an earlier row has the same number."""
+    repeated = np.ones(len(numbers), bool)
+    repeated[np.unique(numbers, return_index=True)[1]] = False
+    return repeated
+
+
+def _file(path: str) -> Tuple[object, ...]:
+    try:
+        known = os.stat(path)
+    except OSError:  # no image of a disk, in a test
+        return (path,)
+    return known.st_dev, known.st_ino
+
+
+def _by_content(paths: Dict[Tuple[object, ...], str]) -> Dict[Tuple[object, ...], Tuple[object, ...]]:
+    """File -> what is equal for files of the same content, of those that share size and end with another."""
+    sizes = {file: os.path.getsize(path) if os.path.isfile(path) else -1 for file, path in paths.items()}
+    keys: Dict[Tuple[object, ...], Tuple[object, ...]] = {file: (size,) for file, size in sizes.items()}
+    for whole in (False, True):
+        counts = Counter(keys.values())
+        keys = {file: (*key, _content(paths[file], whole)) for file, key in keys.items() if counts[key] > 1 and sizes[file] > 0}
+    return keys
+
+
+def _content(path: str, whole: bool) -> bytes:
+    if whole:
+        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
+    with open(path, 'rb') as file:
+        file.seek(max(0, os.path.getsize(path) - TAIL))
+        return file.read()

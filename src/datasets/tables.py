@@ -1,0 +1,76 @@
+"""Text files of the user: lines and CSV tables."""
+import csv
+import io
+from pathlib import Path
+from typing import Any, List, Tuple, Type
+
+from src.common.errors import InputError
+
+UTF_8 = 'utf-8'
+LONGEST = 8192  # characters of a line or a cell; a path has at most 4096
+
+
+def read_text(path: str, encoding: str = UTF_8) -> str:
+    """The text of a file, without the byte-order mark that Windows writes.
+
+    Raises:
+        InputError: the file cannot be read, or is no text of this encoding.
+    """
+    try:
+        content = Path(path).read_bytes()
+        text = content.decode('utf-8-sig' if encoding.lower().replace('_', '-') in ('utf-8', 'utf8') else encoding)
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read: {error.strerror}') from error
+    except LookupError as error:
+        raise InputError(f'--encoding={encoding}: no such encoding') from error
+    except ValueError as error:
+        raise InputError(f'{path}: is no text in {encoding}; give its encoding, e.g. --encoding=gbk, latin-1 or '
+                         'utf-16') from error
+    if '\0' in text:
+        raise InputError(f'{path}: is no text file')
+    return text
+
+
+def read_lines(path: str, encoding: str = UTF_8) -> List[Tuple[int, str]]:
+    """The non-blank lines of a file, stripped, each with its number from 1. Raises InputError as read_text."""
+    lines = [(number, line.strip()) for number, line in enumerate(io.StringIO(read_text(path, encoding), newline=None), 1)
+             if line.strip()]
+    for number, line in lines:
+        _check_length(f'{path}:{number}', line)
+    return lines
+
+
+def read_rows(path: str, encoding: str = UTF_8, delimiter: str = ',') -> List[Tuple[int, List[str]]]:
+    """The non-blank rows of a CSV, cells stripped, each with the number of its last line.
+
+    Raises:
+        InputError: as read_text, or a row with unbalanced quotes or an endless cell; names its line.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, encoding), newline=''), delimiter=delimiter, strict=True)
+    rows: List[Tuple[int, List[str]]] = []
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            for cell in cells:
+                _check_length(f'{path}:{reader.line_num}', cell)
+            if any(cells):
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise InputError(f'{path}:{reader.line_num}: {error}; look at its quotes') from error
+    return rows
+
+
+def _check_length(where: str, text: str) -> None:
+    if len(text) > LONGEST:
+        raise InputError(f'{where}: {len(text)} characters, {text[:40]!r}...; is this the right file?')
+
+
+def plain_number(word: str, kind: Type[Any] = int) -> Any:
+    """A number of an int or float in its plain form: no underscores, blanks or digits of other alphabets.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not word.isascii() or '_' in word:
+        raise ValueError(f'{word!r} is no plain number')
+    return kind(word)

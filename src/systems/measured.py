@@ -1,0 +1,104 @@
+"""The images of a test, and what an evaluation says of them beside its figures."""
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from src.accuracy.retrieval import count_answers, own_rows
+from src.common.arrays import Array
+from src.common.errors import InputError
+from src.datasets.image_list import Ids, ImageList
+from src.datasets.same_pictures import picture_numbers, repeated_rows
+
+
+@dataclass(frozen=True)
+class MeasuredImages:
+    """The images of a test.
+
+    Args:
+        query, gallery: labelled lists; gallery is None where every query is searched for among the others.
+        train: the training images, None where they are not known.
+        by_camera: whether images of a query's class and camera are no answers.
+
+    Raises:
+        InputError: figures would say nothing: one class, or no query with an answer.
+    """
+    query: ImageList
+    gallery: Optional[ImageList] = None
+    train: Optional[ImageList] = None
+    by_camera: bool = False
+
+    def __post_init__(self) -> None:
+        searched = self.lists[-1]
+        if len(np.unique(searched.known_labels)) < 2:
+            raise InputError(f'{searched.source or searched.paths[0]}: its {len(searched)} images are of one class, so that '
+                             'every answer is right; a test needs two')
+        if not (self.answers > 0).any():
+            camera = ' and another camera' * self.by_camera
+            raise InputError(f'{self.query.source or self.query.paths[0]}: no query has another image of its class{camera} to '
+                             'find; look at the labels'
+                             + (' and cameras of --query and --gallery' if self.by_camera else ' of the test images'))
+
+    @property
+    def lists(self) -> List[ImageList]:
+        """The queries, and the gallery if there is one."""
+        return [self.query, *([self.gallery] if self.gallery else [])]
+
+    @cached_property
+    def _numbers(self) -> List[Ids]:
+        return picture_numbers([*self.lists, *([self.train] if self.train else [])])
+
+    @property
+    def pictures(self) -> Ids:
+        """(N,) numbers of the queries' pictures, see picture_numbers."""
+        return self._numbers[0]
+
+    @property
+    def gallery_pictures(self) -> Optional[Ids]:
+        """(M,) numbers of the gallery's pictures; None without a gallery."""
+        return self._numbers[1] if self.gallery else None
+
+    @property
+    def different(self) -> Array:
+        """(N + M,) bool: the first image of each picture, of queries and gallery together."""
+        return ~repeated_rows(np.concatenate(self._numbers[:len(self.lists)]))
+
+    @cached_property
+    def answers(self) -> Array:
+        """(N,) int: how many images would be right answers to each query."""
+        own = own_rows(self.pictures, self.gallery_pictures)
+        count = count_answers(self.query.known_labels, self.gallery.known_labels if self.gallery else None, own)
+        if not self.by_camera or not self.gallery:
+            return count
+        pairs = [np.stack([images.known_labels, images.known_cameras], 1) for images in self.lists]
+        codes = np.unique(np.concatenate(pairs), axis=0, return_inverse=True)[1].reshape(-1)
+        return count - count_answers(codes[:len(self.query)], codes[len(self.query):], own)
+
+    def facts(self) -> Dict[str, Any]:
+        """What the figures are of: numbers of images, classes, queries without an answer, and what was left out and why."""
+        left_out = sum((Counter(dict(images.left_out)) for images in self.lists), Counter())
+        known = np.concatenate(self._numbers[:len(self.lists)])
+        return {
+            'queries': len(self.query), 'classes': len(np.unique(self.query.known_labels)),
+            'gallery': len(self.gallery) if self.gallery else None,
+            'gallery_classes': len(np.unique(self.gallery.known_labels)) if self.gallery else None,
+            'queries_without_answer': int((self.answers <= 0).sum()),
+            'queries_among_answers': len(own_rows(self.pictures, self.gallery_pictures)),
+            'trained_on': int(np.isin(known, self._numbers[-1]).sum()) if self.train else None, 'left_out': dict(left_out)}
+
+    def line(self) -> str:
+        """The facts in one line."""
+        facts = self.facts()
+        words = [f'{facts["queries"]} queries of {facts["classes"]} classes in a gallery of {facts["gallery"]} images of '
+                 f'{facts["gallery_classes"]} classes' if self.gallery else
+                 f'{facts["queries"]} images of {facts["classes"]} classes, each among the others']
+        for count, what in ((facts['queries_without_answer'], 'queries have no image of their class to find'),
+                            (facts['queries_among_answers'],
+                             'queries are among the images to find too, and no answers to themselves'),
+                            (facts['trained_on'], 'images are training images: of unseen classes these figures say nothing'),
+                            *((count, f'{why}: left out') for why, count in facts['left_out'].items())):
+            if count:
+                words.append(f'{count} {what}')
+        return 'measured: ' + '; '.join(words)
