@@ -17,9 +17,11 @@ def main(argv=None):
     # MindSpore takes a second to import: not before there is something to compute.
     from src.common.device import set_up
     from src.inference import load_embedder
+    from src.page import check_page
     from src.pictures import check_picture
     options = command.options
     check_picture(options.picture)
+    check_page(options.report)
 
     def embedder():
         process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
@@ -110,12 +112,10 @@ def search(options, embedder):
     from src.retrieval.gallery import open_gallery
     from src.retrieval.search import check_size
     rerank = Rerank(**(options.rerank_options or {})) if options.rerank or options.rerank_options else None
-    if rerank:
-        rerank.check()
     gallery = open_gallery(options.gallery)
     how = Search(check_size(gallery, options.top_k, options.where), options.threshold, options.where, rerank)
     rows = open_rows(options.query, embedder, encoding=options.encoding)
-    neighbours, warnings = answer_queries(rows, gallery, how, options.picture)
+    neighbours, warnings = answer_queries(rows, gallery, how, options.picture, options.report)
     print(*warnings, sep='\n', end='\n' * bool(warnings), file=sys.stderr)
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
     return neighbours
@@ -131,7 +131,7 @@ def name(options, embedder):
         classes = open_classes(options.classes, options.add_classes, options.encoding)
     rows = open_rows(options.query or options.dataset_path, embedder, '--query' if options.query else '--dataset_path',
                      options.encoding)
-    named = name_images(rows, classes, options.top_k or TOP_K, options.picture)
+    named = name_images(rows, classes, options.top_k or TOP_K, options.picture, options.report)
     sys.stdout.writelines(f'{path}\t{rank}\t{name}\t{score:.4f}\t{"unseen" if unseen else "seen"}\n'
                           for path, best in named for rank, (name, score, unseen) in enumerate(best, 1))
     return named

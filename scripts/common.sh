@@ -32,6 +32,10 @@ need_folder() {
     [ -d "$2" ] || refuse "$1 is not a folder: $2"
 }
 
+need_images() {
+    [ -d "$2" ] || [ -f "$2" ] || refuse "$1 is neither a folder nor a list: $2"
+}
+
 need_number() {
     case $2 in
         '' | *[!0-9]* | 0?*) refuse "$1 must be a whole number, not '$2'" ;;

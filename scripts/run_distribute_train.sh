@@ -3,7 +3,7 @@
 set -eu
 USAGE='usage: bash run_distribute_train.sh RANK_TABLE|- DATASET_PATH PRETRAINED_CKPT_PATH LOSS_NAME [FLAG ...]
   RANK_TABLE            HCCL rank table (.json), or - to start with msrun
-  DATASET_PATH          folder of Stanford Online Products
+  DATASET_PATH          folder of Stanford Online Products, or another folder or list of images
   PRETRAINED_CKPT_PATH  checkpoint to start from, or - for none
   LOSS_NAME             softmax, triplet, quadruplet or another loss of train.py
 example: bash run_distribute_train.sh hccl_8p.json ~/Stanford_Online_Products ~/ResNet50.ckpt triplet'
@@ -11,7 +11,7 @@ example: bash run_distribute_train.sh hccl_8p.json ~/Stanford_Online_Products ~/
 . "$(dirname -- "$0")/distributed.sh"
 
 need_arguments 4 "$@"
-need_folder DATASET_PATH "$2"
+need_images DATASET_PATH "$2"
 need_start PRETRAINED_CKPT_PATH "$3"
 [ -n "$4" ] || refuse 'LOSS_NAME is empty'
 check_machines "$1"

@@ -2,8 +2,8 @@
 # An exported model on an Ascend 310: its inputs, its outputs, its accuracy.
 set -eu
 USAGE='usage: bash run_infer_310.sh MINDIR_PATH DATA_PATH [DEVICE_ID] [FLAG_OF_EVAL.PY ...]
-  MINDIR_PATH  .mindir of a fixed batch, as export.py has written it, with the .json beside it; the checkpoint is looked for in
-               its folder unless --save_ckpt names one
+  MINDIR_PATH  .mindir of a fixed batch, as export.py has written it; the checkpoint is looked for in its folder unless
+               --save_ckpt names one
   DATA_PATH    folder of the data that eval.py measures on
   DEVICE_ID    number of the card, default: the variable DEVICE_ID, else 0
 Needs mindspore_lite; converter_lite is used where it is in PATH. All output goes to the terminal and to infer.log in the folder

@@ -2,7 +2,7 @@
 # metric_learn on one device.
 set -eu
 USAGE='usage: bash run_standalone_train.sh DATASET_PATH CKPT_PATH DEVICE_ID LOSS_NAME [FLAG_OF_TRAIN.PY ...]
-  DATASET_PATH  folder of Stanford Online Products
+  DATASET_PATH  folder of Stanford Online Products, or another folder or list of images
   CKPT_PATH     checkpoint to start from, or - for none
   DEVICE_ID     number of the device
   LOSS_NAME     softmax, triplet, quadruplet or another loss of train.py
@@ -13,7 +13,7 @@ example: bash run_standalone_train.sh ~/Stanford_Online_Products ~/ResNet50.ckpt
 . "$(dirname -- "$0")/common.sh"
 
 need_arguments 4 "$@"
-need_folder DATASET_PATH "$1"
+need_images DATASET_PATH "$1"
 need_start CKPT_PATH "$2"
 need_number DEVICE_ID "$3"
 case $4 in

@@ -22,7 +22,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from src.checkpoints.exported import card_path, network_identity, open_exported
+from src.checkpoints.exported import network_identity, open_exported
 from src.common.device import Process
 from src.common.errors import InputError
 from src.common.files import replacing
@@ -126,7 +126,7 @@ def infer(folder: Path, model: str, data: str, device_id: str, flags: Sequence[s
     exported = open_exported(model)
     batch, card = exported.shapes[0][0], exported.card
     if not card or card.system not in SYSTEMS:
-        raise InputError(f'{card_path(model)}: is missing, or does not say what was trained; export the model again')
+        raise InputError(f'{model}: does not say what was trained; export it again')
     if not batch:
         raise InputError(f'{model}: takes a batch of any size, which a 310 does not; export it with --batch_size=8')
     images = SYSTEMS[card.system].images

@@ -18,6 +18,7 @@ from src.common.records import as_table
 from src.common.values import height_width, in_milvus
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
+from src.page import Page, Shown
 from src.pictures import named_picture, neighbours_picture
 from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
 from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile
@@ -37,12 +38,12 @@ class Embedder:
     """A network, ready to embed images.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). subset: of Stanford Online Products.
-    model: identity of the embeddings (src.retrieval.embedding.embedding_identity); None if unknown.
+    model: identity of the embeddings (src.retrieval.embedding.embedding_identity).
     """
     run: Callable[[Array], Array]
     options: EmbeddingOptions
     subset: str
-    model: Optional[str] = None
+    model: str
 
     def embed(self, images: ImageList) -> Iterator[Array]:
         """Yield the embeddings of images batch by batch, see embed_batches; prints progress to standard error."""
@@ -98,8 +99,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
     options = replace(options, batch_size=batch or options.batch_size, **statistics)
-    model = exported.model and embedding_identity(exported.model, options)
-    return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
+    return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options))
 
 
 def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query', encoding: str = 'utf-8') -> Rows:
@@ -139,8 +139,8 @@ class Search:
     rerank: Optional[Rerank] = None
 
 
-def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[str] = None
-                   ) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
+def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[str] = None,
+                   report: Optional[str] = None) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
     """Find the images of a gallery that are most similar to each query by cosine.
 
     A query that is in the gallery finds itself. With a threshold, a query whose nearest image is below it has one answer,
@@ -152,6 +152,7 @@ def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[
         how: settings of the search.
         picture: file to which the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong if queries
             and gallery both know their classes by name, or both by number.
+        report: page of src.page that is written.
 
     Returns:
         list of (query path, rank from 1, path, similarity), by query and rank; and a list of warnings, one line each.
@@ -169,6 +170,8 @@ def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[
     shown = [row[row >= 0].tolist() if is_known else [] for row, is_known in zip(near.rows, known)]
     if picture:
         _draw(rows, near, shown[:PICTURE_ROWS], picture)
+    if report:
+        _report(rows, near, known, gallery.path, report)
     answers = []
     for query, numbers, row, is_known, first in zip(rows.images.paths, shown, near.similarities.tolist(), known, best.tolist()):
         found = zip((near.images.paths[i] for i in numbers), row) if is_known else [(UNKNOWN, first)]
@@ -183,6 +186,20 @@ def _draw(rows: Rows, near: Neighbours, shown: List[List[int]], picture: str) ->
         right = [(theirs[numbers] == own[row]).tolist() for row, numbers in enumerate(shown)]
     neighbours_picture(rows.images.paths[:len(shown)], [[near.images.paths[i] for i in numbers] for numbers in shown], right,
                        picture, [row[:len(numbers)].tolist() for row, numbers in zip(near.similarities, shown)])
+
+
+def _report(rows: Rows, near: Neighbours, known: Array, gallery: str, path: str) -> None:
+    """Write the page of a search; a query that is not known has no neighbours."""
+    own, theirs = classes_of(rows.images, rows.names), near.classes
+    if own is None or theirs is None or (own.dtype == object) != (theirs.dtype == object):
+        own = theirs = None
+    elif own.dtype != object:
+        own, theirs = (np.array([f'class {label}' for label in labels.tolist()], object) for labels in (own, theirs))
+    page = Page('Search', {'queries': len(known), 'gallery': gallery, 'unknown': int(np.count_nonzero(~known))})
+    # A gallery may be larger than memory: the map is of the queries.
+    page.add_search(Shown(rows.embeddings, rows.images.paths, own), Shown(None, near.images.paths, theirs),
+                    np.where(known[:, None], near.rows, -1), near.similarities)
+    page.write(path)
 
 
 def _similarity(how: Search, model: Optional[str], gallery: Gallery) -> Tuple[float, List[str]]:
@@ -240,8 +257,8 @@ def _caller(trained: Trained) -> Callable[[Array], Array]:
     return run
 
 
-def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: Optional[str] = None
-                ) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
+def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: Optional[str] = None,
+                report: Optional[str] = None) -> List[Tuple[str, List[Tuple[str, float, bool]]]]:
     """Find the best classes of each image.
 
     Args:
@@ -250,6 +267,7 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: 
         top_k: classes per image.
         picture: file to which the first PICTURE_ROWS images and their classes are drawn, in green and red if the folders of
             the images have names of classes.
+        report: page of src.page that is written.
 
     Returns:
         list of (path, [(class, calibrated score, whether unseen)], best first).
@@ -258,8 +276,14 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: 
         InputError: embeddings of another width than the classes were learnt on.
     """
     named, paths = best_classes(classes, rows.embeddings, top_k), rows.images.paths
+    own = [os.path.basename(os.path.dirname(path)) for path in paths]
+    known = set(own) <= set(classes.names)
     if picture:
-        own = [os.path.basename(os.path.dirname(path)) for path in paths[:PICTURE_ROWS]]
-        right = [name == best[0][0] for name, best in zip(own, named)] if set(own) <= set(classes.names) else None
+        right = [name == best[0][0] for name, best in zip(own, named[:PICTURE_ROWS])] if known else None
         named_picture(paths[:PICTURE_ROWS], named[:PICTURE_ROWS], right, picture)
+    if report:
+        page = Page('Names for pictures', {'images': len(paths), 'classes': len(classes.names),
+                                           'unseen classes': int(classes.unseen.sum())})
+        page.add_named(Shown(rows.embeddings, paths, np.array(own, object) if known else None), named)
+        page.write(report)
     return list(zip(paths, named))

@@ -53,7 +53,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
     series = {key: np.array([row.get(key) for row in history], float) for key in ('loss', 'accuracy', 'lr')}
     panels = [key for key, values in series.items() if key == 'loss' or np.isfinite(values).any()]
 
-    figure = Figure(figsize=(8, 2.2 + 1.9 * len(panels)), dpi=110, layout='constrained')
+    figure = Figure(figsize=(6, 2.2 + 1.7 * len(panels)), dpi=110, layout='constrained')
     heights = [{'loss': 2, 'accuracy': 1.3, 'lr': 0.8}[key] for key in panels]
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={'height_ratios': heights})[:, 0]
     for axis, key in zip(axes, panels):
@@ -96,7 +96,7 @@ def neighbours_picture(query_paths: Sequence[FilePath], neighbour_paths: Sequenc
                        for lists in (neighbour_paths, right, scores) if lists is not None):
         raise ValueError('neighbours_picture: needs one list of neighbours, right and scores for each query, '
                          'with as many entries as that query has neighbours')
-    pictures = [[_picture(file) for file in [query, *near]] for query, near in zip(query_paths, neighbour_paths)]
+    pictures = [[open_picture(file) for file in [query, *near]] for query, near in zip(query_paths, neighbour_paths)]
     tall = float(np.clip(np.median([picture.height / picture.width for row in pictures for picture in row]), 0.5, 2))
     captions = right is not None or scores is not None
     column, line, top, gap = 1.14, tall + (0.32 if captions else 0.14), 0.34, 0.22
@@ -132,7 +132,7 @@ def seen_unseen_picture(unseen: Array, seen: Array, chosen: Tuple[float, float],
         unseen, seen: (K,) 0..1, see src.accuracy.gzsl.Curve.
         chosen: (unseen, seen) at the chosen gamma.
     """
-    figure = Figure(figsize=(6, 5), dpi=110, layout='constrained')
+    figure = Figure(figsize=(6, 4.6), dpi=110, layout='constrained')
     axis = figure.add_subplot()
     axis.plot(100 * unseen, 100 * seen, color=QUERY)
     u, s = 100 * chosen[0], 100 * chosen[1]
@@ -152,8 +152,8 @@ def threshold_picture(measured: OpenSet, similarity: float, false_match_rate: fl
         similarity: the threshold.
         false_match_rate: the requested rate, 0..1.
     """
-    figure = Figure(figsize=(11, 4.4), dpi=110, layout='constrained')
-    shares, curve = figure.subplots(1, 2)
+    figure = Figure(figsize=(6, 8), dpi=110, layout='constrained')
+    shares, curve = figure.subplots(2, 1)
     same, different = measured.same[np.isfinite(measured.same)], measured.different
     edges = np.histogram_bin_edges(np.concatenate([same, different, [similarity]]), 60)
     for values, colour, label in ((same, RIGHT, 'nearest of the same class'), (different, WRONG, 'nearest of another class')):
@@ -193,7 +193,7 @@ def named_picture(paths: Sequence[FilePath], named: Sequence[Sequence[Tuple[str,
     rows = -(-len(paths) // columns)
     figure, axes = _canvas(2.4 * columns, rows, 1.5)
     for number, (file, best) in enumerate(zip(paths, named)):
-        picture = _picture(file)
+        picture = open_picture(file)
         x, y = 2.4 * (number % columns) + 0.05, number // columns + 0.05
         longest = max(picture.width, picture.height)
         w, h = 0.9 * picture.width / longest, 0.9 * picture.height / longest
@@ -248,13 +248,14 @@ def _draw_loss(axis: Axes, at: Array, values: Array) -> None:
             axis.set_yscale('log')
 
 
-def _picture(file: FilePath) -> Image.Image:
+def open_picture(file: FilePath) -> Image.Image:
     """A picture file as RGB, at most 256 pixels a side."""
     try:
         with Image.open(file) as opened:
             opened.draft('RGB', (256, 256))      # a JPEG is decoded no larger than it is drawn
+            opened.load()
             picture = as_shown(opened)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f'{file}: cannot be read as a picture ({error.__class__.__name__}); '
                          'check the list and the folder it is relative to') from error
     picture.thumbnail((256, 256))

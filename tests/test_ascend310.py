@@ -120,7 +120,7 @@ def test_an_exported_model_that_a_310_cannot_be_measured_by_is_refused(tmp_path,
         card = Card(**entries) if entries else None
         monkeypatch.setattr(ascend310, 'open_exported', lambda path: Exported(path, len, [[batch, 3, 8, 8]], card))
         return main(['infer', str(tmp_path), model, 'data', '0'])
-    with pytest.raises(InputError, match='model.mindir.json: is missing'):
+    with pytest.raises(InputError, match='model.mindir: does not say what was trained'):
         opened(8)
     with pytest.raises(InputError, match='export it with --batch_size=8'):
         opened(0, system='metric_learning')

@@ -14,7 +14,7 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import read_json, read_record
-from src.datasets.decoding import decode, looks_whole
+from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
 
 THREADS = 4  # which mostly wait for the disk
@@ -63,15 +63,14 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
     if not broken:
         return images
     named = ', '.join(broken[:SHOWN])
-    rest = f' and {len(broken) - SHOWN} more' * (len(broken) > SHOWN) + f'; all are in {path}' * bool(path and keep)
-    if bad.mean() > share:
+    if len(broken) > SHOWN:
+        named += f' and {len(broken) - SHOWN} more' + f', all in {path}' * bool(path and os.path.isfile(path))
+    if bad.all() or bad.mean() > share:
         needed = np.ceil(1000 * bad.mean()) / 1000
-        raise InputError(f'{bad.sum()} of {len(images)} pictures cannot be read: {named}{rest}; repair them, remove them from '
-                         f'the list, or leave them out by --skip_broken={needed:g}')
-    if bad.all():
-        raise InputError(f'{images.paths[0]} and the other {len(images)} pictures: none can be read')
+        raise InputError(f'{bad.sum()} of {len(images)} pictures cannot be read: {named}; repair them'
+                         + f', remove them from the list, or leave them out by --skip_broken={needed:g}' * (not bad.all()))
     if show_progress:
-        print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}{rest}')
+        print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}')
     return images.select(~bad).leaving_out('broken', int(bad.sum()))
 
 
@@ -94,7 +93,8 @@ def _find(images: ImageList, whole: bool, show_progress: bool) -> Dict[str, str]
     def why(path: str) -> str:
         try:
             if whole or not looks_whole(path):
-                decode(np.fromfile(path, np.uint8))
+                with open(path, 'rb') as file:
+                    decode_file(file)
         except (OSError, ValueError) as error:
             return str(getattr(error, 'strerror', None) or error)
         return ''

@@ -36,7 +36,12 @@ def decode(content: Pixels) -> Pixels:
     Raises:
         ValueError: says why the bytes are no picture that can be decoded.
     """
-    picture = _open(io.BytesIO(content))  # type: ignore[arg-type]  # an array is bytes
+    return decode_file(io.BytesIO(content))  # type: ignore[arg-type]  # an array is bytes
+
+
+def decode_file(file: IO[bytes]) -> Pixels:
+    """Decode an open picture file as decode; of what is no picture only the first bytes are read."""
+    picture = _open(file)
     try:
         picture.load()
         return np.asarray(as_shown(picture))

@@ -65,6 +65,14 @@ class ImageList:
         """cameras (N,). Raises InputError naming the first path if they are None."""
         return self._known(self.cameras, 'camera')
 
+    @property
+    def classes(self) -> Optional[NDArray[Any]]:
+        """The classes as text (N,): names of folders, else `class 7`; None without labels."""
+        if self.labels is None:
+            return None
+        names = self.class_names
+        return np.array([names[label] if names else f'class {label}' for label in self.labels.tolist()], object)
+
     def _known(self, column: Optional[Ids], what: str) -> Ids:
         if column is None:
             raise InputError(f'{self.paths[0]}: its {what} is not known; give a list or folders that tell the {what} of each '

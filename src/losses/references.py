@@ -40,7 +40,7 @@ class WithReferences(Loss):
 
     Raises:
         InputError: a memory for a loss that takes no references.
-        ValueError: the batches of all processes do not fit into the memory; check_batch finds this before training.
+        ValueError: the batches of all processes do not fit into the memory.
 
     Parameters, not trained, but saved with the training state: memory (M, D) float32, memory_labels (M,) int32, -1 where
     empty, position () int32 of the next row, steps () int32 done. Calling the loss changes them.
@@ -63,12 +63,6 @@ class WithReferences(Loss):
             self.steps = Parameter(Tensor(0, ms.int32), name='steps', requires_grad=False)
         if size > 1:
             self.all_gather = ops.AllGather()
-
-    def check_batch(self, rows: int) -> None:
-        self.loss.check_batch(rows)
-        if self.rows and rows * self.size > self.rows:
-            raise InputError(f'memory={self.rows}: must hold the {rows * self.size} rows of a step; raise it, or lower '
-                             '--batch_size')
 
     def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         rows, labels = ops.cast(embeddings, ms.float32), ops.cast(labels, ms.int32)

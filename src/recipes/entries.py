@@ -7,9 +7,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping
 
+from src.accuracy.reranking import Rerank
+from src.common.errors import InputError
 from src.losses import LOSSES
 from src.networks import BACKBONES, HEADS, NETWORKS
 from src.recipes.types import (
+    Refused,
     Type,
     anything,
     boolean,
@@ -48,7 +51,18 @@ class Entry:
 
 SHARE = Type('a number from 0 to 1', lambda value: real(0, math.nextafter(1, 2)).convert(value))
 NATURAL, POSITIVE, RATE, OPTIONS = whole(), whole(1), real(), table(anything)
-RERANK = settings('k1', 'k2', 'weight')
+
+
+def _rerank(value: Any) -> Dict[str, Any]:
+    said = settings('k1', 'k2', 'weight').read(value)
+    try:
+        Rerank(**said).check()
+    except InputError as error:
+        raise Refused(str(error)) from error
+    return dict(said)
+
+
+RERANK = Type('k1=NUMBER,k2=NUMBER,weight=NUMBER or some of them', _rerank, textual=True)
 LISTS = {'train_list': None, 'query': None, 'gallery': None}
 METRIC, REID, GBU, SEMANTICS, IMAGES = 'metric_learning', 'reid', 'generalised', 'zero_shot generalised', 'images'
 
@@ -154,7 +168,8 @@ ENTRIES: Dict[str, Entry] = {
     'skip_broken': Entry(real(0, 1), 0.0, 'largest share of the pictures of a list that may be left out because they cannot be '
                          'read', IMAGES, run=True),
     'image_size': Entry(size, 224, 'side, or height,width', IMAGES),
-    'interpolation': Entry(one_of(('bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing', IMAGES),
+    'interpolation': Entry(one_of(('antialias', 'bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing; '
+                           "antialias is torchvision's bilinear", IMAGES),
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'how training images are cropped', IMAGES),
     'eval_transform': Entry(text, 'resize', 'how the other images are cropped', METRIC),
@@ -178,6 +193,8 @@ ENTRIES: Dict[str, Entry] = {
                               'false matches, and keep it beside the checkpoint; 0 for none', IMAGES, run=True),
     'picture': Entry(text.or_none(), None, 'draw to this file: the threshold of --false_match_rate; without it, what was '
                      'found for queries of re-identification', IMAGES, run=True),
+    'report': Entry(text.or_none(), None, 'write figures, curves, best and worst queries, confusions and a map to this page, '
+                    'an .html', run=True),
 }
 # Which component the options of an entry belong to: `loss_options` to the loss that loss_name names, and so on.
 COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',

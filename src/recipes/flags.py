@@ -197,6 +197,7 @@ FLAGS = [
     Flag(('--mirror',), (EVAL, INFER), MEASURING, 'mirror', switch=True),
     Flag(('--turned',), (EVAL, INFER), MEASURING, 'turned', switch=True),
     Flag(('--picture',), (EVAL,), MEASURING, 'picture', type=OUTPUT),
+    Flag(('--report',), (EVAL,), MEASURING, 'report', type=OUTPUT),
 
     Flag(('--engine',), (INFER,), INFERENCE, type=one_of(('mindspore', 'onnxruntime')),
          help='what runs the network; default: onnxruntime where it is installed, on a CPU'),
@@ -224,6 +225,8 @@ FLAGS = [
     Flag(('--top_k',), (INFER,), INFERENCE, type=whole(1), help='neighbours of each query; default: 10, or all of fewer'),
     Flag(('--picture',), (INFER,), INFERENCE, type=OUTPUT, help='draw the neighbours of the first 20 queries: .png, .pdf or '
          '.svg'),
+    Flag(('--report',), (INFER,), INFERENCE, type=OUTPUT, help='write the neighbours or names of the best and worst queries, '
+         'confusions and a map to this page, an .html'),
 
     Flag(('--classes',), (INFER,), INFERENCE, type=text, help='name the images of --dataset_path, or those of --query, an '
          'embedding file: the folder of a training of GBU, or its exported network'),

@@ -13,7 +13,7 @@ _ANSWERS = ((SEARCH, NAME), 'is for a search or for --classes; give --query and 
 # Flag -> what it goes with, and what to do where it does not.
 GOES_WITH: Dict[str, Tuple[Tuple[str, ...], str]] = {
     'where': _A_SEARCH, 'rerank': _A_SEARCH, 'rerank_options': _A_SEARCH, **dict.fromkeys(_CHANGES, _A_GALLERY),
-    'top_k': _ANSWERS, 'picture': _ANSWERS,
+    'top_k': _ANSWERS, 'picture': _ANSWERS, 'report': _ANSWERS,
     'threshold': ((SEARCH, CHANGE), 'is for a search, or is kept with --gallery; give --gallery'),
     'gallery': ((SEARCH, CHANGE, LOAD), 'is not for --classes; leave one of them out'),
     'query': ((SEARCH, NAME), 'is for a search or for --classes; leave --remove, --list, --index and --centroids out'),

@@ -154,8 +154,7 @@ def settings(*names: str) -> Type:
             name.strip(): literal(number) for name, _, number in (part.partition('=') for part in str(value).split(','))}
         _require(all(not names or name in names for name in said))
         return {name: number if type(number) is int else real(-math.inf).read(number) for name, number in said.items()}
-    some = names or ('NAME',)
-    return Type(','.join(f'{name}=NUMBER' for name in some) + ' or some of them' * (len(some) > 1), convert, textual=True)
+    return Type(','.join(f'{name}=NUMBER' for name in names or ('NAME',)), convert, textual=True)
 
 
 def either(one: Type, other: Type) -> Type:

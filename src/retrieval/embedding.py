@@ -1,4 +1,5 @@
 """Embedding images with a trained network."""
+import math
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from src.checkpoints.engine import Engine
 from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
 from src.common.imagenet import DEVIATION, MEAN
+from src.common.terminal import MovingLine
 from src.common.values import height_width
 from src.datasets.image_batches import ImageOptions, eval_dataset, reading
 from src.datasets.image_list import ImageList
@@ -27,7 +29,7 @@ class EmbeddingOptions:
     Attributes:
         image_size: height and width in pixels.
         eval_transform: a name of EVAL_TRANSFORMS.
-        interpolation: 'bilinear' or 'bicubic'.
+        interpolation: a name of src.datasets.resizing.INTERPOLATIONS.
         bgr: whether the channels are in the order blue, green, red; they are normalised by the RGB statistics all the same.
         mirror: whether each embedding is averaged with that of the mirrored image.
         turned: whether each image is embedded turned by 0, 90, 180 and 270 degrees and the four embeddings, each at unit
@@ -102,7 +104,7 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         InputError: an image is missing or broken; the message names it.
     """
     began = shown = time.perf_counter()
-    done = 0
+    done, line = 0, MovingLine(show_progress)
     given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
                          options.deviation, options.num_workers)
     dataset = eval_dataset(images, given, options.batch_size)
@@ -121,11 +123,14 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         yield embeddings[:count].astype(np.float32, copy=False)
         done += count
         now = time.perf_counter()
-        if show_progress and (now - shown > SHOWN_EVERY or done == len(images)):
+        rate = done / (now - began)
+        text = (f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
+                f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}')
+        line.show(text)
+        if show_progress and (now - shown > (math.inf if line.active else SHOWN_EVERY) or done == len(images)):
             shown = now
-            rate = done / (now - began)
-            print(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
-                  f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', file=sys.stderr)
+            line.clear()
+            print(text, file=sys.stderr)
 
 
 def _embed_view(network: Run, images: Array, mirror: bool) -> Array:

@@ -13,6 +13,7 @@ A file that this project writes has a card, beside a .npy as `X.npy.json`, in an
 import json
 import lzma
 import os
+import re
 import tokenize
 import zipfile
 import zlib
@@ -57,7 +58,7 @@ class FileCard:
     classes: Optional[Dict[str, str]] = None
 
     def __post_init__(self) -> None:
-        if not all(label.lstrip('-').isdigit() for label in self.classes or ()):
+        if not all(re.fullmatch('-?[0-9]+', label) for label in self.classes or ()):
             raise ValueError('classes: a label is not a whole number')
 
 

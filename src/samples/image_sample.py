@@ -5,6 +5,9 @@
     python -m src.samples.image_sample duke FOLDER         FOLDER/DukeMTMC-reID
     python -m src.samples.image_sample described FOLDER    classes with attributes, some of them without training images
 
+`--easy` draws calmer pictures of products, more of them to learn from than to tell apart, and more persons: what a small
+network learns in a minute.
+
 Every picture is a function of the seed and of its number, so that the same call writes the same bytes. Results on these
 pictures show that a pipeline works; they say nothing about accuracy on the real data.
 """
@@ -14,7 +17,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -62,20 +65,26 @@ CLOTHES = [(190, 44, 44), (40, 70, 150), (236, 232, 224), (36, 36, 42), (228, 18
 SKIN = [(236, 196, 168), (200, 150, 116), (140, 96, 68), (92, 62, 46)]
 HAIR = [(30, 24, 22), (92, 60, 36), (196, 160, 90), (120, 116, 112)]
 SIDES = ('front', 'back', 'side')
+# What --easy draws.
+EASY_PRODUCTS: Dict[str, Any] = {'classes': 72, 'test_classes': 24, 'size': 64, 'mess': 0.4}
+EASY_DESCRIBED: Dict[str, Any] = {'mess': 0.3}
 REID_FOLDERS = {'market': 'market1501', 'duke': 'DukeMTMC-reID'}
 REID_PARTS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test', 'junk': 'bounding_box_test'}
 
 
-def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16, size: int = 96, seed: int = 0) -> Counts:
+def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16, size: int = 96, seed: int = 0, *,
+                  test_classes: Optional[int] = None, mess: float = 1) -> Counts:
     """Render a product set in the layout of Stanford Online Products.
 
     Args:
         folder: new or empty folder for `Ebay_train.txt`, `Ebay_test.txt` (header, then `image_id class_id super_class_id path`)
             and `<super class>_final/*.JPG`.
-        classes: product classes of both lists together; the first half is for training, the others for the test.
+        classes: product classes of both lists together; the first ones are for training.
+        test_classes: the others, for the test; None: half of all, rounded up.
         images_per_class: pictures of each class.
         size: width and height in pixels.
         seed: same seed, same bytes.
+        mess: share of the usual clutter, turning and changes of light, 0..1.
 
     Returns:
         numbers of `train_images`, `train_classes`, `test_images`, `test_classes`.
@@ -86,7 +95,7 @@ def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16,
     if classes < 2 or images_per_class < 2 or size < 16:
         raise InputError(f'{folder}: a product set needs at least 2 classes, 2 images per class and 16 pixels, '
                          f'not {classes}, {images_per_class} and {size}')
-    names, image_id, train = sorted(PRODUCTS), 0, classes // 2
+    names, image_id, train = sorted(PRODUCTS), 0, classes // 2 if test_classes is None else classes - test_classes
     with _new_folder(folder) as root:
         for split, numbers in (('train', range(train)), ('test', range(train, classes))):
             # Class ids rise with the super class within a list, as in the real files.
@@ -97,7 +106,7 @@ def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16,
                 for view in range(images_per_class):
                     image_id += 1
                     name = f'{names[kind]}_final/{111000000000 + number}_{view}.JPG'
-                    _save(_photograph(sprite, size, np.random.default_rng([seed, 2, number, view])), root / name)
+                    _save(_photograph(sprite, size, np.random.default_rng([seed, 2, number, view]), mess), root / name)
                     rows.append(f'{image_id} {number + 1} {kind + 1} {name}')
             (root / f'Ebay_{split}.txt').write_text('\n'.join(rows) + '\n')
     return {'train_images': train * images_per_class, 'train_classes': train,
@@ -174,14 +183,14 @@ def _reid_name(style: str, person: str, camera: int, frame: int, box: int) -> st
     return f'{person}_c{camera + 1}_f{frame:07d}.jpg'
 
 
-def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, seed: int = 0) -> Counts:
+def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, seed: int = 0, mess: float = 1) -> Counts:
     """Render classes described by attributes: products in a colour; each product and each colour is in several classes.
 
     Args:
         folder: new or empty folder for `images/<class>/*.JPG` (30 classes); `classes.csv`, a line per class: name, 1 for its
             product and for its colour, 0 for the others; `unseen.txt`, the names of 6 classes; `added.csv` and
             `added/<class>/*.JPG`, one further class that the other files do not contain.
-        images_per_class, size, seed: as for make_products.
+        images_per_class, size, seed, mess: as for make_products.
 
     Returns:
         numbers of `classes`, `unseen_classes`, `images`.
@@ -208,7 +217,7 @@ def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, s
             sprite = _product_sprite(kinds[k], number, np.random.default_rng([seed, 5, number]), shades)
             for view in range(images_per_class):
                 rng = np.random.default_rng([seed, 6, number, view])
-                _save(_photograph(sprite, size, rng), root / group / name / f'{view}.JPG')
+                _save(_photograph(sprite, size, rng, mess), root / group / name / f'{view}.JPG')
         for file, rows in lists.items():
             (root / file).write_text('\n'.join(rows) + '\n')
     count = len(lists['classes.csv']) - 1
@@ -319,25 +328,29 @@ def _label(picture: Picture, body: Picture, colours: List[Colour], rng: Rng) -> 
     picture.paste(label, mask=body)
 
 
-def _photograph(sprite: Picture, size: int, rng: Rng) -> Picture:
-    """One view of a product: (size, size) RGB with its own background, viewpoint, light, blur and noise."""
+def _photograph(sprite: Picture, size: int, rng: Rng, mess: float = 1) -> Picture:
+    """One view of a product: (size, size) RGB with its own background, viewpoint, light, blur and noise.
+
+    mess: share of the clutter and of the changes of viewpoint and light, 0..1.
+    """
     colours = PALETTE[rng.permutation(len(PALETTE))[:4]]
     clouds = 0.55 * colours[rng.integers(0, 2, (4, 4))] + rng.uniform(20, 95) + rng.normal(0, 14, (4, 4, 3))
     picture = _picture(clouds).resize((size, size), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(round(mess * rng.integers(0, 4))):
         _clutter(draw, size, colours[rng.integers(2, 4)], rng)
 
-    product = sprite.transform((size, size), Image.Transform.PERSPECTIVE, _viewpoint(size, rng), Image.Resampling.BILINEAR)
+    product = sprite.transform((size, size), Image.Transform.PERSPECTIVE, _viewpoint(size, rng, mess),
+                               Image.Resampling.BILINEAR)
     picture.paste(product, mask=product.getchannel('A'))
-    if rng.random() < 0.25:
+    if rng.random() < 0.25 * mess:
         _clutter(draw, size, colours[2], rng)
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.012) * size))
 
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    across, down = rng.uniform(-0.5, 0.5, 2)
-    light = rng.uniform(0.7, 1.15) * (1 + across * ramp[None, :] + down * ramp[:, None])
-    tint = rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    across, down = mess * rng.uniform(-0.5, 0.5, 2)
+    light = rng.uniform(0.7, 1.15) ** mess * (1 + across * ramp[None, :] + down * ramp[:, None])
+    tint = rng.uniform(0.85, 1.15, 3).astype(np.float32) ** np.float32(mess)
     noise = rng.standard_normal((size, size, 3), np.float32) * rng.uniform(2, 9)
     return _picture(np.asarray(picture, np.float32) * light[..., None].astype(np.float32) * tint + noise)
 
@@ -352,14 +365,14 @@ def _clutter(draw: ImageDraw.ImageDraw, size: int, colour: Array, rng: Rng) -> N
     shape((x - w, y - h, x + w, y + h), fill=_colour(colour))
 
 
-def _viewpoint(size: int, rng: Rng) -> Tuple[float, ...]:
+def _viewpoint(size: int, rng: Rng, mess: float) -> Tuple[float, ...]:
     """The eight coefficients of the homography from a pixel of the picture to a pixel of the sprite."""
-    angle, half = rng.normal(0, 0.25), size * rng.uniform(0.36, 0.52)
+    angle, half = mess * rng.normal(0, 0.25), size * rng.uniform(0.36, 0.52)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)
-    near = corners * (rng.uniform(0.7, 1), 1)                                # turned away: foreshortened
-    near[:, 1] *= 1 + rng.uniform(-0.2, 0.2) * corners[:, 0]                 # and one side nearer
+    near = corners * (rng.uniform(0.7, 1) ** mess, 1)                                # turned away: foreshortened
+    near[:, 1] *= 1 + mess * rng.uniform(-0.2, 0.2) * corners[:, 0]                 # and one side nearer
     turn = np.array([(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))])
-    target = size / 2 + near @ turn * half + rng.uniform(-0.1, 0.1, 2) * size
+    target = size / 2 + near @ turn * half + mess * rng.uniform(-0.1, 0.1, 2) * size
     source = (corners + 1) / 2 * SPRITE
     rows = [row for (x, y), (u, v) in zip(target, source)
             for row in ((x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y))]
@@ -496,11 +509,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
     parser.add_argument('folder')
     parser.add_argument('--seed', type=natural, default=0)
+    parser.add_argument('--easy', action='store_true', help='calmer pictures of products, more persons: what a small '
+                        'network learns in a minute')
     args = parser.parse_args(arguments)
     if args.kind in REID_FOLDERS:
-        counts = make_reid(args.folder, args.kind, seed=args.seed)
+        counts = make_reid(args.folder, args.kind, 96 if args.easy else 48, seed=args.seed)
     else:
-        counts = (make_products if args.kind == 'products' else make_described)(args.folder, seed=args.seed)
+        make, easy = (make_products, EASY_PRODUCTS) if args.kind == 'products' else (make_described, EASY_DESCRIBED)
+        counts = make(args.folder, seed=args.seed, **(easy if args.easy else {}))
     where = Path(args.folder, REID_FOLDERS.get(args.kind, ''))
     print(f'{where}: ' + ', '.join(f'{count} {name.replace("_", " ")}' for name, count in counts.items()))
 

@@ -19,10 +19,11 @@ from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
+from src.page import check_page, evaluation_page
 from src.pictures import seen_unseen_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
-from src.systems.zero_shot import ZeroShot, ZeroShotFound
+from src.systems.zero_shot import ZeroShot, ZeroShotFound, say_measured
 from src.training.loop import train_in_memory
 from src.training.system import System
 
@@ -146,7 +147,9 @@ class Generalised(ZeroShot):
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """T1, u, s, H and AUSUC at the gamma that was chosen on the val classes; printed, the curve drawn, and the classes
         written with names and prototypes for infer.py (src.retrieval.naming)."""
-        data, recipe, gamma = self._test_data(), self.recipe, self.found.gamma
+        recipe, gamma = self.recipe, self.found.gamma
+        check_page(recipe.report)
+        data = self._test_data()
         for part in (data.seen_test, data.test):
             self._check_widths(part)
         curve, test = self._curve(data), self._test(data)
@@ -162,9 +165,20 @@ class Generalised(ZeroShot):
               f'{result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
+        result['test'] = say_measured(data.seen_test, data.test)
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
         seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
         self.named_classes().save(folder / CLASSES)
+        if recipe.report:
+            near, prototypes = self.space.near(test.features), self.prototypes(test.semantics)
+            scores = self.space.scores(near, prototypes)
+            page = evaluation_page('Generalised zero-shot learning', recipe, checkpoint, result['measures'], {
+                'images': len(test.labels), 'classes': len(test.ids), 'unseen classes': int((~test.seen).sum())})
+            page.add_seen_unseen(curve, gamma)
+            answers = [test.ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
+            names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.ids.tolist(), test.seen)}
+            page.add_classification((test.labels, *answers), names, near, prototypes)
+            page.write(recipe.report)
         return result
 
     # The network's outputs alone do not make the figures.

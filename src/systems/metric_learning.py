@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from src.accuracy import Rerank, Retrieval, measure, recall_at_k
+from src.accuracy import Rerank, Retrieval, measure, nearest_neighbours, recall_at_k
 from src.accuracy.retrieval import own_rows
 from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
@@ -13,9 +13,12 @@ from src.datasets.image_list import ImageList, in_one_numbering, remap_labels, w
 from src.datasets.images import open_images
 from src.datasets.same_pictures import picture_numbers
 from src.datasets.splits import held_out
+from src.page import Page, Shown, evaluation_page
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
 from src.systems.open_set import find_threshold
+
+SHOWN = 10  # neighbours of a query that --report looks at
 
 
 class MetricLearning(ImageSystem):
@@ -75,7 +78,7 @@ class MetricLearning(ImageSystem):
             raise InputError('--query and --gallery: give both or neither')
         lists = ([self._open(name, 'test').part(name) for name in ('query', 'gallery')] if recipe.query
                  else [self._open('dataset_path', 'test')])
-        if lists[0].is_query is not None and lists[0].is_gallery is not None and not recipe.query:
+        if not recipe.query and (lists[0].is_query is not None or lists[0].is_gallery is not None):
             lists = [lists[0].part('query'), lists[0].part('gallery')]
         train = None
         with suppress(InputError):  # a test need not know the training images
@@ -120,13 +123,34 @@ class MetricLearning(ImageSystem):
             reranked = measure(self.measures, Retrieval(embeddings, labels, ks=ks, rerank=rerank, **others))
             print('\n'.join(f'{name} re-ranked = {value:.5f}' for name, value in reranked.items()))
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
+        page = None
+        if recipe.report:
+            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line().partition(': ')[2]})
+            _add_search(page, test, embeddings, others.get('gallery', embeddings))
         if recipe.false_match_rate:
             if galleries:
                 embeddings = np.concatenate([embeddings, others['gallery']])
                 labels = np.concatenate([labels, others['gallery_labels']])
             # A picture that is listed twice would be found as itself.
-            result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different]))
+            result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
+                                         page=page))
+        if page:
+            page.write(recipe.report)
         return result
+
+
+def _add_search(page: Page, test: MeasuredImages, embeddings: NDArray[Any], others: NDArray[Any]) -> None:
+    """Add the neighbours of the queries among the others, without images that show the query's own picture."""
+    searched = test.lists[-1]
+    numbers = test.pictures if test.gallery_pictures is None else test.gallery_pictures
+    # A query is the first of its neighbours where it is among those searched, and so are its copies.
+    found, similarities = nearest_neighbours(embeddings, others, min(SHOWN + 1, len(others)))
+    own = numbers[found] == test.pictures[:, None]
+    order = np.argsort(own, axis=1, kind='stable')[:, :min(SHOWN, len(others) - (test.gallery is None))]
+    query, gallery = (Shown(rows, images.paths, images.classes)
+                      for rows, images in ((embeddings, test.query), (others, searched)))
+    page.add_search(query, gallery, np.take_along_axis(np.where(own, -1, found), order, 1),
+                    np.take_along_axis(similarities, order, 1), test.answers > 0)
 
 
 def _by_k(figures: Dict[str, float]) -> Dict[str, float]:

@@ -10,6 +10,7 @@ from src.checkpoints.exported import add_threshold, network_identity
 from src.common.errors import InputError
 from src.common.records import as_table
 from src.datasets.splits import held_out
+from src.page import Page
 from src.pictures import threshold_picture
 from src.retrieval.embedding import EmbeddingOptions, embedding_identity
 from src.retrieval.thresholds import KeptThreshold, threshold_path, write_threshold
@@ -17,7 +18,7 @@ from src.systems.images import ImageSystem
 
 
 def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any], labels: NDArray[Any],
-                   cameras: Optional[NDArray[Any]] = None) -> Dict[str, Any]:
+                   cameras: Optional[NDArray[Any]] = None, page: Optional[Page] = None) -> Dict[str, Any]:
     """Find the similarity for the recipe's false_match_rate, print what it finds and loses, and keep it.
 
     It is written beside the checkpoint and into the cards of exported models of the same weights in that folder; the
@@ -27,6 +28,8 @@ def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any
         system: its recipe says false_match_rate, seed, picture and how images are embedded.
         checkpoint: a checkpoint, or a training's folder.
         embeddings, labels, cameras: (N, D), (N,), (N,) or None, of test classes; see src.accuracy.OpenSet.
+
+        page: gets the distributions and the detection curve.
 
     Returns:
         {'identification': {...}, 'threshold': {...}} for the result.
@@ -67,5 +70,7 @@ def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any
     if recipe.picture:
         threshold_picture(report, chosen.similarity, rate, recipe.picture)
         print(f'distributions and detection curve: {recipe.picture}')
+    if page:
+        page.add_threshold(report, chosen.similarity, rate)
     return {'identification': {'rate': identified, 'false_match_rate': rate, 'similarity': similarity},
             'threshold': as_table(kept)}

@@ -8,6 +8,7 @@ from src.accuracy import Images, Rerank, count_centroids, nearest_of_others, rei
 from src.common.errors import InputError
 from src.datasets.image_list import read_image_list, remap_labels
 from src.datasets.reid import ReidImages, open_reid, reid_dataset, statistics, statistics_lines
+from src.page import Shown, cosines, evaluation_page
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
@@ -30,6 +31,9 @@ class Reid(ImageSystem):
         found = ReidImages(found.train and self.readable(found.train), self.readable(found.query), self.readable(found.gallery))
         if self.process.rank == 0:
             print('\n'.join(statistics_lines(reid_dataset(recipe.dataset, lists), statistics(found))))
+            for split, part in zip(found._fields, found):
+                for why, count in part.left_out.items() if part else ():
+                    print(f'{split:7} {count:6} {why}: left out')
         return found
 
     def open_training_images(self) -> None:
@@ -85,14 +89,26 @@ class Reid(ImageSystem):
                 result['measures'].update({f'{kind}{" re-ranked" if rerank else ""} {name}': value for name, value in (
                     ('mAP', measured['mAP']), ('CMC@1', measured['cmc'][1]))})
         result['accuracy'] = result['measures']['instance mAP']
+        page = None
+        if recipe.report:
+            page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
+                                   {'measured': self.test.line().partition(': ')[2]})
+            asked, others = (Shown(part.embeddings, images.paths, images.classes)
+                             for part, images in zip((query, gallery), self.test.lists))
+            nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
+            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest),
+                            self.test.answers > 0)
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery. A picture that is
             # listed twice would be found as itself.
             used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
-            result.update(find_threshold(self, checkpoint, *(np.concatenate(columns)[used] for columns in (
-                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))))
+            embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
+                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
+            result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
         elif recipe.picture:
             self._draw(query, gallery)
+        if page:
+            page.write(recipe.report)
         return result
 
     def _draw(self, query: Images, gallery: Images) -> None:

@@ -16,6 +16,7 @@ from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batch
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
 from src.losses import create_loss, loss_class
 from src.networks import create_network
+from src.page import check_page, evaluation_page
 from src.recipes.recipe import Recipe
 from src.training.system import System
 
@@ -37,6 +38,15 @@ def check_told_apart(part: EvalPart, path: str) -> None:
         raise InputError(f'{path}: one unseen class, so that every answer is right; a test needs two')
     if all((rows == rows[0]).all() for rows in part.semantics):
         raise InputError(f'{path}: all {len(part.class_ids)} unseen classes are described by the same numbers')
+
+
+def say_measured(*parts: EvalPart) -> Dict[str, int]:
+    """Print and return the numbers of images and classes of a test, and of classes without images, which count in no mean."""
+    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
+    empty = len(np.setdiff1d(ids, labels))
+    print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
+          + f'; {empty} more classes have no image, and may be answers' * bool(empty))
+    return {'images': len(labels), 'classes': len(ids) - empty, 'classes_without_images': empty}
 
 
 class ZeroShot(System):
@@ -132,7 +142,9 @@ class ZeroShot(System):
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """Accuracy on the unseen classes, over all images and as the mean over classes; printed as published."""
-        recipe, test = self.recipe, self.test_part()
+        recipe = self.recipe
+        check_page(recipe.report)
+        test = self.test_part()
         predicted = self.classify(test)
         result: Dict[str, Any] = {'accuracy': accuracy(predicted, test.labels),
                   'per_class_accuracy': per_class_accuracy(predicted, test.labels, test.class_ids)}
@@ -140,6 +152,14 @@ class ZeroShot(System):
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
+        result['test'] = say_measured(test)
+        if recipe.report:
+            page = evaluation_page('Zero-shot learning', recipe, checkpoint, result['measures'], {
+                'images': len(test.labels), 'unseen classes': len(test.class_ids)})
+            page.add_classification((test.labels, predicted, predicted), dict(zip(
+                test.class_ids.tolist(), (f'class {number}' for number in test.class_ids))), test.features,
+                self.prototypes(test.semantics))
+            page.write(recipe.report)
         return result
 
     def run_on_test(self) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from src.common.errors import InputError
+from src.common.terminal import MovingLine
 
-# Seconds from one line of progress within an epoch to the next, on a terminal and in a log.
-TERMINAL_SECONDS, LOG_SECONDS = 10, 60
+# Seconds from one line of progress within an epoch to the next in a log; on a terminal a line moves instead.
+LOG_SECONDS = 60
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Clock:
         self.stop_before: Tensor | None = None
         self.first, self.uncounted = True, 0
         self.began = self.shown = time.perf_counter()
-        self.every = TERMINAL_SECONDS if sys.stdout.isatty() else LOG_SECONDS
+        self.line = MovingLine(verbose)
 
     def add(self, loss: Tensor, finite: Tensor, stop: Tensor) -> None:
         """Take what a step returned."""
@@ -80,6 +81,11 @@ class Clock:
             if self.verbose and seconds > 1:
                 print(f'first step, with compilation: {seconds:.1f} s', flush=True)
             self.began, self.uncounted = time.perf_counter(), 1
+            return
+        run, steps = self.run, self.run.timed_steps + len(self.pending) - self.uncounted
+        seconds = (run.seconds + time.perf_counter() - self.began) / steps
+        self.line.show(f'step {run.step + 1}/{self.total}, {self.samples / seconds:.1f} images/s, time left '
+                       f'{_left(seconds * (self.total - run.step - 1))}')
 
     def stop_of_all(self, noted: int) -> int:
         """The signal that ends the training, the same in all processes after the same step.
@@ -93,7 +99,7 @@ class Clock:
 
     def late(self) -> bool:
         """Whether it is time for a line of progress."""
-        return time.perf_counter() - self.shown > self.every
+        return not (self.line.active and sys.stdout.isatty()) and time.perf_counter() - self.shown > LOG_SECONDS
 
     def settle(self) -> float | None:
         """Count the pending steps; returns the last loss.
@@ -101,6 +107,7 @@ class Clock:
         Raises:
             InputError: a loss is NaN or infinite.
         """
+        self.line.clear()
         run, value = self.run, None
         for loss, finite in self.pending:
             value = float(loss.asnumpy())
@@ -149,9 +156,13 @@ class Clock:
                   f'time left {self._left()}', flush=True)
 
     def _left(self) -> str:
-        """The time that is left, as HH:MM:SS."""
-        hours, rest = divmod(int((self.total - self.run.step) * self.run.seconds / self.run.timed_steps), 3600)
-        return f'{hours:02d}:{rest // 60:02d}:{rest % 60:02d}'
+        return _left((self.total - self.run.step) * self.run.seconds / self.run.timed_steps)
+
+
+def _left(seconds: float) -> str:
+    """The time that is left, as HH:MM:SS."""
+    hours, rest = divmod(int(seconds), 3600)
+    return f'{hours:02d}:{rest // 60:02d}:{rest % 60:02d}'
 
 
 def diverged(step: int) -> InputError:

@@ -79,7 +79,7 @@ def test_nothing_is_kept_where_it_is_not_asked_for_or_cannot_be(listed, tmp_path
     assert without_broken(good) is good
     for i in range(20):
         (tmp_path / f'{i}.png').write_bytes(b'')
-    with pytest.raises(InputError, match='none can be read'):
+    with pytest.raises(InputError, match='20 of 20 pictures cannot be read: '):
         without_broken(listed, 1.0)
 
 
@@ -89,5 +89,5 @@ def test_many_broken_pictures_are_one_line(listed, tmp_path):
         (tmp_path / f'copy{i}.png').write_bytes(b'')
         rows += f'copy{i}.png 1\n'
     (tmp_path / 'many.txt').write_text(rows)
-    with pytest.raises(InputError, match='and 2 more; all are in .*many.txt.checked.json'):
+    with pytest.raises(InputError, match='more, all in .*many.txt.checked.json; repair them, remove'):
         without_broken(read_image_list(str(tmp_path / 'many.txt')))

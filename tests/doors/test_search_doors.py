@@ -458,7 +458,13 @@ def test_picture_of_metric_learning_needs_a_threshold(work):
 @pytest.mark.parametrize('flags, words', [
     ('--false_match_rate=0', '--false_match_rate'), ('--false_match_rate=1.5', '--false_match_rate'),
     ('--dataset=CUB --rerank', '--rerank: has no effect on recipe'),
+    ('--dataset_path=a --rerank_options=k2=9,k1=3', '--rerank_options=k2=9,k1=3: re-ranking: k2 9 is not'),
     ('--dataset=AwA --false_match_rate=0.1', '--false_match_rate')])
-def test_flags_of_eval(flags, words):
+def test_flags_of_eval_that_are_refused(flags, words):
     with pytest.raises(InputError, match=words):
         parse_args('eval', flags.split()).make_recipe()
+
+
+def test_settings_of_re_ranking_re_rank():
+    recipe = parse_args('eval', ['--dataset_path=a', '--rerank_options=k1=9,weight=0.5']).make_recipe()
+    assert recipe.rerank and recipe.rerank_options == {'k1': 9, 'weight': 0.5}

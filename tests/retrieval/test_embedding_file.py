@@ -108,7 +108,7 @@ def test_spoilt_files_are_refused_by_name(gallery, what, words):
 
 @pytest.mark.parametrize('change', [
     {'rows': 19}, {'rows': '20'}, {'width': 5}, {'model': 5}, {'classes': ['a']}, {'classes': {'cat': 'x'}},
-    {'classes': {'1': 2}}, {'other': 1}, {'checksum': 'x'}])
+    {'classes': {'1': 2}}, {'classes': {'²': 'x'}}, {'other': 1}, {'checksum': 'x'}])
 @pytest.mark.parametrize('suffix', ['.npy', '.npz'])
 def test_bad_cards_are_refused_by_name(tmp_path, suffix, change):
     path = str(tmp_path / f'a{suffix}')

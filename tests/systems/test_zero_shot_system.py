@@ -4,8 +4,10 @@ import pytest
 from mindspore import nn
 
 from src.common.device import Process
+from src.common.errors import InputError
+from src.datasets.zero_shot_data import EvalPart
 from src.recipes.recipe import Recipe, make_recipe
-from src.systems.zero_shot import ZeroShot
+from src.systems.zero_shot import ZeroShot, check_told_apart, say_measured
 
 
 @pytest.mark.parametrize('training', [True, False])
@@ -19,3 +21,16 @@ def test_prototypes_are_of_evaluation_and_leave_the_mode_as_it_was(training):
     semantics = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(system.prototypes((semantics,)), semantics)
     assert system.network.training == training
+
+
+def test_what_can_tell_nothing_is_refused_and_what_is_measured_is_said(capsys):
+    def part(labels, ids, semantics):
+        return EvalPart(np.zeros((len(labels), 2), np.float32), np.array(labels), np.array(ids), (np.array(semantics),))
+    check_told_apart(part([1], [1, 2], [[1, 2], [1, 3]]), 'data')
+    for bad, words in ((part([1], [1], [[1, 2]]), 'one unseen class'),
+                       (part([1, 2], [1, 2], [[1, 2], [1, 2]]), 'by the same numbers')):
+        with pytest.raises(InputError, match=f'data: .*{words}'):
+            check_told_apart(bad, 'data')
+    assert say_measured(part([4, 4], [4], [[0]]), part([1, 1, 2], [1, 2, 3], [[0]])) == {
+        'images': 5, 'classes': 3, 'classes_without_images': 1}
+    assert capsys.readouterr().out == ('measured: 5 images of 3 classes; 1 more classes have no image, and may be answers\n')

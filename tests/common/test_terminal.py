@@ -1,0 +1,33 @@
+"""A line that moves: on a terminal alone, written over, and cleared before lines that stay."""
+import io
+import sys
+
+import pytest
+
+from src.common import terminal
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize('stream, wanted', [(io.StringIO, True), (Screen, False)])
+def test_a_log_and_another_process_stay_silent(monkeypatch, stream, wanted):
+    monkeypatch.setattr(sys, 'stderr', stream())
+    line = terminal.MovingLine(wanted)
+    line.show('half')
+    line.clear()
+    assert not line.active and sys.stderr.getvalue() == ''
+
+
+def test_the_line_is_written_over_not_too_often_and_cleared_once(monkeypatch):
+    monkeypatch.setattr(sys, 'stderr', Screen())
+    now = iter((10.0, 10.1, 10.3))
+    monkeypatch.setattr(terminal.time, 'perf_counter', lambda: next(now))
+    line = terminal.MovingLine()
+    for text in ('one', 'too soon', 'two'):
+        line.show(text)
+    line.clear()
+    line.clear()
+    assert sys.stderr.getvalue() == '\r\x1b[Kone\r\x1b[Ktwo\r\x1b[K'
