@@ -177,7 +177,7 @@ def test_an_image_of_both_lists_is_one_image_where_a_threshold_is_found(pictures
         [[1.0, int(path[-5])] for path in images.paths], np.float32))
     seen = {}
 
-    def find_threshold(system, checkpoint, embeddings, labels):
+    def find_threshold(system, checkpoint, embeddings, labels, page=None):
         seen.update(numbers=embeddings[:, 1].tolist(), labels=labels.tolist())
         return {}
     monkeypatch.setattr('src.systems.metric_learning.find_threshold', find_threshold)
