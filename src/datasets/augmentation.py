@@ -1,6 +1,6 @@
 """Augmentation of single pictures, in numpy and PIL."""
 import math
-from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from PIL import Image
 from src.common.errors import InputError
 from src.common.imagenet import MEAN
 from src.common.registry import create, lookup
+from src.datasets.resizing import Size
 
-Size = Tuple[int, int]
 Augment = Callable[[Image.Image, np.random.Generator], Image.Image]
 # Colour of erased pixels: ImageNet's mean, which normalisation takes to 0 up to rounding.
 MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import cpu_count
-from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
@@ -18,13 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from src.common.imagenet import DEVIATION, MEAN
 from src.common.registry import lookup
-from src.datasets.augmentation import AFFINE_FROM, MEAN_COLOUR, Size, augmenting
+from src.datasets.augmentation import AFFINE_FROM, MEAN_COLOUR, augmenting
 from src.datasets.broken import without_broken
 from src.datasets.decoding import Pixels, read_picture
 from src.datasets.image_list import ImageList
+from src.datasets.resizing import INTERPOLATIONS, Resize, Size, short_side
 
-Resizing = Callable[[Any], Any]
-INTERPOLATIONS = {'bilinear': vision.Inter.BILINEAR, 'bicubic': vision.Inter.BICUBIC}
+# Crops and flips a picture by random numbers; the result has the size that the function was built for.
+Cut = Callable[[Pixels, np.random.Generator], Pixels]
 PAD = 10
 # Batches made ahead of the network. MindSpore's default of 16 would hold 2.5 GB at 256 float32 images of 224 x 224.
 PREFETCH = 4
@@ -39,7 +40,7 @@ class ImageOptions:
     Attributes:
         size: (H, W).
         transform: a name of TRAIN_TRANSFORMS or EVAL_TRANSFORMS.
-        interpolation: 'bilinear' or 'bicubic', of crops and resizing.
+        interpolation: a name of src.datasets.resizing.INTERPOLATIONS, of crops and resizing.
         bgr: channels in the order blue, green, red, still normalised by the statistics of R, G, B.
         as_uint8: leave pixels as they are; the networks of src.networks normalise them on the device.
         mean, deviation: of normalisation, three values each, of pixels of 0..1; a backbone's own.
@@ -54,10 +55,9 @@ class ImageOptions:
     deviation: Sequence[float] = DEVIATION
     num_workers: int = 2
 
-    def resizing(self) -> Resizing:
-        """size -> MindSpore's operator that resizes to it. Raises InputError for an unknown interpolation."""
-        chosen = lookup(INTERPOLATIONS, self.interpolation, 'interpolation')
-        return lambda size: vision.Resize(size, chosen)
+    def resizing(self) -> Resize:
+        """What resizes. Raises InputError for an unknown interpolation."""
+        return lookup(INTERPOLATIONS, self.interpolation, 'interpolation')
 
     def to_network(self) -> List[Any]:
         """Operators from pixels (H, W, 3) to the network's input."""
@@ -112,30 +112,19 @@ def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask
     height, width = options.size
     # Turning small pictures blurs them; affine turns larger ones and brings them to their size in one step.
     cut_to = (round(AFFINE_FROM * height), round(AFFINE_FROM * width)) if 'affine' in epoch.augmentation else options.size
-    before, cut, after = build(cut_to, epoch.flip, options.resizing())
+    cut = build(cut_to, epoch.flip, options.resizing())
     augment = augmenting(epoch.augmentation, options.size, epoch.seed)
-    workers = clamp_workers(options.num_workers)
 
-    def cut_one(image: Pixels, position: int) -> Pixels:
-        image = cut(image, np.random.default_rng((epoch.seed, int(position))))
-        return image if after else augment(image, position)
+    def prepare(image: Pixels, position: int) -> Pixels:
+        return augment(cut(image, np.random.default_rng((epoch.seed, int(position)))), position)
 
     columns = {'label': np.asarray(labels, np.int32)[np.asarray(indices)]}
     if mask is not None:
         columns['mask'] = np.asarray(mask, np.float32)
     positions = np.arange(steps * epoch.size * batch_size).reshape(steps, epoch.size, batch_size)[:, epoch.rank]
     rows = [np.reshape(column, -1)[epoch.skip * batch_size:] for column in (indices, *columns.values(), positions)]
-    # If no operator comes before the cut, the decoding threads make it.
-    source = _Source(images, workers, *rows, prepare=None if before else cut_one)
-    dataset = _generate(source, ['image', *columns, 'position'])
-    if before:
-        dataset = _map_in_python(dataset.map(before, 'image', num_parallel_workers=workers), cut_one)
-    if after:
-        dataset = dataset.map(after, 'image', num_parallel_workers=workers)
-        if epoch.augmentation:
-            dataset = _map_in_python(dataset, augment)
-    dataset = dataset.map(options.to_network(), 'image', num_parallel_workers=workers)
-    return _batch(dataset.project(['image', *columns]), batch_size)
+    source = _Source(images, clamp_workers(options.num_workers), *rows, prepare=prepare)
+    return _batch(source, ['image', *columns], options, batch_size)
 
 
 def eval_dataset(images: ImageList, options: ImageOptions, batch_size: int) -> ds.Dataset:
@@ -144,10 +133,10 @@ def eval_dataset(images: ImageList, options: ImageOptions, batch_size: int) -> d
     options: with a name of EVAL_TRANSFORMS. Errors and the column image (B, 3, H, W) are those of train_dataset.
     """
     build = lookup(EVAL_TRANSFORMS, options.transform, 'eval_transform')
-    resize, workers = build(options.size, options.resizing()), clamp_workers(options.num_workers)
-    dataset = _generate(_Source(images, workers, np.arange(len(images))), ['image'])
-    dataset = dataset.map(resize + options.to_network(), 'image', num_parallel_workers=workers)
-    return _batch(dataset, batch_size)
+    resize = build(options.size, options.resizing())
+    rows = np.arange(len(images))
+    source = _Source(images, clamp_workers(options.num_workers), rows, rows, prepare=lambda image, _: resize(image))
+    return _batch(source, ['image'], options, batch_size)
 
 
 def clamp_workers(num_workers: int) -> int:
@@ -176,10 +165,10 @@ class reading:  # named like the block that it opens
 
 
 class _Source:
-    """Pictures of a list by index, each with its row of the columns; the last column is its position in the epoch.
+    """Pictures of a list by index, each with its row of the columns but the last, which is its position in the epoch.
 
-    workers: threads that decode. They are Python's own, since decoding releases Python's lock; two of MindSpore's threads
-        behind a GeneratorDataset are half as fast as one.
+    workers: threads that decode and prepare. They are Python's own, since decoding and resizing release Python's lock; two
+        of MindSpore's threads behind a GeneratorDataset are half as fast as one.
     prepare: None or function(picture, position) -> picture.
     """
 
@@ -211,53 +200,49 @@ class _Source:
             picture = np.ascontiguousarray(np.rot90(picture, turns[index]))
         if self.prepare:
             picture = self.prepare(picture, self.columns[-1][row])
-        return (picture, *(column[row] for column in self.columns))
+        return (picture, *(column[row] for column in self.columns[:-1]))
 
 
-class Transform(NamedTuple):
-    """Operators of MindSpore before and after the function (image uint8 (h, w, 3), rng) -> image that crops and flips."""
-    before: List[Any]
-    cut: Callable[[Pixels, np.random.Generator], Pixels]
-    after: List[Any]
-
-
-def _random_resized_crop(size: Size, flip: float, resize: Resizing) -> Transform:
-    """A random box of 0.08..1 of the area and aspect ratio 3/4..4/3, resized to H x W, flipped."""
+def _random_resized_crop(size: Size, flip: float, resize: Resize) -> Cut:
+    """A random box of 0.08..1 of the area and aspect ratio 3/4..4/3, flipped, resized to H x W."""
     def cut(image: Pixels, rng: np.random.Generator) -> Pixels:
         height, width = image.shape[:2]
-        return _flip(_crop(image, *random_box(height, width, rng)), flip, rng)
-    return Transform([], cut, [resize(size)])
+        return resize(_flip(_crop(image, *random_box(height, width, rng)), flip, rng), size)
+    return cut
 
 
-def _resize_crop(size: Size, flip: float, resize: Resizing) -> Transform:
+def _resize_crop(size: Size, flip: float, resize: Resize) -> Cut:
     """Resized to 1.125 times H x W (72 for 64), a random H x W crop of it, flipped."""
     larger = round(1.125 * size[0]), round(1.125 * size[1])
-
-    def cut(image: Pixels, rng: np.random.Generator) -> Pixels:
-        return _flip(_random_crop(image, size, rng), flip, rng)
-    return Transform([resize(larger)], cut, [])
+    return lambda image, rng: _flip(_random_crop(resize(image, larger), size, rng), flip, rng)
 
 
-def _resize_flip(size: Size, flip: float, resize: Resizing) -> Transform:
+def _resize_flip(size: Size, flip: float, resize: Resize) -> Cut:
     """Resized to H x W, flipped."""
-    return Transform([resize(size)], lambda image, rng: _flip(image, flip, rng), [])
+    return lambda image, rng: _flip(resize(image, size), flip, rng)
 
 
-def _reid(size: Size, flip: float, resize: Resizing) -> Transform:
+def _reid(size: Size, flip: float, resize: Resize) -> Cut:
     """Resized to H x W, flipped, padded by 10 black pixels, a random H x W crop, a box erased with probability 0.5."""
     def cut(image: Pixels, rng: np.random.Generator) -> Pixels:
-        image = np.pad(_flip(image, flip, rng), ((PAD, PAD), (PAD, PAD), (0, 0)))
+        image = np.pad(_flip(resize(image, size), flip, rng), ((PAD, PAD), (PAD, PAD), (0, 0)))
         image = _random_crop(image, size, rng)
         return _erase(image, rng) if rng.random() < 0.5 else image
-    return Transform([resize(size)], cut, [])
+    return cut
 
 
-TRAIN_TRANSFORMS: Dict[str, Callable[[Size, float, Resizing], Transform]] = {
+def _center_crop(size: Size, resize: Resize) -> Callable[[Pixels], Pixels]:
+    """The short side resized to the longer of H and W, then the H x W centre."""
+    def crop(image: Pixels) -> Pixels:
+        image = resize(image, short_side(image, max(size)))
+        return _crop(image, (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2, *size)
+    return crop
+
+
+TRAIN_TRANSFORMS: Dict[str, Callable[[Size, float, Resize], Cut]] = {
     'random_resized_crop': _random_resized_crop, 'resize_crop': _resize_crop, 'resize': _resize_flip, 'reid': _reid}
-EVAL_TRANSFORMS: Dict[str, Callable[[Size, Resizing], List[Any]]] = {
-    'resize': lambda size, resize: [resize(size)],
-    # The short side resized to the longer of H and W, then the H x W centre.
-    'center_crop': lambda size, resize: [resize(max(size)), vision.CenterCrop(size)]}
+EVAL_TRANSFORMS: Dict[str, Callable[[Size, Resize], Callable[[Pixels], Pixels]]] = {
+    'resize': lambda size, resize: lambda image: resize(image, size), 'center_crop': _center_crop}
 
 
 def random_box(height: int, width: int, rng: np.random.Generator, scale: Tuple[float, float] = (0.08, 1.0),
@@ -305,17 +290,9 @@ def _erase(image: Pixels, rng: np.random.Generator) -> Pixels:
     return image
 
 
-def _generate(source: _Source, columns: List[str]) -> ds.Dataset:
-    return ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
-
-
-def _map_in_python(dataset: ds.Dataset, function: Callable[[Pixels, int], Pixels]) -> ds.Dataset:
-    # One thread: more would wait for Python's lock.
-    return dataset.map(lambda image, position: (function(image, position), position), ['image', 'position'],
-                       ['image', 'position'], num_parallel_workers=1)
-
-
-def _batch(dataset: ds.Dataset, batch_size: int) -> ds.Dataset:
+def _batch(source: _Source, columns: List[str], options: ImageOptions, batch_size: int) -> ds.Dataset:
+    dataset = ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
+    dataset = dataset.map(options.to_network(), 'image', num_parallel_workers=clamp_workers(options.num_workers))
     # A setting of the whole process, which MindSpore reads when the iterator is made.
     ds.config.set_prefetch_size(PREFETCH)
     return dataset.batch(batch_size, num_parallel_workers=1)

@@ -43,6 +43,8 @@ BACKBONES = {
     'resnet50': 'resnet.ResNet50',
     'resnet101': 'resnet.ResNet101',
     'resnet152': 'resnet.ResNet152',
+    'resnet50_ibn_a': 'resnet_ibn.ResNet50IbnA',
+    'mobilenet_v2': 'mobilenet_v2.MobileNetV2',
 }
 # Types derived from src.networks.heads.Head, constructed with the backbone's out_channels and their options.
 HEADS = {

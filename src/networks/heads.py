@@ -160,28 +160,31 @@ class Whitened(Head):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
     `fit` computes mean and W from the training images, see src.common.whitening; before, they are 0 and the identity.
-    In training the output is the average alone.
+    In training the output is the average alone, at unit length if so chosen.
 
     Args:
         in_channels: C of the map.
         shrinkage: of the whitening, positive: how much directions in which labels vary little are held back.
+        unit_length: whether embeddings have norm 1 in training too, for losses of distances.
     """
 
     new_layers = ('whitening.',)
     fitted = True
 
-    def __init__(self, in_channels: int, shrinkage: float = 0.1):
+    def __init__(self, in_channels: int, shrinkage: float = 0.1, unit_length: bool = False):
         super().__init__()
         if not 0 < shrinkage < float('inf'):
             raise InputError(f'shrinkage is {shrinkage}: give a positive number')
-        self.shrinkage = shrinkage
+        self.shrinkage, self.unit_length = shrinkage, unit_length
         self.out_channels = in_channels
         self.mean = Parameter(np.zeros(in_channels, np.float32), 'whitening.mean', requires_grad=False)
         self.matrix = Parameter(np.eye(in_channels, dtype=np.float32), 'whitening.matrix', requires_grad=False)
 
     def construct(self, x: Tensor) -> Tensor:
         x = average_pool(x)
-        return x if self.training else ops.matmul(unit_length(x) - self.mean, self.matrix)
+        if self.training:
+            return unit_length(x) if self.unit_length else x
+        return ops.matmul(unit_length(x) - self.mean, self.matrix)
 
     def reset(self) -> None:
         """Evaluation gives x / |x| from now on."""

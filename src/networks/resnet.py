@@ -3,7 +3,7 @@
 Parameter names are those of the MindSpore model zoo, so that its checkpoints load unchanged.
 """
 import re
-from typing import Any, Dict, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 import mindspore.nn as nn
 from mindspore import Tensor, mint, ops
@@ -26,7 +26,8 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int, padding
                        HeNormal(mode='fan_out', nonlinearity='relu'))
 
 
-def _batch_norm(channels: int, eps: float, frozen: bool, gamma: str = 'ones') -> nn.BatchNorm2d:
+def batch_norm(channels: int, eps: float, frozen: bool, gamma: str = 'ones') -> nn.BatchNorm2d:
+    """BatchNorm with PyTorch's momentum; frozen: statistics, gamma and beta stay as they are in training."""
     # MindSpore's momentum is the weight of the old statistics: 0.9 here is 0.1 in PyTorch.
     norm = nn.BatchNorm2d(channels, eps=eps, momentum=0.9, gamma_init=gamma,
                           use_batch_statistics=False if frozen else None)
@@ -38,7 +39,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, padding: str, no
     """A 1x1 convolution if the shape changes, else None."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.SequentialCell(_conv(in_channels, out_channels, 1, stride, padding), _batch_norm(out_channels, **norm))
+    return nn.SequentialCell(_conv(in_channels, out_channels, 1, stride, padding), batch_norm(out_channels, **norm))
 
 
 class Block(nn.Cell):
@@ -61,7 +62,7 @@ class Block(nn.Cell):
         for i, (conv, bn) in enumerate(self.layers):
             setattr(self, conv, _conv(widths[i], widths[i + 1], self.kernels[i], stride if i == self.strided else 1, padding))
             # A block that starts as its shortcut trains better (Goyal et al., arXiv 1706.02677, section 5.1).
-            setattr(self, bn, _batch_norm(widths[i + 1], **norm, gamma='ones' if i + 1 < len(self.layers) else 'zeros'))
+            setattr(self, bn, batch_norm(widths[i + 1], **norm, gamma='ones' if i + 1 < len(self.layers) else 'zeros'))
         self.down_sample_layer = _shortcut(in_channels, widths[-1], stride, padding, norm)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -110,6 +111,8 @@ class ResNet(Backbone):
     """
 
     block: Type[Block] = Bottleneck
+    # Block of the first three stages, None for the same.
+    early_block: Optional[Type[Block]] = None
     blocks: Tuple[int, int, int, int]
     conventions = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC, 'paddle': SYMMETRIC}
 
@@ -125,7 +128,7 @@ class ResNet(Backbone):
             raise InputError(f'stages is {stages}: there are 1 to 4 to put together')
         norm: Dict[str, Any] = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
-        self.bn1 = _batch_norm(width, **norm)
+        self.bn1 = batch_norm(width, **norm)
         self.symmetric = padding == 'symmetric'
         self.max_pool = None
         if stem == 'imagenet':
@@ -133,15 +136,16 @@ class ResNet(Backbone):
         self.stem_relu = stem_relu
         self.out_channels = width
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            self._stage(number, width * 2 ** i, stride, padding, norm)
+            self._stage(self.block if i == 3 else self.early_block or self.block, number, width * 2 ** i, stride, padding, norm)
             for i, (number, stride) in enumerate(zip(self.blocks, (1, 2, 2, last_stride))))
         self.stages = stages
         self.out_channels = sum(self.block.expansion * width * 2 ** i for i in range(4 - stages, 4))
 
-    def _stage(self, number: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]) -> nn.SequentialCell:
+    def _stage(self, block: Type[Block], number: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]
+               ) -> nn.SequentialCell:
         cells = []
         for i in range(number):
-            cells.append(self.block(self.out_channels, channels, stride if i == 0 else 1, padding, norm))
+            cells.append(block(self.out_channels, channels, stride if i == 0 else 1, padding, norm))
             self.out_channels = self.block.expansion * channels
         return nn.SequentialCell(cells)
 

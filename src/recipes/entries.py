@@ -168,7 +168,8 @@ ENTRIES: Dict[str, Entry] = {
     'skip_broken': Entry(real(0, 1), 0.0, 'largest share of the pictures of a list that may be left out because they cannot be '
                          'read', IMAGES, run=True),
     'image_size': Entry(size, 224, 'side, or height,width', IMAGES),
-    'interpolation': Entry(one_of(('bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing', IMAGES),
+    'interpolation': Entry(one_of(('antialias', 'bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing; '
+                           "antialias is torchvision's bilinear", IMAGES),
     'bgr': Entry(boolean, False, 'feed BGR through the RGB statistics, as the published checkpoints were trained', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'how training images are cropped', IMAGES),
     'eval_transform': Entry(text, 'resize', 'how the other images are cropped', METRIC),

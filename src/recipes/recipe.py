@@ -24,7 +24,8 @@ PURPOSES = {
     'small': 'from scratch on small pictures on a CPU, few classes of many images',
     'quick': 'from scratch in a minute on a CPU, on the calm drawings of scripts/quickstart.sh',
     'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
-    'pretrained': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
+    'pretrained': 'MobileNetV2 from ImageNet weights: a classifier first, then a pair loss or CTL',
+    'newer': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
     'few_classes': 'the same for few classes of many images; a pair loss as its second stage gains nothing there',
 }
 # (Dataset; loss or class semantics; name) -> what the recipe says. Of those of one dataset and loss the first is the default.

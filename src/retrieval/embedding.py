@@ -29,7 +29,7 @@ class EmbeddingOptions:
     Attributes:
         image_size: height and width in pixels.
         eval_transform: a name of EVAL_TRANSFORMS.
-        interpolation: 'bilinear' or 'bicubic'.
+        interpolation: a name of src.datasets.resizing.INTERPOLATIONS.
         bgr: whether the channels are in the order blue, green, red; they are normalised by the RGB statistics all the same.
         mirror: whether each embedding is averaged with that of the mirrored image.
         turned: whether each image is embedded turned by 0, 90, 180 and 270 degrees and the four embeddings, each at unit

@@ -14,6 +14,7 @@ from src.common.values import height_width
 from src.datasets.broken import without_broken
 from src.datasets.image_batches import EpochOptions, ImageOptions, reading, train_dataset
 from src.datasets.image_list import ImageList, class_list
+from src.datasets.same_pictures import of_several_classes, picture_numbers
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
 from src.losses.loss import Loss
@@ -113,6 +114,9 @@ class ImageSystem(System):
         if recipe.run_eval:
             self.check_evaluation()
         self.open_training_images()
+        contradicted = of_several_classes(*self._first_turn())
+        if contradicted and process.rank == 0:
+            print(f'{contradicted} pictures are listed under several classes')
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         classes = class_list(self.images)
         if len(classes) < 2:
@@ -150,6 +154,11 @@ class ImageSystem(System):
             print(f'{self.sampler.never_drawn} of {len(classes)} classes have fewer than {self.sampler.instances} images and '
                   'are never drawn (--samples_each_class)')
         self._check_batches(kind)
+
+    def _first_turn(self) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the training pictures and their labels, without turned ones."""
+        first = np.ones(len(self.images), bool) if self.images.turns is None else self.images.turns == 0
+        return picture_numbers([self.images.select(first)])[0], self.labels[first]
 
     def _start_from(self, start: Weights, network: nn.Cell) -> None:
         report = load_weights(network, start, network.new_layers)

@@ -125,7 +125,7 @@ class MetricLearning(ImageSystem):
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         page = None
         if recipe.report:
-            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line()})
+            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line().partition(': ')[2]})
             _add_search(page, test, embeddings, others.get('gallery', embeddings))
         if recipe.false_match_rate:
             if galleries:
@@ -150,7 +150,7 @@ def _add_search(page: Page, test: MeasuredImages, embeddings: NDArray[Any], othe
     query, gallery = (Shown(rows, images.paths, images.classes)
                       for rows, images in ((embeddings, test.query), (others, searched)))
     page.add_search(query, gallery, np.take_along_axis(np.where(own, -1, found), order, 1),
-                    np.take_along_axis(similarities, order, 1))
+                    np.take_along_axis(similarities, order, 1), test.answers > 0)
 
 
 def _by_k(figures: Dict[str, float]) -> Dict[str, float]:

@@ -92,11 +92,12 @@ class Reid(ImageSystem):
         page = None
         if recipe.report:
             page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
-                                   {'measured': self.test.line()})
+                                   {'measured': self.test.line().partition(': ')[2]})
             asked, others = (Shown(part.embeddings, images.paths, images.classes)
                              for part, images in zip((query, gallery), self.test.lists))
             nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
-            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest))
+            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest),
+                            self.test.answers > 0)
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery. A picture that is
             # listed twice would be found as itself.

@@ -1,7 +1,9 @@
 """The pipelines on small generated pictures, against PIL and numpy."""
 import os
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -23,9 +25,11 @@ from src.datasets.image_batches import (
     reading,
 )
 from src.datasets.image_list import ImageList, with_turned_classes
+from src.datasets.resizing import INTERPOLATIONS
 from src.networks.heads import ImageNetwork
 
 COUNT = 320
+TORCH = Path.home() / '.cache/torch-peer/bin/python'
 
 
 @pytest.fixture(scope='module')
@@ -386,6 +390,50 @@ def test_bicubic_resizes_otherwise_but_crops_the_same(images):
     first, second = (read(train_dataset(images, images.labels, BATCHES[:1], image_size=80, seed=1, as_uint8=True,
                                         interpolation=name))[0][0].astype(int) for name in ('bilinear', 'bicubic'))
     assert 0 < np.abs(first - second).mean() < 4
+
+
+def antialiased(picture, size):
+    """A triangle as wide as two new pixels over the old ones around each centre, of weights that sum to 1."""
+    def filters(have, want):
+        scale = have / want
+        away = (np.arange(want)[:, None] + 0.5) * scale - (np.arange(have) + 0.5)
+        weights = np.maximum(0, 1 - np.abs(away) / max(scale, 1))
+        return weights / weights.sum(1, keepdims=True)
+    down, along = (filters(have, want) for have, want in zip(picture.shape, size))
+    return np.einsum('ih,jw,hwc->ijc', down, along, picture.astype(float), optimize=True)
+
+
+@pytest.mark.parametrize('wanted', [(24, 20), (150, 160)])
+def test_antialias_is_the_filter_that_it_says_in_training_and_evaluation(images, wanted):
+    options = dict(image_size=wanted, interpolation='antialias')
+    (seen,), = read(eval_dataset(images.select(slice(0, 3)), batch_size=3, **options))
+    for image, path in zip(seen, images.paths):
+        assert_close(image, antialiased(pixels(path), wanted), levels=1.01)
+    (cropped, _), = read(train_dataset(images, images.labels, BATCHES[:1], seed=9, flip=0, **options))
+    for place, index in enumerate(BATCHES[0][:3]):
+        picture = pixels(images.paths[index])
+        top, left, height, width = random_box(*picture.shape[:2], np.random.default_rng((9, place)))
+        assert_close(cropped[place], antialiased(picture[top:top + height, left:left + width], wanted), levels=1.01)
+    (centre,), = read(eval_dataset(images.select([0]), batch_size=1, transform='center_crop', **options))
+    height, width = pixels(images.paths[0]).shape[:2]
+    short, long = min(height, width), max(wanted)
+    whole = antialiased(pixels(images.paths[0]), (height * long // short, width * long // short))
+    top, left = ((have - want) // 2 for have, want in zip(whole.shape, wanted))
+    assert_close(centre[0], whole[top:top + wanted[0], left:left + wanted[1]], levels=1.01)
+
+
+@pytest.mark.by_hand
+@pytest.mark.skipif(not TORCH.exists(), reason='needs PyTorch')
+def test_antialias_is_pytorchs(tmp_path):
+    """640 x 427 to 64 px, as torchvision's resize of tensors: two ways to round 8 bits may differ by a level."""
+    picture = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
+    np.save(tmp_path / 'x.npy', picture)
+    subprocess.run([TORCH, '-c', 'import sys, numpy as np, torch; x = torch.from_numpy(np.load(sys.argv[1])).permute(2, 0, 1)'
+                    '[None]; y = torch.nn.functional.interpolate(x, (64, 64), mode="bilinear", antialias=True); '
+                    'np.save(sys.argv[1], y[0].permute(1, 2, 0).numpy())', tmp_path / 'x.npy'], check=True)
+    ours = INTERPOLATIONS['antialias'](picture, (64, 64)).astype(int)
+    assert np.abs(ours - np.load(tmp_path / 'x.npy')).max() <= 1
+    assert np.abs(ours - INTERPOLATIONS['bilinear'](picture, (64, 64))).max() > 50
 
 
 def augmented(images, augmentation, count=200, size=(40, 48), **options):

@@ -84,8 +84,11 @@ def windows(x, kernel, stride, padding, fill=0.0):
             yield i, j, x[:, :, i:i + stride * high:stride, j:j + stride * wide:stride]
 
 
-def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, stages=4):
-    """The map of stage number `stages`; basic blocks and the small stem are told from the weights."""
+def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, stages=4, norm=None):
+    """The map of stage number `stages`; basic blocks and the small stem are told from the weights.
+
+    norm: function (x, name of the BatchNorm) -> x in place of BatchNorm.
+    """
     w = {name: value.astype(np.float64) for name, value in w.items()}
 
     def conv(x, name, stride=1):
@@ -93,10 +96,11 @@ def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, st
         return sum(np.einsum('oc,nchw->nohw', w[name + '.weight'][:, :, i, j], part, optimize=True)
                    for i, j, part in windows(x, kernel, stride, padding))
 
-    def norm(x, name):
+    def batch_norm(x, name):
         gamma, beta, mean, variance = (w[f'{name}.{kind}'][:, None, None]
                                        for kind in ('weight', 'bias', 'running_mean', 'running_var'))
         return (x - mean) / np.sqrt(variance + eps) * gamma + beta
+    norm = norm or batch_norm
     imagenet = w['conv1.weight'].shape[-1] == 7
     x = norm(conv(images.astype(np.float64), 'conv1', 2 if imagenet else 1), 'bn1')
     if stem_relu:

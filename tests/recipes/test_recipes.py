@@ -160,7 +160,7 @@ def test_set_reaches_every_entry_with_its_type():
     assert used.loss_options.margin == 1.0 and isinstance(used.loss_options.margin, float)
     assert (used.recall_k, used.image_size, used.flip, used.dataset_path) == ([2, 4], [32, 48], 0.0, 'elsewhere')
     assert used.backbone_options.stem_relu is False
-    used = recipe('train --dataset_path=D --recipe=pretrained --loss_name=recall_at_k --set loss_options.k=1,2 '
+    used = recipe('train --dataset_path=D --recipe=newer --loss_name=recall_at_k --set loss_options.k=1,2 '
                   '--set lr_epochs=9 --set dataset_path=2026 --set small_classes=None --set backbone_options={} '
                   """--set 'weight_decay={"conv1":0.1}'""")
     assert (used.loss_options.k, used.lr_epochs, used.dataset_path, used.small_classes) == ([1, 2], [9], '2026', None)
@@ -202,7 +202,7 @@ def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
 
 
 def test_a_head_that_has_a_width_keeps_all_else_of_it():
-    used = recipe('train --dataset_path=D --loss_name=norm_softmax --recipe=pretrained --embedding_size=64')
+    used = recipe('train --dataset_path=D --loss_name=norm_softmax --recipe=newer --embedding_size=64')
     assert used.head == 'embedding' and used.head_options == {'embedding_size': 64, 'pool': 'gem', 'layer_norm': True,
                                                               'unit_length': True}
     assert recipe('train --dataset_path=D --embedding_size=64').head == 'linear'
