@@ -68,6 +68,10 @@ def make_files(home):
     shutil.rmtree(home / 'dem' / 'AwA_data')
     lines = [f'products/{line.split()[3]} {line.split()[1]}'
              for line in (home / 'products' / 'Ebay_train.txt').read_text().splitlines()[1:97]]
+    listed = {line.split()[0] for line in lines}
+    for path in (home / 'products').rglob('*.JPG'):
+        if str(path.relative_to(home)) not in listed:
+            path.unlink()
     (home / 'list.txt').write_text('\n'.join(lines) + '\n')
     (home / 'few.txt').write_text('\n'.join(lines[::4]) + '\n')
     call('train', '--dataset_path=list.txt', '--loss_name=softmax', '--recipe=small', *SMALL, '--batch_size=12',
@@ -277,7 +281,7 @@ def flag_cases():
             word = flag.partition('=')[0].lstrip('-').partition('.')[0].split('_')[0]
             if flag.startswith('--set='):
                 word = flag[6:].partition('=')[0].partition('.')[0]
-            yield Case(f'{base[0]} {flag}', [*base, flag], word)
+            yield Case(f'{base[0]} {flag}', [*base, flag], f'{word}|{flag.rpartition("=")[2] or word}')
     yield Case('OUTPUT_DIR without a value', ['train', '--dataset_path=list.txt', 'OUTPUT_DIR', '--epoch_size=1'],
         'OUTPUT_DIR')
     for value in ('1' * 20, '²', 'first', '-1', ''):
@@ -297,7 +301,7 @@ def record_cases():
                  backbone_options=[1], head_options={'wings': 2}, loss_name='lifted', mirror='perhaps', eval_transform=5,
                  interpolation='cubic', batch_size=-1, seed='x', weight_decay='x', unknown=1)
     for name, value in wrong.items():
-        word = 'no recipe' if name in ('system', 'dataset') else name
+        word = {'system': 'no recipe', 'dataset': 'no recipe', 'head_options': 'wings'}.get(name, name)
         yield Case(f'recipe of a checkpoint: {name}={value}', EVAL, word, record(ckpt, 'recipe', **{name: value}))
     for value in (None, 0, -32, [64, 64, 64], 32.5, [0, 32], True, {}):
         yield Case(f'recipe of a checkpoint: image_size={value}', EVAL, 'image_size', record(ckpt, 'recipe', image_size=value))
@@ -544,6 +548,8 @@ def snapshot(home):
     """{path: size and time} of the files and folders below a folder."""
     found = {}
     for path in home.rglob('*'):
+        if path.name.endswith('.checked.json'):  # what was found about a list's pictures is kept, whatever follows
+            continue
         status = path.lstat()
         found[str(path.relative_to(home))] = 0 if path.is_dir() else (status.st_size, status.st_mtime_ns)
     return found
@@ -626,7 +632,8 @@ def judge(case, code, errors, before, after):
         return 'silent'
     if before != after:
         return 'left'
-    return 'refused' if lines and case.expected in lines[-1] and len(lines) <= 3 else 'vague'
+    named = lines and any(word in lines[-1] for word in case.expected.split('|'))
+    return 'refused' if named and len(lines) <= 3 else 'vague'
 
 
 def main():

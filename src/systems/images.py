@@ -126,7 +126,8 @@ class ImageSystem(System):
             self.found_in_weights(recipe, start) if start else ImageFound(), class_num=len(classes),
             class_names=classes if self.images.class_names else [], classes=_hash(classes),
             images=_hash([*classes, *map(str, self.labels.tolist())]))
-        if found is not None and found.images != self.found.images:
+        # States of earlier versions do not say.
+        if found is not None and found.images and found.images != self.found.images:
             raise InputError(f'{self.images.source}: the training images, or their labels, are others than when this training '
                              'began; resume with the list it was started with, or train in another folder')
         network = self.build_network(recipe, self.found)

@@ -16,7 +16,7 @@ from src.datasets.splits import held_out
 from src.page import Page, Shown, evaluation_page
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
-from src.systems.open_set import find_threshold
+from src.systems.open_set import find_threshold, keeping
 
 SHOWN = 10  # neighbours of a query that --report looks at
 
@@ -132,8 +132,9 @@ class MetricLearning(ImageSystem):
                 embeddings = np.concatenate([embeddings, others['gallery']])
                 labels = np.concatenate([labels, others['gallery_labels']])
             # A picture that is listed twice would be found as itself.
-            result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
-                                         page=page))
+            with keeping(result):
+                result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
+                                             page=page))
         if page:
             page.write(recipe.report)
         return result

@@ -12,7 +12,7 @@ from src.page import Shown, cosines, evaluation_page
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
-from src.systems.open_set import find_threshold
+from src.systems.open_set import find_threshold, keeping
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
@@ -104,7 +104,8 @@ class Reid(ImageSystem):
             used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
             embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
                 (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
-            result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
+            with keeping(result):
+                result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
         elif recipe.picture:
             self._draw(query, gallery)
         if page:
