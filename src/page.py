@@ -29,7 +29,7 @@ PIXELS = 208           # of a picture; it is shown at half of that, which is sha
 NEIGHBOURS = 8         # of each query
 QUERIES = 6            # best and worst ones
 POINTS = 1000          # of a map
-FEW = 10               # images, of which there is no map
+FEW = 12               # images; of fewer there is no map
 PAIRS = 12             # rows of a table
 NAMED = 40             # pictures with names
 CELLS = 60             # classes of a confusion matrix
@@ -201,7 +201,7 @@ class Page:
             self.add('Right', f'{right.sum()} of {len(right)} pictures have the name of their folder.', '')
             self.add_confusions(images.classes[~right], first[~right], images.classes)
         self.add('Pictures and their names', 'Below each the best class, the first three with their calibrated scores, and the '
-                 'file' + ('.' if right is None else '; wrong ones first.'), f'<div class="row">{"".join(tiles)}</div>')
+                 'file' + ('.' if right is None else '; wrong ones first.'), f'<div class="row wrap">{"".join(tiles)}</div>')
         self._add_map(images)
 
     def _add_map(self, images: Shown, first: Sequence[str] = (), prototypes: Optional[Shown] = None) -> None:

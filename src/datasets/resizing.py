@@ -3,10 +3,10 @@ from typing import Callable, Dict, Tuple
 
 import mindspore.dataset.vision as vision
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from src.datasets.decoding import Pixels
+
 Size = Tuple[int, int]
 Resize = Callable[[Pixels, Size], Pixels]
 

@@ -7,6 +7,7 @@ from mindspore.common.initializer import initializer
 
 from src.common.errors import InputError
 from src.losses.loss import Loss
+from src.losses.pairs import labels_of_real
 
 
 class WithReferences(Loss):
@@ -104,8 +105,8 @@ class WithReferences(Loss):
         past = ops.tensor_scatter_update(self.memory_labels, slots, ops.full_like(labels, -1))
         loss = self.loss(rows, labels, *masks, memory, past)
 
-        remembered = ops.tensor_scatter_update(past, slots, ops.where(kept, labels, -1))
-        remembered = ops.where(self.steps >= self.warm_up, remembered, -1)
+        remembered = ops.tensor_scatter_update(past, slots, labels_of_real(labels, kept))
+        remembered = labels_of_real(remembered, self.steps >= self.warm_up)
         loss = ops.depend(loss, ops.assign(self.memory, memory))
         loss = ops.depend(loss, ops.assign(self.memory_labels, remembered))
         loss = ops.depend(loss, ops.assign(self.position, (self.position + count) % self.rows))

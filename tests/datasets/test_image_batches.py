@@ -400,7 +400,7 @@ def antialiased(picture, size):
         weights = np.maximum(0, 1 - np.abs(away) / max(scale, 1))
         return weights / weights.sum(1, keepdims=True)
     down, along = (filters(have, want) for have, want in zip(picture.shape, size))
-    return np.einsum('ih,jw,hwc->ijc', down, along, picture.astype(float))
+    return np.einsum('ih,jw,hwc->ijc', down, along, picture.astype(float), optimize=True)
 
 
 @pytest.mark.parametrize('wanted', [(24, 20), (150, 160)])
