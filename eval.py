@@ -1,4 +1,5 @@
 """Evaluate a checkpoint: accuracy of DEM, Recall@K of metric learning, mAP and CMC of re-identification."""
+from src.common.errors import InputError
 from src.common.run import run
 from src.recipes.command_line import parse_args
 
@@ -16,7 +17,12 @@ def main(argv=None):
         check_replaceable(options.result_file, [b'"accuracy"'], '--result_file')
     process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(options.save_ckpt, recipe_for=command.recipe_for)
-    result = evaluate(trained, process, str(options.save_ckpt))
+    try:
+        result = evaluate(trained, process, str(options.save_ckpt))
+    except InputError as error:
+        if options.result_file and error.figures:
+            write_result(error.figures, options.result_file)
+        raise
     if options.result_file:
         write_result(result, options.result_file)
     return result

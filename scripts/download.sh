@@ -11,13 +11,14 @@ stop() {
 enter_folder() {
     case ${1:-} in
         -h | --help) printf '%s\n' "$USAGE" && exit 0 ;;
+        -*) stop "$1 is no folder; give ./$1 if it is one" 2 ;;
     esac
     [ $# -le 1 ] || stop "at most 1 argument, $# given
 $USAGE" 2
     folder=${1:-.}
     command -v unzip >/dev/null || stop 'unzip is missing: install it'
     mkdir -p -- "$folder"
-    cd -- "$folder"
+    CDPATH='' cd -- "$folder"
     folder=$PWD
 }
 

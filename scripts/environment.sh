@@ -15,7 +15,7 @@ find_python() {
 }
 
 prepare_environment() {
-    venv=${VIRTUAL_ENV:-${VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/dml-mindspore-venv}}
+    venv=${VIRTUAL_ENV:-${VENV:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/dml-mindspore-venv}}
     if [ ! -x "$venv/bin/python" ]; then
         base=$(find_python) || exit 1
         echo "making the virtual environment $venv with $base"

@@ -3,9 +3,9 @@
 # system, small networks, three minutes on two cores. Ends with a table of what was learnt and the names of the pages to open.
 # usage: bash scripts/quickstart.sh [FOLDER]      (default: output_quickstart in the project)
 set -euo pipefail
-FOLDER=${1:-$(cd "$(dirname "$0")/.." && pwd)/output_quickstart}
+FOLDER=${1:-$(CDPATH='' cd "$(dirname "$0")/.." && pwd)/output_quickstart}
 case $FOLDER in /*) ;; *) FOLDER=$PWD/$FOLDER ;; esac
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 if [ -e "$FOLDER" ] && [ ! -e "$FOLDER/.quickstart" ] && { [ ! -d "$FOLDER" ] || [ -n "$(ls -A -- "$FOLDER")" ]; }; then
     echo "${0##*/}: $FOLDER holds other files: name a new folder" >&2
     exit 2

@@ -54,7 +54,9 @@ def without_training(result, process):
     changes = {'pretrained': None} if 'pretrained' in result['recipe'] else {}
     recipe = read_recipe({**result['recipe'], **changes}, 'result.json')
     system = create_system(recipe, process)
-    system.prepare(read_record(system.Found, result['found'], 'result.json: found'))
+    # What was chosen on val classes is not chosen again.
+    chosen = 'chosen_on' in result['found']
+    system.prepare(read_record(system.Found, result['found'], 'result.json: found') if chosen else None)
     ms.set_seed(recipe.seed)
     # What prepare() fits to the data beside the training, as kernel ridge regression, is left out too.
     system.network = system.build_network(system.recipe, system.found)
@@ -86,7 +88,7 @@ def main():
         raise InputError('usage: python scripts/quickstart_table.py FOLDER')
     folder = Path(sys.argv[1])
     with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        process, rows, known = set_up('CPU'), [HEAD], {}
+        process, rows, known = set_up(), [HEAD], {}
         for system, data, measure, name in ROWS:
             result = read_result(folder / name)
             # A second stage begins with the network of the first.

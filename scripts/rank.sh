@@ -6,13 +6,13 @@ PATH=$LAUNCH_PATH
 if [ "${MS_ROLE:-}" = MS_SCHED ]; then
     name=scheduler
     log=$LAUNCH_OUTPUT/scheduler.log
-    cd -- "$LAUNCH_OUTPUT"
+    CDPATH='' cd -- "$LAUNCH_OUTPUT"
 else
     name=$RANK_ID
     log=$LAUNCH_OUTPUT/$name/train.log
     mkdir -p -- "$LAUNCH_OUTPUT/$name"
     # Compilers write their leftovers to the working folder.
-    cd -- "$LAUNCH_OUTPUT/$name"
+    CDPATH='' cd -- "$LAUNCH_OUTPUT/$name"
     set -- "$@" "--device_id=$DEVICE_ID"
 fi
 # Cluster managers signal every process they know; this one has to outlive the training to report its end.

@@ -3,7 +3,7 @@
 # file; a path among them takes the place of tests and runs in one.
 # usage: bash scripts/run_tests.sh [PYTEST_ARGUMENT...]       for example -m "not slow"
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$0")/.."
 . scripts/environment.sh
 prepare_environment tests/requirements.txt
 # Two a processor for two processors: a quarter of the time tests wait for processes that they started.

@@ -3,8 +3,8 @@
 # own beside the usual one, made when it is first needed (3 GB each).
 # usage: bash scripts/test_releases.sh [RELEASE...]       (default: 2.7.2 2.8.0 2.9.0 2.10.0)
 set -u
-cd "$(dirname "$0")/.."
-cache=${XDG_CACHE_HOME:-$HOME/.cache}
+CDPATH='' cd "$(dirname "$0")/.."
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}
 failed=0
 [ $# -gt 0 ] || set -- 2.7.2 2.8.0 2.9.0 2.10.0
 for release do

@@ -38,12 +38,12 @@ class Embedder:
     """A network, ready to embed images.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). subset: of Stanford Online Products.
-    model: identity of the embeddings (src.retrieval.embedding.embedding_identity); None if unknown.
+    model: identity of the embeddings (src.retrieval.embedding.embedding_identity).
     """
     run: Callable[[Array], Array]
     options: EmbeddingOptions
     subset: str
-    model: Optional[str] = None
+    model: str
 
     def embed(self, images: ImageList) -> Iterator[Array]:
         """Yield the embeddings of images batch by batch, see embed_batches; prints progress to standard error."""
@@ -99,8 +99,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
     options = replace(options, batch_size=batch or options.batch_size, **statistics)
-    model = exported.model and embedding_identity(exported.model, options)
-    return Embedder(exported.run, options, recipe.get('subset', 'full'), model)
+    return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options))
 
 
 def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query', encoding: str = 'utf-8') -> Rows:
@@ -194,6 +193,8 @@ def _report(rows: Rows, near: Neighbours, known: Array, gallery: str, path: str)
     own, theirs = classes_of(rows.images, rows.names), near.classes
     if own is None or theirs is None or (own.dtype == object) != (theirs.dtype == object):
         own = theirs = None
+    elif own.dtype != object:
+        own, theirs = (np.array([f'class {label}' for label in labels.tolist()], object) for labels in (own, theirs))
     page = Page('Search', {'queries': len(known), 'gallery': gallery, 'unknown': int(np.count_nonzero(~known))})
     # A gallery may be larger than memory: the map is of the queries.
     page.add_search(Shown(rows.embeddings, rows.images.paths, own), Shown(None, near.images.paths, theirs),

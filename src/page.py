@@ -29,6 +29,7 @@ PIXELS = 208           # of a picture; it is shown at half of that, which is sha
 NEIGHBOURS = 8         # of each query
 QUERIES = 6            # best and worst ones
 POINTS = 1000          # of a map
+FEW = 12               # images; of fewer there is no map
 PAIRS = 12             # rows of a table
 NAMED = 40             # pictures with names
 CELLS = 60             # classes of a confusion matrix
@@ -93,12 +94,14 @@ class Page:
             return
         self.add('Training', 'From result.json beside the checkpoint.', curves)
 
-    def add_search(self, query: Shown, gallery: Shown, indices: Array, similarities: Array) -> None:
+    def add_search(self, query: Shown, gallery: Shown, indices: Array, similarities: Array,
+                   answerable: Optional[Array] = None) -> None:
         """Add Recall@K, the queries that went best and worst, confusions and the map.
 
         Args:
-            query, gallery: what was searched for, and in; the same object where the queries are their own gallery.
+            query, gallery: what was searched for, and in.
             indices, similarities: (Q, n), neighbours in the gallery, nearest first, and their cosines; -1 for none.
+            answerable: (Q,) bool, which queries have a right answer; None: those whose class is in the gallery.
         """
         def rows(numbers: Array, right: Optional[Array]) -> str:
             return ''.join(_ranked(query, gallery, row, indices[row], similarities[row], None if right is None else right[row])
@@ -111,7 +114,7 @@ class Page:
         own, near = query.classes, gallery.classes[indices]
         right = (near == own[:, None]) & (indices >= 0)
         # What has no image of its class to find says nothing about the network.
-        asked = np.isin(own, gallery.classes) & (indices[:, 0] >= 0)
+        asked = (np.isin(own, gallery.classes) if answerable is None else answerable) & (indices[:, 0] >= 0)
         ks = sorted({1, 2, 5, right.shape[1]} & set(range(1, right.shape[1] + 1))) if asked.any() else []
         self.add('Found among the first K', f'Share of {asked.sum()} queries with an image of their class among the K nearest.',
                  _table(('K', '% of the queries'), [(k, round(100 * right[asked, :k].any(1).mean(), 1)) for k in ks], 1))
@@ -198,7 +201,7 @@ class Page:
             self.add('Right', f'{right.sum()} of {len(right)} pictures have the name of their folder.', '')
             self.add_confusions(images.classes[~right], first[~right], images.classes)
         self.add('Pictures and their names', 'Below each the best class, the first three with their calibrated scores, and the '
-                 'file' + ('.' if right is None else '; wrong ones first.'), f'<div class="row">{"".join(tiles)}</div>')
+                 'file' + ('.' if right is None else '; wrong ones first.'), f'<div class="row wrap">{"".join(tiles)}</div>')
         self._add_map(images)
 
     def _add_map(self, images: Shown, first: Sequence[str] = (), prototypes: Optional[Shown] = None) -> None:
@@ -207,7 +210,7 @@ class Page:
         assert embeddings is not None
         rows = np.unique(np.linspace(0, len(embeddings) - 1, min(POINTS, len(embeddings))).round().astype(int))
         x = unit_rows(np.asarray(embeddings[rows], np.float64))
-        if len(x) < 3 or x.shape[1] < 2:
+        if len(x) < FEW or x.shape[1] < 2:
             return
         mean = x.mean(0)
         _, spread, axes = np.linalg.svd(x - mean, full_matrices=False)
@@ -222,11 +225,12 @@ class Page:
             at = ((unit_rows(prototypes.embeddings) - mean) @ axes[:2].T).tolist()
             marks += [(*two, f'prototype of {name}', colours[name], True) for two, name in zip(at, prototypes.classes)
                       if name in colours]
+        other = [('other classes', GREY)] if any(mark[3] == GREY for mark in marks) else []
         share = 100 * (spread[:2] ** 2).sum() / max((spread ** 2).sum(), 1e-30)
         self.add('Map of the embeddings', f'{len(x)} of {len(embeddings)} images on the first two principal axes, which hold '
                  f'{share:.0f} % of the variance: what is apart here is apart, what is together may not be.'
                  + ' Squares are prototypes.' * (prototypes is not None),
-                 _scatter(marks) + _legend([*colours.items(), *([('other classes', GREY)] if classes is not None else [])]))
+                 _scatter(marks) + _legend([*colours.items(), *other]))
 
 
 def evaluation_page(title: str, recipe: Mapping[str, Any], checkpoint: str, figures: Mapping[str, float],

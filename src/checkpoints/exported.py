@@ -86,17 +86,14 @@ class Exported:
     """An exported model that can be run.
 
     run: one float32 array an input -> float32 array of the embeddings. shapes: of the inputs, 0 for a batch of any
-    size. card: None if there is none, beside the model or inside.
+    size. card: None if there is none, beside the model or inside. model: identity of the network; without a card it is that
+    of the file's bytes, so that its embeddings are told from those of all others.
     """
     path: str
     run: Run
     shapes: Shapes
+    model: str
     card: Optional[Card] = None
-
-    @property
-    def model(self) -> Optional[str]:
-        """Identity of the network, if it is known."""
-        return self.card.model if self.card else None
 
     @property
     def image_shape(self) -> Tuple[int, int, int]:
@@ -214,7 +211,7 @@ def open_exported(path: str) -> Exported:
     if card is None:
         print(f'{path}: nothing is known of it (no card inside, no {card_path(path)}): preprocessing is what the flags say',
               file=sys.stderr)
-    return Exported(path, run, shapes, card)
+    return Exported(path, run, shapes, card.model if card else _checksum(Path(path).read_bytes()), card)
 
 
 def _open_mindir(path: str) -> Tuple[Run, Shapes]:

@@ -205,7 +205,7 @@ class _Unpickler(_Unbounded):
     def persistent_load(self, pid: Any) -> Any:
         kind, code, key, _, elements, *view = pid
         if kind != 'storage' or self.storage is None:
-            raise Refused(str(kind))
+            raise Refused(repr(kind)[:40])
         if isinstance(code, type):
             raise Refused(code.__name__)
         array = self.storage(code, key, elements)
@@ -229,7 +229,7 @@ def _keys(pairs: Iterable[Any]) -> None:
 
 def _dtype(code: str, order: str) -> 'np.dtype[Any]':
     if code not in STORAGES.values():
-        raise Refused(f'a storage of {code}')
+        raise Refused(f'a storage of {code!r}')
     if code == 'bfloat16':
         return np.dtype([('bits', order + 'u2')])
     return np.dtype(order + code)
@@ -351,6 +351,8 @@ def _arrays(path: Path, load: Callable[[Path], Any]) -> Dict[str, Array]:
         if sum(value.nbytes for value in found.values() if isinstance(value, (_Tensor, _Array))) > (
                 2 ** 20 + MOST_COPIES * path.stat().st_size):
             raise ValueError('arrays larger than the file')
+        if not all(str(name).isprintable() for name in found):
+            raise ValueError('no names')
         program = next((value for value in found.values() if isinstance(value, _Ignored) or isinstance(value, type)), None)
         if program is not None:
             raise Refused((program if isinstance(program, type) else type(program)).__name__)

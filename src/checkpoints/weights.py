@@ -90,6 +90,8 @@ def read_weights(path: Union[str, Path]) -> Weights:
         InputError: the file is missing, unreadable, damaged or of an unknown kind, or holds NaN or Inf; see read_recorded too.
     """
     weights = _read(Path(path))
+    if not all(name.isprintable() for name in weights.values):
+        raise InputError(f'{path}: damaged: names of weights are no text; give another file')
     check_values(weights.values, weights.path)
     return weights
 

@@ -23,7 +23,7 @@ def run(main: Callable[[], Any]) -> None:
         _drop_output()
         sys.exit(141)
     except InputError as error:
-        print(f'{sys.argv[0]}: error: {" ".join(str(error).splitlines())}', file=sys.stderr)
+        print(f'{sys.argv[0]}: error: {error}', file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         # Files are written by src.common.files, which raises InputError: this is standard output.

@@ -1,22 +1,19 @@
 """Read one variable of a MATLAB file (version 5, as -v6 and -v7 write it, or 7.3): numbers, or strings in a cell array."""
 import os
-import struct
-import zlib
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional, Tuple, Union
 
 import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.datasets.mat_v5 import read_v5
 
 File = Union[str, 'os.PathLike[str]']
 # A file may declare this many bytes of values, and so many times its own size: compression of real data gains less.
 ALWAYS, EXPANSION = 2 ** 26, 200
-COMPRESSED = 15  # the type of a version 5 element
 
 
 class NoVariable(InputError):
@@ -30,7 +27,7 @@ def _reading(path: File, variable: str) -> Iterator[None]:
         raise InputError(f'{path}: no such file; it must hold the variable {variable}')
     try:
         yield
-    # scipy reports damage by whatever its parser runs into: IndexError, TypeError, zlib.error, OSError...
+    # Parsers report damage by whatever they run into: IndexError, TypeError, zlib.error, OSError...
     except Exception as error:
         raise InputError(f'{path}: cannot read {variable}, the file is truncated, damaged or not a MATLAB file; copy or '
                          f'download it again ({" ".join(str(error).split())})') from error
@@ -42,27 +39,6 @@ def _check_size(path: str, size: int) -> None:
         raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
 
 
-def _check_compressed(path: str) -> None:
-    """Raise a ValueError if the variables of a version 5 file expand to far more than it can hold: scipy expands them whole.
-
-    Or if it has another version: scipy reserves what the header of one of version 4 says, whatever that is.
-    """
-    with open(path, 'rb') as file:
-        order = {b'\x00\x01IM': '<', b'\x01\x00MI': '>'}.get(file.read(128)[124:])
-        if order is None:
-            raise ValueError('neither version 5 nor 7.3; save it by MATLAB with -v7')
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f'{order}II', tag)
-            if kind != COMPRESSED:
-                file.seek(size, os.SEEK_CUR)
-                continue
-            rest, expanded, stream = file.read(size), 0, zlib.decompressobj()
-            while rest:
-                expanded += len(stream.decompress(rest, 2 ** 20))
-                _check_size(path, expanded)
-                rest = stream.unconsumed_tail
-
-
 def _stored(path: str, node: Any) -> Array:
     """The values of a dataset of version 7.3."""
     _check_size(path, (node.size or 0) * node.dtype.itemsize)
@@ -71,11 +47,8 @@ def _stored(path: str, node: Any) -> Array:
 
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
-    _check_compressed(path)
-    contents = scipy.io.loadmat(path, appendmat=False, variable_names=[variable])
-    if variable in contents:
-        return contents[variable], []
-    return None, [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
+    there, value, names = read_v5(path, variable, ALWAYS + EXPANSION * os.path.getsize(path))
+    return (value if isinstance(value, np.ndarray) else np.array(None), []) if there else (None, names)
 
 
 def _read_v73(path: str, variable: str) -> Tuple[Any, List[str]]:
@@ -153,11 +126,8 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
     """
     with _reading(path, variable):
         if not h5py.is_hdf5(path):
-            _check_compressed(str(path))
-            cells = scipy.io.loadmat(str(path), appendmat=False, variable_names=[variable]).get(variable)
-            if cells is None or cells.dtype.kind not in 'OU':
-                return None
-            return [str(np.asarray(cell).reshape(-1)[0]) if np.size(cell) else '' for cell in cells.reshape(-1)]
+            value = read_v5(str(path), variable, ALWAYS + EXPANSION * os.path.getsize(path))[1]
+            return value if isinstance(value, list) else None
         with h5py.File(path, 'r') as contents:
             if variable not in contents or contents[variable].dtype.kind != 'O':
                 return None

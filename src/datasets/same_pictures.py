@@ -38,6 +38,12 @@ def repeated_rows(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     return repeated
 
 
+def of_several_classes(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
+    """How many pictures have different labels in different rows; numbers and labels (N,)."""
+    pairs = np.unique(np.stack([numbers, labels], 1), axis=0)
+    return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
+
+
 def _file(path: str) -> Tuple[object, ...]:
     try:
         known = os.stat(path)

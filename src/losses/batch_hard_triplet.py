@@ -8,6 +8,7 @@ from src.losses.pairs import (
     BIG,
     anchors_of,
     expanded_squared_distances,
+    labels_of_real,
     masked_mean,
     pair_masks,
     real_rows,
@@ -74,8 +75,8 @@ class BatchHardTripletLoss(PairLoss):
     # The mask is a column of the batch, hence before the references.
     def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None,  # type: ignore[override]
                   references: Optional[Tensor] = None, reference_labels: Optional[Tensor] = None) -> Tensor:
-        real = real_rows(embeddings, mask)
-        return super().construct(embeddings, ops.where(real, labels, -1), references, reference_labels)
+        labels = labels_of_real(labels, real_rows(embeddings, mask))
+        return super().construct(embeddings, labels, references, reference_labels)
 
     def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
         real = anchors_of(labels, anchors) >= 0

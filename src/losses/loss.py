@@ -38,9 +38,6 @@ class Loss(nn.Cell):
         """
         return []
 
-    def check_batch(self, rows: int) -> None:
-        """Raise InputError if the loss cannot take batches of this many rows per device."""
-
     def lr_factors(self) -> Dict[str, float]:
         """Factors on the learning rate by parameter name within the loss. Parameters not named have factor 1."""
         return {}

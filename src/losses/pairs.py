@@ -110,6 +110,14 @@ def real_rows(embeddings: Tensor, mask: Optional[Tensor]) -> Tensor:
     return ops.cast(mask, ms.bool_)
 
 
+def labels_of_real(labels: Tensor, real: Tensor) -> Tensor:
+    """(N,) int: the labels where `real`, bool, is True, and -1 elsewhere.
+
+    No ops.where of labels and a number: in a graph MindSpore 2.8 computed other values from it in each call.
+    """
+    return ops.cast(real, labels.dtype) * (labels + 1) - 1
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of values (N,) where mask (N,) bool is True; 0 with zero gradient when it is True nowhere."""
     count = ops.cast(mask, ms.float32).sum()

@@ -7,6 +7,7 @@ from mindspore.common.initializer import initializer
 
 from src.common.errors import InputError
 from src.losses.loss import Loss
+from src.losses.pairs import labels_of_real
 
 
 class WithReferences(Loss):
@@ -40,7 +41,7 @@ class WithReferences(Loss):
 
     Raises:
         InputError: a memory for a loss that takes no references.
-        ValueError: the batches of all processes do not fit into the memory; check_batch finds this before training.
+        ValueError: the batches of all processes do not fit into the memory.
 
     Parameters, not trained, but saved with the training state: memory (M, D) float32, memory_labels (M,) int32, -1 where
     empty, position () int32 of the next row, steps () int32 done. Calling the loss changes them.
@@ -63,12 +64,6 @@ class WithReferences(Loss):
             self.steps = Parameter(Tensor(0, ms.int32), name='steps', requires_grad=False)
         if size > 1:
             self.all_gather = ops.AllGather()
-
-    def check_batch(self, rows: int) -> None:
-        self.loss.check_batch(rows)
-        if self.rows and rows * self.size > self.rows:
-            raise InputError(f'memory={self.rows}: must hold the {rows * self.size} rows of a step; raise it, or lower '
-                             '--batch_size')
 
     def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         rows, labels = ops.cast(embeddings, ms.float32), ops.cast(labels, ms.int32)
@@ -110,8 +105,8 @@ class WithReferences(Loss):
         past = ops.tensor_scatter_update(self.memory_labels, slots, ops.full_like(labels, -1))
         loss = self.loss(rows, labels, *masks, memory, past)
 
-        remembered = ops.tensor_scatter_update(past, slots, ops.where(kept, labels, -1))
-        remembered = ops.where(self.steps >= self.warm_up, remembered, -1)
+        remembered = ops.tensor_scatter_update(past, slots, labels_of_real(labels, kept))
+        remembered = labels_of_real(remembered, self.steps >= self.warm_up)
         loss = ops.depend(loss, ops.assign(self.memory, memory))
         loss = ops.depend(loss, ops.assign(self.memory_labels, remembered))
         loss = ops.depend(loss, ops.assign(self.position, (self.position + count) % self.rows))

@@ -30,8 +30,8 @@ SMALL_PAIR = dict(SMALL, lr_max=1e-3, epoch_size=4)
 # PaddleCV's scale 80 and margin 0.15 are for 11,318 classes.
 SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
 
-# From scratch in a minute on a CPU, on calm drawings (scripts/quickstart.sh). Chosen on drawings of other classes, see
-# docs/RESULTS.md.
+# From scratch in a minute on a CPU, on calm drawings (scripts/quickstart.sh). Chosen on classes drawn with another seed
+# (docs/RESULTS.md).
 QUICK = dict(
     image_size=48, train_transform='resize', flip=0.5, num_workers=2, recall_k=[1, 5, 10], backbone='resnet18',
     backbone_options={**SYMMETRIC, 'width': 16}, batch_size=64, optimizer='adamw', weight_decay=0.05, lr_mode='one_cycle')
@@ -106,7 +106,7 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'element', 'quick'): QUICK_ELEMENT,
     ('SOP', 'pair', 'quick'): QUICK_PAIR,
     ('SOP', 'arcmargin', 'quick'): dict(QUICK_ELEMENT, loss_options=SMALL_ARCMARGIN),
-    ('SOP', 'triplet', 'quick'): dict(QUICK_PAIR, batch_size=60, loss_options={'margin': 0.5, 'reduction': 'sum'}),
+    ('SOP', 'triplet', 'quick'): dict(QUICK_PAIR, batch_size=60, lr_max=3e-4, loss_options={'margin': 0.5, 'reduction': 'sum'}),
     ('SOP', 'npairs', 'quick'): dict(QUICK_PAIR, loss_options={'reg_lambda': 0.01}),
     ('SOP', 'supcon', 'many_classes'): MANY,
     ('SOP', 'arcmargin', 'few_classes'): dict(FEW, loss_options=SMALL_ARCMARGIN),

@@ -31,7 +31,7 @@ LONGEST = 4096             # bytes of a path or of a class's name
 NO_NUMBER = -1             # in a column that the images do not have; the card says which
 BATCH_BYTES = 4 * 2 ** 20  # of embeddings in one request: servers refuse more than 64 MB, and Python lists are 8 times as large
 PATHS_AT_ONCE, QUERIES_AT_ONCE = 8192, 100
-SECONDS = 30               # for one request; load and build take as long as they take
+SECONDS, RETRIES = 30, 8   # to connect, and where the server does not answer (a minute); what it works on takes its time
 # Defaults of an index's parameters, the last of which is that of the search; 0: by the number of images.
 INDEXES: Dict[str, Dict[str, int]] = {'FLAT': {}, 'IVF_FLAT': {'nlist': 0, 'nprobe': 0},
                                       'HNSW': {'M': 16, 'efConstruction': 200, 'ef': 64}}
@@ -58,13 +58,13 @@ class MilvusGallery(Gallery):
             raise InputError(f'{where}: the name of a collection has letters, digits and _ only, and begins with no digit')
         self._card: Optional[Card] = None    # while there is no collection
         self._client = _connect(self._where, new)
-        if self._call('has_collection', timeout=SECONDS):
+        if self._call('has_collection'):
             self._open()
         elif not new:
             raise InputError(f'{where}: no such gallery; write it with infer.py --output={where}')
 
     def _open(self) -> None:
-        described = self._call('describe_collection', timeout=SECONDS)
+        described = self._call('describe_collection')
         card = dict(described.get('properties') or {}).get(PROPERTY)
         vectors = [one for one in described['fields'] if one['name'] == VECTOR]
         if card is None or not vectors:
@@ -79,7 +79,7 @@ class MilvusGallery(Gallery):
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
         """Call a method of the client on the collection; what goes wrong becomes an InputError."""
         with self._refusals():
-            return getattr(self._client, method)(self._name, *args, **options)
+            return getattr(self._client, method)(self._name, *args, retry_times=RETRIES, **options)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -131,7 +131,7 @@ class MilvusGallery(Gallery):
                                  'Inf; check the network that wrote it')
             for rows in slices(len(batch), self._batch_rows):
                 some = Part(images.select(rows), classes[rows] if card.named and classes is not None else None, batch[rows])
-                self._call('upsert', _entities(some, self.path), timeout=SECONDS)
+                self._call('upsert', _entities(some, self.path))
         self._call('flush')
         return self.width
 
@@ -157,10 +157,10 @@ class MilvusGallery(Gallery):
         schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=width)
         try:
             # Strong: whatever was added before is seen, by whichever process.
-            self._call('create_collection', schema=schema, consistency_level='Strong', timeout=SECONDS,
+            self._call('create_collection', schema=schema, consistency_level='Strong',
                        properties={PROPERTY: json.dumps(asdict(card))})
         except InputError:
-            if not self._call('has_collection', timeout=SECONDS):
+            if not self._call('has_collection'):
                 raise
         self._open()
 
@@ -178,7 +178,7 @@ class MilvusGallery(Gallery):
             raise InputError(f'{self.path}: has no image {absent[0]} ({len(absent)} of {len(wanted)} are not in it); give '
                              'paths as infer.py prints them')
         for batch in batches:
-            self._call('delete', filter=_among(batch), timeout=SECONDS)
+            self._call('delete', filter=_among(batch))
         return self.size()
 
     def keep_threshold(self, threshold: Dict[str, Any]) -> None:
@@ -187,7 +187,7 @@ class MilvusGallery(Gallery):
 
     def _change_card(self, **changes: Any) -> None:
         self._card = replace(self.card, **changes)
-        self._call('alter_collection_properties', properties={PROPERTY: json.dumps(asdict(self.card))}, timeout=SECONDS)
+        self._call('alter_collection_properties', properties={PROPERTY: json.dumps(asdict(self.card))})
 
     # Reading
 
@@ -196,12 +196,11 @@ class MilvusGallery(Gallery):
         return max(1, min(PATHS_AT_ONCE, BATCH_BYTES // (4 * self.width)))
 
     def _rows(self, where: str, fields: List[str], **options: int) -> List[Dict[str, Any]]:
-        return list(self._call('query', filter=where, output_fields=fields, timeout=SECONDS, **options))
+        return list(self._call('query', filter=where, output_fields=fields, **options))
 
     def _all_rows(self, fields: List[str], size: int, where: Optional[str] = None) -> Iterator[List[Dict[str, Any]]]:
         """All rows in blocks of `size`, by path."""
-        iterator = self._call('query_iterator', batch_size=size, filter=where or '', timeout=SECONDS,
-                              output_fields=[PATH, *fields])
+        iterator = self._call('query_iterator', batch_size=size, filter=where or '', output_fields=[PATH, *fields])
         try:
             while True:
                 with self._refusals():
@@ -226,7 +225,7 @@ class MilvusGallery(Gallery):
         found: List[Dict[str, Any]] = []
         for some in slices(len(queries), QUERIES_AT_ONCE):
             answers = self._call('search', data=list(queries[some].astype(np.float32)), anns_field=VECTOR, limit=k,
-                                 filter=where or '', output_fields=[PATH, *FACTS], timeout=SECONDS,
+                                 filter=where or '', output_fields=[PATH, *FACTS],
                                  search_params={'metric_type': 'COSINE', 'params': dict(params)})
             for query, hits in enumerate(answers, some.start):
                 for place, hit in enumerate(hits):

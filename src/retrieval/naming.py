@@ -192,6 +192,8 @@ class NamedClasses:
         batch = batch or len(scaled)
         filled = np.concatenate([scaled, np.zeros((-len(scaled) % batch, width), np.float32)])
         made = np.concatenate([run(filled[i:i + batch]) for i in range(0, len(filled), batch)])[:len(scaled)]
+        if not np.isfinite(made).all():
+            raise InputError(f'{path}: holds numbers so large that the network gives infinite ones')
         return replace(self, names=[*self.names, *names], unseen=np.append(self.unseen, np.ones(len(names), bool)),
                        prototypes=np.concatenate([self.prototypes, made.astype(np.float32)]))
 

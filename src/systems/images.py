@@ -14,6 +14,7 @@ from src.common.values import height_width
 from src.datasets.broken import without_broken
 from src.datasets.image_batches import EpochOptions, ImageOptions, reading, train_dataset
 from src.datasets.image_list import ImageList, class_list
+from src.datasets.same_pictures import of_several_classes, picture_numbers
 from src.datasets.samplers import GroupSampler, Sampler, TripletSampler, create_sampler
 from src.losses import create_loss, loss_class
 from src.losses.loss import Loss
@@ -113,6 +114,9 @@ class ImageSystem(System):
         if recipe.run_eval:
             self.check_evaluation()
         self.open_training_images()
+        contradicted = of_several_classes(*self._first_turn())
+        if contradicted and process.rank == 0:
+            print(f'{contradicted} pictures are listed under several classes')
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
         classes = class_list(self.images)
         if len(classes) < 2:
@@ -122,7 +126,8 @@ class ImageSystem(System):
             self.found_in_weights(recipe, start) if start else ImageFound(), class_num=len(classes),
             class_names=classes if self.images.class_names else [], classes=_hash(classes),
             images=_hash([*classes, *map(str, self.labels.tolist())]))
-        if found is not None and found.images != self.found.images:
+        # States of earlier versions do not say.
+        if found is not None and found.images and found.images != self.found.images:
             raise InputError(f'{self.images.source}: the training images, or their labels, are others than when this training '
                              'began; resume with the list it was started with, or train in another folder')
         network = self.build_network(recipe, self.found)
@@ -151,6 +156,11 @@ class ImageSystem(System):
                   'are never drawn (--samples_each_class)')
         self._check_batches(kind)
 
+    def _first_turn(self) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the training pictures and their labels, without turned ones."""
+        first = np.ones(len(self.images), bool) if self.images.turns is None else self.images.turns == 0
+        return picture_numbers([self.images.select(first)])[0], self.labels[first]
+
     def _start_from(self, start: Weights, network: nn.Cell) -> None:
         report = load_weights(network, start, network.new_layers)
         # The classifier is kept too where it is of the same classes. Weights of other projects do not say of which.
@@ -173,7 +183,6 @@ class ImageSystem(System):
         if isinstance(self.sampler, GroupSampler) and self.sampler.counts.max() < 2:
             raise InputError(f'{self.images.source}: the {len(self.images)} training images are each of a class of its own, so '
                              f'that no two are alike; --loss_name={recipe.loss_name} needs two images of a class')
-        self.loss.check_batch(recipe.batch_size)
         if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
             raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
                              'sampler and small_classes at their defaults')
@@ -186,6 +195,9 @@ class ImageSystem(System):
         loss = create_loss(recipe.loss_name, **needs, **recipe.loss_options)
         if not (recipe.memory or recipe.gather):
             return loss
+        rows = recipe.batch_size * self.process.size
+        if 0 < recipe.memory < rows:
+            raise InputError(f'memory={recipe.memory}: must hold the {rows} rows of a step; raise it, or lower --batch_size')
         return WithReferences(loss, embedding_size, recipe.memory, recipe.memory_warm_up, self.process.rank, self.process.size)
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:

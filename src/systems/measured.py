@@ -10,7 +10,7 @@ from src.accuracy.retrieval import count_answers, own_rows
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.datasets.image_list import Ids, ImageList
-from src.datasets.same_pictures import picture_numbers, repeated_rows
+from src.datasets.same_pictures import of_several_classes, picture_numbers, repeated_rows
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class MeasuredImages:
             'gallery_classes': len(np.unique(self.gallery.known_labels)) if self.gallery else None,
             'queries_without_answer': int((self.answers <= 0).sum()),
             'queries_among_answers': len(own_rows(self.pictures, self.gallery_pictures)),
+            'of_several_classes': of_several_classes(known, np.concatenate([one.known_labels for one in self.lists])),
             'trained_on': int(np.isin(known, self._numbers[-1]).sum()) if self.train else None, 'left_out': dict(left_out)}
 
     def line(self) -> str:
@@ -97,6 +98,7 @@ class MeasuredImages:
         for count, what in ((facts['queries_without_answer'], 'queries have no image of their class to find'),
                             (facts['queries_among_answers'],
                              'queries are among the images to find too, and no answers to themselves'),
+                            (facts['of_several_classes'], 'pictures are listed under several classes'),
                             (facts['trained_on'], 'images are training images: of unseen classes these figures say nothing'),
                             *((count, f'{why}: left out') for why, count in facts['left_out'].items())):
             if count:

@@ -16,7 +16,7 @@ from src.datasets.splits import held_out
 from src.page import Page, Shown, evaluation_page
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
-from src.systems.open_set import find_threshold
+from src.systems.open_set import find_threshold, keeping
 
 SHOWN = 10  # neighbours of a query that --report looks at
 
@@ -125,15 +125,16 @@ class MetricLearning(ImageSystem):
             result.update(recall_reranked=_by_k(reranked), measures_reranked=reranked)
         page = None
         if recipe.report:
-            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line()})
+            page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line().partition(': ')[2]})
             _add_search(page, test, embeddings, others.get('gallery', embeddings))
         if recipe.false_match_rate:
             if galleries:
                 embeddings = np.concatenate([embeddings, others['gallery']])
                 labels = np.concatenate([labels, others['gallery_labels']])
             # A picture that is listed twice would be found as itself.
-            result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
-                                         page=page))
+            with keeping(result):
+                result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
+                                             page=page))
         if page:
             page.write(recipe.report)
         return result
@@ -150,7 +151,7 @@ def _add_search(page: Page, test: MeasuredImages, embeddings: NDArray[Any], othe
     query, gallery = (Shown(rows, images.paths, images.classes)
                       for rows, images in ((embeddings, test.query), (others, searched)))
     page.add_search(query, gallery, np.take_along_axis(np.where(own, -1, found), order, 1),
-                    np.take_along_axis(similarities, order, 1))
+                    np.take_along_axis(similarities, order, 1), test.answers > 0)
 
 
 def _by_k(figures: Dict[str, float]) -> Dict[str, float]:

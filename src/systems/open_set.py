@@ -1,5 +1,6 @@
 """The threshold of a network: chosen on one half of classes that training never saw, reported on the other."""
-from typing import Any, Dict, Optional
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,16 @@ from src.pictures import threshold_picture
 from src.retrieval.embedding import EmbeddingOptions, embedding_identity
 from src.retrieval.thresholds import KeptThreshold, threshold_path, write_threshold
 from src.systems.images import ImageSystem
+
+
+@contextmanager
+def keeping(figures: Dict[str, Any]) -> Iterator[None]:
+    """Let an InputError of the block carry what was measured before, which eval.py writes nevertheless."""
+    try:
+        yield
+    except InputError as error:
+        error.figures = figures
+        raise
 
 
 def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any], labels: NDArray[Any],

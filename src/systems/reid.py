@@ -12,7 +12,7 @@ from src.page import Shown, cosines, evaluation_page
 from src.pictures import neighbours_picture
 from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
-from src.systems.open_set import find_threshold
+from src.systems.open_set import find_threshold, keeping
 
 PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
@@ -92,18 +92,20 @@ class Reid(ImageSystem):
         page = None
         if recipe.report:
             page = evaluation_page('Re-identification', recipe, checkpoint, result['measures'],
-                                   {'measured': self.test.line()})
+                                   {'measured': self.test.line().partition(': ')[2]})
             asked, others = (Shown(part.embeddings, images.paths, images.classes)
                              for part, images in zip((query, gallery), self.test.lists))
             nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
-            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest))
+            page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest),
+                            self.test.answers > 0)
         if recipe.false_match_rate:
             # Of persons who are queried alone: one label may stand for all distractors of a gallery. A picture that is
             # listed twice would be found as itself.
             used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
             embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
                 (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
-            result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
+            with keeping(result):
+                result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
         elif recipe.picture:
             self._draw(query, gallery)
         if page:

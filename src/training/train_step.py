@@ -41,10 +41,12 @@ class WithLoss(nn.Cell):
                 parameter.name = LOSS + parameter.name
 
     def construct(self, *columns: Tensor) -> Tensor:
-        outputs = self.network(*columns[:self.inputs])
-        if not isinstance(outputs, tuple):
-            outputs = (outputs,)
-        return self.loss(*outputs, *columns[self.inputs:])
+        return self.loss(*_tuple(self.network(*columns[:self.inputs])), *columns[self.inputs:])
+
+
+def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a network or a gradient returns, which is no tuple where it is one Tensor."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _sum(values: Tensor) -> Tensor:
@@ -70,25 +72,24 @@ class Average(nn.Cell):
         for number, parameter in enumerate(parameters):
             groups.setdefault(parameter.dtype, []).append(number)
         self.groups = tuple(tuple(numbers) for numbers in groups.values())
-        # Where the gradient of each parameter lies: (group, place within the group).
-        places = {number: (i, j) for i, numbers in enumerate(self.groups) for j, number in enumerate(numbers)}
-        self.places = tuple(places[number] for number in range(len(parameters)))
+        # Where the gradient of each parameter lies when those of the groups follow each other.
+        order = [number for numbers in self.groups for number in numbers]
+        self.places = tuple(order.index(number) for number in range(len(parameters)))
         self.shapes = tuple(parameter.shape for parameter in parameters)
         self.lengths = tuple([parameters[number].size for number in numbers] for numbers in self.groups)
         self.share = 1 / size
         self.all_reduce = ops.AllReduce()
 
     def construct(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        averages: tuple[Any, ...] = ()
+        averages: tuple[Tensor, ...] = ()
         for i in range(len(self.groups)):
             vectors: tuple[Tensor, ...] = ()
             for number in self.groups[i]:
                 vectors += (gradients[number].reshape(-1),)
-            averages += (ops.split(self.all_reduce(ops.concat(vectors)) * self.share, self.lengths[i]),)
+            averages += ops.split(self.all_reduce(ops.concat(vectors)) * self.share, self.lengths[i])
         found: tuple[Tensor, ...] = ()
         for i in range(len(self.places)):
-            group, place = self.places[i]
-            found += (averages[group][place].reshape(self.shapes[i]),)
+            found += (averages[self.places[i]].reshape(self.shapes[i]),)
         return found
 
 
@@ -225,8 +226,7 @@ class _LossGradient(nn.Cell):
     def construct(self, *columns: Tensor) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         loss, gradients = self.value_and_grad(*columns)
         to_outputs, to_weights = gradients if self.has_weights else (gradients, ())
-        # For a single output MindSpore returns the gradient itself instead of a tuple.
-        return loss, to_outputs if isinstance(to_outputs, tuple) else (to_outputs,), to_weights
+        return loss, _tuple(to_outputs), to_weights
 
 
 class _ChunkGradient(nn.Cell):
@@ -243,9 +243,7 @@ class _ChunkGradient(nn.Cell):
         self.grad = ops.grad(self._product, None, weights)
 
     def _product(self, *columns: Tensor) -> Tensor:
-        outputs = self.network(*columns[:self.inputs])
-        if not isinstance(outputs, tuple):
-            outputs = (outputs,)
+        outputs = _tuple(self.network(*columns[:self.inputs]))
         total = 0.0
         for i in range(self.given - self.inputs):
             gradient = ops.cast(columns[self.inputs + i], mstype.float32)
@@ -297,9 +295,9 @@ class ReplayStep(nn.Cell):
         self.apply_update = _Apply(update)
         self.update = update
         parameters = update.optimizer.parameters
-        self.names = [parameter.name for parameter in parameters]
-        self.of_loss = ParameterTuple([p for p in parameters if p.name.startswith(LOSS)])
-        self.of_network = ParameterTuple([p for p in parameters if not p.name.startswith(LOSS)])
+        self.is_of_loss = [parameter.name.startswith(LOSS) for parameter in parameters]
+        self.of_network, self.of_loss = (ParameterTuple([p for p, one in zip(parameters, self.is_of_loss) if one == kind])
+                                         for kind in (False, True))
         self.statistics = [p for p in together.network.get_parameters()
                            if p.name.endswith(('moving_mean', 'moving_variance'))]
         self.loss_gradient: _LossGradient | None = None
@@ -307,10 +305,10 @@ class ReplayStep(nn.Cell):
 
     def _embed(self, chunks: Sequence[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
         before = [p.asnumpy().copy() for p in self.statistics]
-        outputs = [self.network(*chunk) for chunk in chunks]
+        outputs = [_tuple(self.network(*chunk)) for chunk in chunks]
         for parameter, value in zip(self.statistics, before):
             ops.assign(parameter, Tensor(value))
-        return [output if isinstance(output, tuple) else (output,) for output in outputs]
+        return outputs
 
     def __call__(self, stop: Tensor, *columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs, others = columns[:self.inputs], columns[self.inputs:]
@@ -325,9 +323,8 @@ class ReplayStep(nn.Cell):
         for at, chunk in zip(starts, chunks):
             share = [gradient[at:at + self.chunk_size] for gradient in to_outputs]
             of_network = self.chunk_gradient(*chunk, *share, *of_network)
-        gradients = dict(zip([p.name for p in self.of_network] + [p.name for p in self.of_loss],
-                             [*of_network, *of_loss]))
-        return self.apply_update(stop, loss, *(gradients[name] for name in self.names))
+        both = iter(of_network), iter(of_loss)
+        return self.apply_update(stop, loss, *(next(both[is_loss]) for is_loss in self.is_of_loss))
 
 
 def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: Mapping[str, Any], lr: NDArray[Any],

@@ -402,7 +402,7 @@ def test_any_bytes_are_a_list_or_refused(tmp_path_factory, content, suffix, need
 
 
 @pytest.mark.by_hand
-@settings(max_examples=20000, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(BYTES, st.sampled_from(['txt', 'csv']), st.booleans())
 def test_many_bytes_are_a_list_or_refused(tmp_path_factory, content, suffix, need_labels):
     check_list(tmp_path_factory.getbasetemp() / 'many', content, suffix, need_labels)

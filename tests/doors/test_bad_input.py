@@ -1,5 +1,6 @@
 """Bad input to every door: one line on standard error that names the file or flag, exit code 2, nothing written."""
 import importlib
+import json
 import os
 import resource
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+
+from src.common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = [name for name in ('train', 'eval', 'export', 'infer') if (ROOT / f'{name}.py').is_file()]
@@ -219,3 +222,19 @@ def test_a_folder_that_cannot_be_made(refused, dem_data, tmp_path):
     assert str(path) in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU',
                                 f'--save_ckpt={path}')
     assert path.read_text() == 'mine'
+
+
+def test_figures_that_were_measured_before_an_error_are_written(here, trained, dem_data, tmp_path, monkeypatch):
+    from src.systems.open_set import keeping
+
+    def fails(*_):
+        with keeping({'accuracy': 0.5}):
+            raise InputError('--false_match_rate=0.1: too few\nimages')
+    monkeypatch.setattr('src.systems.trained.evaluate', fails)
+    flags = ['--dataset=CUB', f'--data_path={dem_data}', f'--save_ckpt={trained}', '--device_target=CPU']
+    code, _, errors = here('eval', *flags, f'--result_file={tmp_path}/result.json')
+    assert code == 2 and errors.endswith('error: --false_match_rate=0.1: too few images\n')
+    assert json.loads((tmp_path / 'result.json').read_text()) == {'accuracy': 0.5}
+    (tmp_path / 'mine.json').write_text('{"mine": 1}')
+    assert '--result_file' in here('eval', *flags, f'--result_file={tmp_path}/mine.json')[2]
+    assert (tmp_path / 'mine.json').read_text() == '{"mine": 1}'

@@ -190,9 +190,7 @@ class OneConvolution(Backbone):
     ('neck', None, None, 'fixed'),
     ('linear', {'embedding_size': 8}, None, 'fixed'),
     ('embedding', {'embedding_size': 8}, None, 'fixed'),
-    ('embedding', {'embedding_size': 8}, None, 'any'),
     ('embedding', {'embedding_size': 0, 'pool': 'average_max', 'layer_norm': False}, None, 'any'),
-    ('whitened', None, None, 'fixed'),
     ('whitened', None, None, 'any'),
 ])
 def test_exported_model_gives_the_networks_output(head, head_options, options, batch, tmp_path):

@@ -2,6 +2,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn, ops
 from mindspore.nn.utils import no_init_parameters
 
 from src.common.errors import InputError
@@ -143,6 +144,34 @@ def test_frozen_batch_norm_is_a_constant_in_training(mode):
         ms.set_context(mode=ms.PYNATIVE_MODE)
     for name, value in {p.name: p.asnumpy() for p in frozen.get_parameters()}.items():
         np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.graph
+def test_gradients_of_every_call_of_a_graph():
+    """MindSpore has operators whose gradient is right in the first call of a graph only: ops.pad."""
+    class Tiny(ResNet):
+        blocks = (1, 1, 1, 1)
+
+    class Gradients(nn.Cell):
+        def __init__(self, network):
+            super().__init__(auto_prefix=False)
+            self.network = network
+            self.gradients = ops.grad(self.total, None, ms.ParameterTuple(network.trainable_params()))
+
+        def total(self, images):
+            return self.network(images).square().sum()
+
+        def construct(self, images):
+            return self.gradients(images)
+
+    network, images = Tiny(width=WIDTH, padding='symmetric').set_train(), ms.Tensor(images_of(32, 32))
+    set_weights(network, random_weights((1, 1, 1, 1), width=WIDTH))
+    gradients = Gradients(network)
+    calls = [[gradient.asnumpy() for gradient in gradients(images)] for _ in range(4)]
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    for call in calls:
+        for found, expected in zip(call, Gradients(network)(images)):
+            assert_close(found, expected.asnumpy())
 
 
 def test_unknown_options():

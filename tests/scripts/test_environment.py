@@ -56,6 +56,23 @@ def test_the_quick_start_leaves_the_files_of_others_alone(tmp_path):
     assert (tmp_path / 'mine.txt').read_text() == 'mine'
 
 
+def test_the_quick_start_moves_an_earlier_run_and_removes_nothing(tmp_path):
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nfor word in "$@"; do case $word in --save_ckpt=*) mkdir -p "${word#*=}" ;; esac; done\n')
+    python.chmod(0o755)
+    folder = tmp_path / 'quick start'
+    for number in range(3):
+        done = subprocess.run(['bash', str(ROOT / 'scripts/quickstart.sh'), str(folder)], text=True, capture_output=True,
+                              env={**os.environ, 'VIRTUAL_ENV': str(tmp_path / 'venv')}, timeout=60)
+        assert (done.returncode, done.stderr) == (0, '')
+        assert (folder / 'zero_shot' / 'named.txt').exists() and done.stdout.endswith(f'{folder}/names.html\n')
+        (folder / 'dem' / 'mine.txt').write_text(str(number))
+    names = 'quick start.earlier-1', 'quick start.earlier-2', 'quick start'
+    places = [tmp_path / name / 'dem' / 'mine.txt' for name in names]
+    assert [place.read_text() for place in places] == ['0', '1', '2']
+
+
 @pytest.mark.parametrize('shell', SHELLS)
 def test_installs_once_and_is_silent_without_a_device(machine, shell):
     code, out, err = machine.prepare(shell)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.checkpoints.checkpoint import Recorded
 from src.checkpoints.weights import read_weights
 from src.common.device import Process
 from src.common.errors import InputError
@@ -93,6 +94,53 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
     assert len(batches) == system.steps_per_epoch - 1 and batches[0][0].shape == (2, 3, 8, 8)
 
 
+def test_a_classifier_goes_on_for_the_same_classes_and_a_training_for_the_same_labels(published, pictures, monkeypatch, capsys):
+    names = [f'train/class_{i // 2}/{i}.png' for i in range(6)]
+
+    def prepared(labels, found=None, **changes):
+        (pictures / 'list.txt').write_text(''.join(f'{name} {label}\n' for name, label in zip(names, labels)))
+        system = MetricLearning(parse_args('train', [
+            f'--dataset_path={pictures}/list.txt', *SMALL, '--recipe=small', '--batch_size=2', '--image_size=8',
+            *(f'--{name}={value}' for name, value in changes.items())]).make_recipe(), HERE)
+        system.prepare(found)
+        return system.found
+    found = prepared(['a', 'a', 'b', 'b', 'c', 'c'])
+    assert found.class_names == ['a', 'b', 'c']
+    weights = read_weights(published)
+    monkeypatch.setattr('src.systems.images.read_weights', lambda path: replace(weights, recorded=Recorded(
+        found={'classes': found.classes})))
+    for labels, kept in (('aabbcc', True), ('ccbbaa', True), ('aabbdd', False), ('001122', False)):
+        capsys.readouterr()
+        prepared(list(labels), pretrained='x')
+        assert ('the classifier goes on' in capsys.readouterr().out) == kept
+    prepared(list('aabbcc'), found)
+    with pytest.raises(InputError, match='list.txt: the training images, or their labels, are others'):
+        prepared(list('ababcc'), found)
+
+
+@pytest.mark.parametrize('labels, loss, more, words', [
+    ('000000', 'softmax', '', 'list.txt: all 6 training images are of one class, 0'),
+    ('000111', 'supcon', '--batch_size=2', '--batch_size=2: holds images of one class alone, 2 of it'),
+    ('012345', 'supcon', '--set=small_classes=repeat', 'each of a class of its own')])
+def test_what_nothing_can_be_learnt_from_is_refused(pictures, labels, loss, more, words):
+    (pictures / 'list.txt').write_text(''.join(f'train/class_{i // 2}/{i}.png {label}\n' for i, label in enumerate(labels)))
+    used = parse_args('train', [f'--dataset_path={pictures}/list.txt', *SMALL, '--recipe=small', f'--loss_name={loss}',
+                                '--batch_size=4', '--samples_each_class=2', *more.split()]).make_recipe()
+    with pytest.raises(InputError, match=words):
+        MetricLearning(used, HERE).prepare()
+
+
+def test_classes_that_are_never_drawn_are_counted(pictures, capsys):
+    (pictures / 'list.txt').write_text(''.join(f'train/class_{i // 2}/{i}.png {label}\n' for i, label in enumerate('001122')))
+    with open(pictures / 'list.txt', 'a') as file:
+        file.write('test/class_0/0.png 3\ntest/class_0/0.png -1\n')
+    MetricLearning(parse_args('train', [
+        f'--dataset_path={pictures}/list.txt', *SMALL, '--recipe=small', '--loss_name=supcon', '--batch_size=4',
+        '--samples_each_class=2', '--set=small_classes=leave_out']).make_recipe(), HERE).prepare()
+    said = capsys.readouterr().out
+    assert '1 of 4 classes have fewer than 2 images and are never drawn' in said and '1 of label -1, junk: left out' in said
+
+
 def test_every_epoch_of_every_seed_is_augmented_anew(pictures, monkeypatch):
     seeds = []
 
@@ -177,7 +225,7 @@ def test_an_image_of_both_lists_is_one_image_where_a_threshold_is_found(pictures
         [[1.0, int(path[-5])] for path in images.paths], np.float32))
     seen = {}
 
-    def find_threshold(system, checkpoint, embeddings, labels):
+    def find_threshold(system, checkpoint, embeddings, labels, page=None):
         seen.update(numbers=embeddings[:, 1].tolist(), labels=labels.tolist())
         return {}
     monkeypatch.setattr('src.systems.metric_learning.find_threshold', find_threshold)

@@ -70,7 +70,8 @@ def test_a_list_against_itself_and_a_part_of_it(folder, by_number, capsys):
         count = len(numbers[rows])
         assert result['test'] == {
             'queries': count, 'classes': len(set(labels[rows])), 'gallery': 12, 'gallery_classes': 4,
-            'queries_without_answer': 0, 'queries_among_answers': count, 'trained_on': None, 'left_out': {}}
+            'queries_without_answer': 0, 'queries_among_answers': count, 'of_several_classes': 0, 'trained_on': None,
+            'left_out': {}}
         assert (f'measured: {count} queries of {len(set(labels[rows]))} classes in a gallery of 12 images of 4 classes; '
                 f'{count} queries are among the images to find too, and no answers to themselves\n') in capsys.readouterr().out
     json.dumps(result)
