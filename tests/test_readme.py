@@ -133,18 +133,15 @@ SHORT = {
 # Commands that are run elsewhere, by a part of them.
 ELSEWHERE = {
     'scripts/quickstart.sh': 'test_the_quick_start_prints_what_the_page_shows',
-    '--false_match_rate': 'tests/doors/test_search_doors.py, on enough classes for a bound',
-    '--threshold': 'the same',
+    'scripts/run_tests.sh': 'these tests',
     '/data/xlsa17': 'tests/doors/test_gbu_door.py',
-    '.db': 'the same',
-    'http://localhost:19530': 'tests/retrieval/test_milvus.py, on a server',
 }
 
 
 @pytest.mark.slow
 def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     """Its examples in their order and word for word, but for the folder of images."""
-    examples = blocks(ENGLISH, 'python')
+    examples = blocks(ROOT / 'docs' / 'PYTHON.md', 'python')
     assert len(examples) == 6
     make_products(tmp_path / 'SOP', classes=24, images_per_class=8, size=48)
     monkeypatch.chdir(tmp_path)
@@ -196,10 +193,11 @@ def test_the_quick_start_prints_what_the_page_shows(tmp_path):
     done = subprocess.run(['bash', 'scripts/quickstart.sh', str(tmp_path / 'quick')], cwd=ROOT, text=True,
                           capture_output=True, timeout=5400)
     assert done.returncode == 0, done.stderr[-3000:]
-    shown = next(block for block in blocks(ENGLISH, 'text') if 'output_quickstart' in block)
-    printed = {re.sub(r'\d+', '0', line) for line in done.stdout.replace(str(tmp_path / 'quick'),
-                                                                         'output_quickstart').splitlines()}
+    shown = next(block for block in blocks(ENGLISH, 'text') if 'before training' in block)
+    # Numbers differ between machines, and with them the widths of columns.
+    printed = {re.sub(r'[\d -]+', ' ', line) for line in done.stdout.splitlines()}
     for line in shown.splitlines():
-        assert re.sub(r'\d+', '0', line) in printed, line
-    for name in ('dem', 'softmax', 'triplet'):
+        assert re.sub(r'[\d -]+', ' ', line) in printed, line
+    for name in ('dem', 'softmax', 'triplet', 'arcmargin', 'npairs', 'ctl'):
         assert {'train.ckpt', 'result.json', 'curves.png'} <= {path.name for path in (tmp_path / 'quick' / name).iterdir()}
+    assert {'dem.html', 'products.html', 'persons.html', 'names.html'} <= {path.name for path in (tmp_path / 'quick').iterdir()}
