@@ -310,7 +310,7 @@ def record_cases():
                           ('found unknown', {'found': {'x': 1}}), ('found typed', {'found': {'class_num': 'x'}}),
                           ('conventions', {'found': {'conventions': {'padding': 7}}}), ('device_num', {'device_num': 0}),
                           ('unknown', {'wings': 1}), ('run a list', {'run': []})):
-        yield Case(f'record of a checkpoint: {name}', EVAL, 'net/train.ckpt', record(ckpt, **entries))
+        yield Case(f'record of a checkpoint: {name}', EVAL, 'net/train.ckpt|padding', record(ckpt, **entries))
     for door in (EXPORT, [*EMBED, '--ckpt_file=net']):
         for name in ('backbone', 'image_size', 'backbone_options', 'unknown'):
             yield Case(f'{door[0]}, recipe: {name}', door, name, record(ckpt, 'recipe', **{name: wrong[name]}))
