@@ -257,7 +257,7 @@ def flag_cases():
              '--set=loss_options.margin=x --set=nothing=1 --set=epoch_size --set= --set=loss_options=5 '
               '--set=augmentation={"x":{}} '
              '--set=backbone_options.width=0 --set=backbone_options.width=1000000000 --set=backbone_options.stem=x '
-             '--validation=train --validation_fraction=1.5 --warmup_epochs=3 --distribute=maybe --distribute=True '
+             '--validation=train --validation_fraction=1.5 --warmup_epochs=-3 --distribute=maybe --distribute=True '
               '--device_num=0 '
              '--class_num=3 --config_path=none.yaml --config_path= --checkpoint=none --checkpoint= --pretrained=none.ckpt '
              '--samples_each_class=0 --keep_checkpoint_max=0 --interval_step=-1 --num_workers=0 --profile=list.txt/x '
