@@ -207,7 +207,9 @@ def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = No
         if not (row.transfers and dataset in row.datasets):
             raise InputError(f'--dataset={dataset}: the checkpoint was trained for {saved.dataset}')
         saved = Recipe({**saved, 'dataset': dataset})
-    if mode and mode != saved.get('train_mode', mode):
+    if mode and 'train_mode' not in saved:
+        raise InputError(f'--train_mode={mode}: is not for {saved.dataset}; remove it')
+    if mode and mode != saved.train_mode:
         raise InputError(f'--train_mode={mode}: the checkpoint was trained for {saved.train_mode}')
     return _changed(saved, as_changes(changes), fixed=True)
 
