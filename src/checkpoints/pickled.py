@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Optional, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from src.common.arrays import Array
 from src.common.errors import InputError
 
-Array = NDArray[Any]
 # (type code, key, number of elements) -> the array of a PyTorch storage.
 Storage = Callable[[str, str, int], Array]
 # PyTorch's storage types. bfloat16, which numpy lacks, is the upper half of a float32.

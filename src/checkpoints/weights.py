@@ -11,16 +11,15 @@ from typing import Any, Container, Dict, Iterable, List, Optional, Sequence, Set
 
 import mindspore as ms
 import numpy as np
-from numpy.typing import NDArray
 
 from src.checkpoints.checkpoint import Recorded, check_values, quiet_mindspore, read_recorded
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
+from src.common.arrays import Array
 from src.common.errors import InputError
 from src.networks import backbone_class
 from src.networks.backbone import Backbone
 
-Array = NDArray[Any]
 OF_TORCH = ('.pth', '.pt', '.pth.tar')
 SUFFIXES = ('.ckpt', '.safetensors', *OF_TORCH, '.pdparams')
 # Names of the modules that wrap a network in other projects.
