@@ -150,8 +150,8 @@ ENTRIES: Dict[str, Entry] = {
     'pretrained': Entry(text.or_none(), None, 'weights to start from', IMAGES),
     'sampler': Entry(text.or_none(), None, 'the batches; None for those the loss is made for', IMAGES),
     'samples_each_class': Entry(POSITIVE, 2, 'images of a class in a batch', IMAGES),
-    'small_classes': Entry(text.or_none(), None, 'what becomes of classes with fewer images: leave_out, repeat, mask, or None '
-                           "for the sampler's own way", IMAGES),
+    'small_classes': Entry(one_of(('leave_out', 'repeat', 'mask')).or_none(), None, 'what becomes of classes with fewer: '
+                           "leave_out, repeat, mask, or None for the sampler's own way", IMAGES),
     'last_batch': Entry(text, 'drop', "what becomes of an epoch's last short batch: drop or wrap", IMAGES),
 
     # Images.
