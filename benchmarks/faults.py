@@ -271,7 +271,7 @@ def flag_cases():
              '--file_format=AIR --file_name= --file_name=products --file_name=list.txt/x --save_ckpt=none --save_ckpt='),
             ([*EMBED, '--ckpt_file=net'], '--output=e.txt --output= --output=products --ckpt_file=none.ckpt '
              '--ckpt_file=list.txt '
-             '--engine=torch --eval_transform=x --dataset_path=none --query=list.txt --append --remove=list.txt --top_k=3 '
+             '--engine=torch --eval_transform=x --dataset_path=none --query=list.txt --remove=list.txt --top_k=3 '
              '--threshold=x --amp_level=O9 --add_classes=added.csv --classes=named --image_size=0'),
             (SEARCH, '--top_k=0 --top_k=x --threshold=none.json --index=tree --gallery=none.npy --gallery=list.txt '
              '--query=none.txt '
