@@ -149,8 +149,8 @@ class GroupSampler(Sampler):
 
     Each epoch cuts every class into new groups. With last_batch 'drop' an image is seen at most once per epoch, and a class
     of n >= K images leaves n mod K of them out, different images in each epoch; with 'wrap' these make a group too. The
-    groups of a batch are of distinct classes unless a class has more groups than the epoch has batches over all ranks. batch_size is a
-    multiple of K. `small_classes` decides about classes of n < K images:
+    groups of a batch are of distinct classes unless a class has more groups than the epoch has batches over all ranks.
+    batch_size is a multiple of K. `small_classes` decides about classes of n < K images:
 
         'leave_out'  they are not trained on: with K = 4 this drops all classes of 2 or 3 images, so check the counts first.
         'repeat'     each makes one group: its n images, then repeats of them (augmented differently), which count.
