@@ -1,4 +1,4 @@
-"""A few steps of a training under MindSpore's profiler."""
+"""Profile a few steps of a training with MindSpore's profiler."""
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, Union
@@ -13,10 +13,10 @@ SKIPPED, PROFILED = 3, 3
 
 @contextmanager
 def profiled(folder: Union[str, Path, None], target: str) -> Iterator[Callable[[], None]]:
-    """Profile steps SKIPPED + 1 to SKIPPED + PROFILED of the training within `with`; None for folder: nothing.
+    """Profile steps SKIPPED + 1 to SKIPPED + PROFILED of the training in the block; nothing if folder is None.
 
     Operators and their times: FRAMEWORK/cpu_op_type_info_0.csv (CPU) or ASCEND_PROFILER_OUTPUT/op_statistic.csv (Ascend), in a
-    new folder of `folder`; ASCEND_PROFILER_OUTPUT/trace_view.json is the course of time, for ui.perfetto.dev.
+    new sub-folder of `folder`; ASCEND_PROFILER_OUTPUT/trace_view.json is the timeline, for ui.perfetto.dev.
 
     Yields:
         Function to call after every step.

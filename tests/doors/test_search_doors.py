@@ -290,7 +290,7 @@ def test_a_gallery_in_milvus_answers_as_the_file(work, folder, here, said, refus
                      model=work.models[1])
     for flags in (['--query=other.npy', '--gallery=g.db'], ['--gallery=other.npy', '--output=g.db']):
         assert 'g.db: was written with another network' in refused(*flags)
-    assert '--output=g.db: is --gallery itself' in refused('--gallery=g.db', '--output=g.db')
+    assert '--output=g.db: is the same file as --gallery' in refused('--gallery=g.db', '--output=g.db')
     assert 'is a gallery in Milvus; give images' in refused('--query=g.db', '--gallery=gallery.npy')
 
 
@@ -388,7 +388,7 @@ def test_gallery_changed_since_is_refused(work, folder, refused):
     ('--gallery=gallery.npy --remove=gallery.npy.txt', 'gallery.npy: not a gallery of Milvus'),
     ('--gallery=gallery.npy --index=FLAT', 'gallery.npy: not a gallery of Milvus'),
     ('--gallery=gallery.npy --threshold=train.threshold.json', 'gallery.npy: not a gallery of Milvus'),
-    ('--gallery=gallery.npy --output=a.npy', '--output=a.npy: --gallery is loaded into a gallery in Milvus alone'),
+    ('--gallery=gallery.npy --output=a.npy', '--output=a.npy: --gallery can only be loaded into a Milvus gallery'),
     ('--gallery=gallery.npy', '--query and --gallery: give both'), ('--append', 'unrecognized arguments: --append'),
     ('--gallery=gallery.npy --output=g.db --list', '--output: is for the embeddings'),
     ('--top_k=3', '--top_k: is for a search or for --classes'), ('--picture=a.png', '--picture: is for a search'),
