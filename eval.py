@@ -5,9 +5,9 @@ from src.recipes.command_line import parse_args
 
 
 def main(argv=None):
-    """Print the published line of figures; returns them as a dict."""
+    """Print the results in the published format; returns them as a dict."""
     command = parse_args('eval', argv)
-    # MindSpore takes a second to import: not before there is something to compute.
+    # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
     from src.common.files import check_replaceable
     from src.systems.trained import evaluate, load_trained

@@ -4,15 +4,15 @@ from src.recipes.command_line import parse_args
 
 
 def main(argv=None):
-    """Returns the path of the exported model."""
+    """Export the checkpoint that the flags name; returns the path of the exported model."""
     command = parse_args('export', argv)
-    # MindSpore takes a second to import: not before there is something to compute.
+    # MindSpore takes a second to import, so not before it is needed.
     from src.checkpoints.exported import export_network
     from src.common.device import set_up
     from src.systems import system_class
     from src.systems.trained import load_trained
     options = command.options
-    # MINDIR and ONNX are the same whatever device writes them, and compared to 1e-5 on a CPU alone.
+    # MINDIR and ONNX files do not depend on the device; their outputs are compared to 1e-5 only on a CPU.
     target = options.device_target if options.file_format == 'AIR' else 'CPU'
     process = set_up(target, options.device_id, use_gpu=options.use_gpu)
     trained = load_trained(options.save_ckpt, recipe_for=command.recipe_for)

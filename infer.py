@@ -1,5 +1,5 @@
-"""Embeddings of images, in a file or in a gallery in Milvus; the nearest neighbours there, and changes of it; with --classes
-the names of pictures, unseen classes included."""
+"""Embed images into a file or a Milvus gallery, search or change a gallery, or name the classes of images with --classes,
+unseen classes included."""
 import os
 import sys
 import time
@@ -11,10 +11,10 @@ from src.recipes.infer_modes import infer_mode
 
 
 def main(argv=None):
-    """Embed the images of --dataset_path, load or change --gallery, or print the neighbours or the names of every query."""
+    """Embed --dataset_path, load or change --gallery, or print the neighbours or the class names of every query."""
     command = parse_args('infer', argv)
     mode = infer_mode(command)
-    # MindSpore takes a second to import: not before there is something to compute.
+    # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
     from src.inference import load_embedder
     from src.page import check_page
@@ -28,7 +28,7 @@ def main(argv=None):
         return load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process.target)
 
     def embedder_aside():
-        # What is said of the device and the weights must not be among the answers, which a program may be reading.
+        # Lines about the device and the weights must not mix with the answers, which a program may be reading.
         with redirect_stdout(sys.stderr):
             return embedder()
     return {'change': change, 'load': load, 'name': name, 'search': search, 'embed': embed}[mode](
@@ -66,7 +66,7 @@ def load(options, _):
     from src.common.errors import InputError
     from src.retrieval.gallery import open_collection, open_gallery
     if os.path.realpath(options.output) == os.path.realpath(options.gallery):
-        raise InputError(f'--output={options.output}: is --gallery itself; give another name')
+        raise InputError(f'--output={options.output}: is the same file as --gallery; give another name')
     began, source = time.perf_counter(), open_gallery(options.gallery)
     gallery = open_collection(options.output, new=True)
     gallery.add(source.parts(), source.card)
@@ -74,7 +74,7 @@ def load(options, _):
 
 
 def change(options, _):
-    """Change --gallery in the order of this function, and print its classes."""
+    """Apply the changes to --gallery, in the order below, and print its classes."""
     import mindspore  # noqa: F401  # see open_collection
 
     from src.common.records import as_table
@@ -106,7 +106,7 @@ def change(options, _):
 
 
 def search(options, embedder):
-    """Print query, rank, path, similarity of every neighbour; with --threshold the path of the first may be `unknown`."""
+    """Print query, rank, path and similarity of every neighbour; below --threshold the first path is `unknown`."""
     from src.accuracy import Rerank
     from src.inference import Search, answer_queries, open_rows
     from src.retrieval.gallery import open_gallery
@@ -122,7 +122,7 @@ def search(options, embedder):
 
 
 def name(options, embedder):
-    """Print path, rank, class, calibrated score, seen or unseen of the best classes of every image."""
+    """Print path, rank, class, calibrated score, and seen or unseen, for the best classes of every image."""
     from src.common.device import set_up
     from src.inference import name_images, open_classes, open_rows
     from src.retrieval.search import TOP_K

@@ -5,14 +5,14 @@ from src.recipes.recipe import describe
 
 
 def main(argv=None):
-    """Train by the recipe that the flags choose; returns the summary that is written as result.json."""
+    """Train by the recipe that the flags choose; returns the summary, which is written as result.json."""
     command = parse_args('train', argv)
     recipe, options = command.make_recipe(), command.options
     print(command.why())
     if options.show_recipe:
         print(describe(recipe))
         return recipe
-    # MindSpore takes a second to import: not before there is something to compute.
+    # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
     from src.recipes.systems import SYSTEMS
     from src.systems import create_system

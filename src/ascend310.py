@@ -7,8 +7,8 @@
 `inputs` writes FOLDER/inputs/00000.bin ..., each the float32 input of one run of the model; for a model with two inputs
 FOLDER/inputs_1 holds the second ones. scripts/run_310.py, on the machine with the accelerator, writes the float32 outputs to
 FOLDER/results under the same names (NAME_0.bin is read too). `accuracy` reads them instead of running the network and prints
-the lines of eval.py. Both commands run on any machine and take the same flags. `infer` does all three on the machine with the
-accelerator; it takes the checkpoint in the model's folder, unless flags name another.
+the lines of eval.py. Both commands run on any machine and take the same flags. `infer` does all three steps on the machine with
+the accelerator, with the checkpoint in the model's folder unless flags name another.
 """
 import json
 import re
@@ -121,20 +121,20 @@ def infer(folder: Path, model: str, data: str, device_id: str, flags: Sequence[s
     """Write the inputs, run the model on them by scripts/run_310.py, and measure; returns the figures.
 
     Raises:
-        InputError: a model of any batch, without its card, or of another network than the checkpoint; or it does not run.
+        InputError: a model without a fixed batch, without its card or of another network, or one that does not run.
     """
     exported = open_exported(model)
     batch, card = exported.shapes[0][0], exported.card
     if not card or card.system not in SYSTEMS:
         raise InputError(f'{model}: does not say what was trained; export it again')
     if not batch:
-        raise InputError(f'{model}: takes a batch of any size, which a 310 does not; export it with --batch_size=8')
+        raise InputError(f'{model}: has no fixed batch size, which a 310 needs; export it with --batch_size=8')
     images = SYSTEMS[card.system].images
     place = 'dataset_path' if 'dataset_path' in entries_of(card.system, images) else 'data_path'
     given = [f'--save_ckpt={Path(model).parent}', f'--{place}={data}', *[f'--test_batch_size={batch}'] * images, *flags]
     recorder = main(['inputs', str(folder), *given])
     if network_identity(recorder.network) != card.model:
-        raise InputError(f'{model}: was exported from another checkpoint; name its checkpoint by --save_ckpt')
+        raise InputError(f'{model}: was exported from another checkpoint; give its own as --save_ckpt')
     if recorder.shapes[0][0] != batch:
         raise InputError(f'{model}: takes {batch} rows, the data has {recorder.shapes[0][0]} classes; export it with '
                          f'--batch_size={recorder.shapes[0][0]}')
@@ -150,7 +150,7 @@ def infer(folder: Path, model: str, data: str, device_id: str, flags: Sequence[s
 
 def _execute(model: str, *command: str) -> None:
     if subprocess.run(command, check=False).returncode:
-        raise InputError(f'{model}: {Path(command[0]).name} {Path(command[1]).name} failed, as it says above')
+        raise InputError(f'{model}: {Path(command[0]).name} {Path(command[1]).name} failed; see its output above')
 
 
 def main(argv: Optional[List[str]] = None) -> Any:
@@ -160,7 +160,7 @@ def main(argv: Optional[List[str]] = None) -> Any:
         raise InputError('give `inputs` or `accuracy`, a folder, and the flags of eval.py')
     if words[0] == 'infer':
         if len(words) < 5:
-            raise InputError('infer: give a folder for its files, the model, the data, the number of the device, and flags of '
+            raise InputError('infer: give a folder for its files, the model, the data, the device number, and flags of '
                              'eval.py')
         return infer(Path(words[1]), words[2], words[3], words[4], words[5:])
     command, folder = parse_args('eval', words[2:]), Path(words[1])

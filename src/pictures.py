@@ -206,9 +206,9 @@ def named_picture(paths: Sequence[FilePath], named: Sequence[Sequence[Tuple[str,
 
 
 def _canvas(width: float, height: float, inches: float, left: float = 0) -> Tuple[Figure, Axes]:
-    """A figure of one empty axes: `width` x `height` units of `inches`; x begins at `left`, y at 0 and points down.
+    """Make a figure with one empty axes: `width` x `height` units of `inches`; x begins at `left`, y at 0, downwards.
 
-    One axes holds all pictures: a hundred axes of one picture each take seconds to lay out.
+    One axes holds all images: a hundred axes of one image each take seconds to lay out.
     """
     figure = Figure(figsize=(width * inches, height * inches), dpi=110)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -249,7 +249,7 @@ def _draw_loss(axis: Axes, at: Array, values: Array) -> None:
 
 
 def open_picture(file: FilePath) -> Image.Image:
-    """A picture file as RGB, at most 256 pixels a side."""
+    """Open an image file as RGB, at most 256 pixels per side."""
     try:
         with Image.open(file) as opened:
             opened.draft('RGB', (256, 256))      # a JPEG is decoded no larger than it is drawn

@@ -1,4 +1,4 @@
-"""Print what to send with a report of a failure: versions, CANN, driver, devices, environment, recipe, end of the log.
+"""Print the facts for a bug report: versions, CANN, driver, devices, environment, recipe, end of the log.
 
     python -m src.report [FOLDER]      (the folder of a training, or train_parallel/0 of a distributed one)
 """
@@ -34,7 +34,7 @@ def _version(package: str) -> str:
 
 
 def _first_lines(path: str) -> Optional[str]:
-    """The first five lines of a file in one; None if it cannot be read."""
+    """First five lines of a file, joined; None if it cannot be read."""
     try:
         return ' | '.join(Path(path).read_text(errors='replace').split('\n')[:5])
     except OSError:
@@ -62,12 +62,12 @@ def machine() -> Iterator[Tuple[str, Any]]:
 
 
 def _recorded(checkpoint: Path) -> Dict[str, Any]:
-    """What a training recorded in its checkpoint; the reason as `recipe` if it cannot be read."""
+    """Records of a training in its checkpoint; the reason as `recipe` if it cannot be read."""
     try:
         # Imported here: the report must also work where MindSpore cannot be imported.
         import mindspore as ms
         return json.loads(ms.load_checkpoint(str(checkpoint)).get('facts', '{}'))
-    except Exception as error:  # any: it may be the failure that is to be reported
+    except Exception as error:  # any error: it may be the one to report
         return {'recipe': f'{checkpoint}: {type(error).__name__}: {error}'}
 
 
@@ -92,7 +92,7 @@ def training(folder: Path) -> Iterator[Tuple[str, Any]]:
 
 
 def main(argv: Optional[List[str]] = None) -> None:
-    """Print the report. argv: folders of trainings, by default the words of the command line."""
+    """Print the report. argv: folders of trainings, by default the command-line arguments."""
     rows = list(machine())
     if glob('/dev/davinci*') and shutil.which('npu-smi'):
         done = subprocess.run(['npu-smi', 'info'], capture_output=True, text=True, check=False)

@@ -106,7 +106,7 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
         with pytest.raises(InputError, match='no such result'):
             main(['accuracy', str(work), *flags])
         (work / 'inputs.json').write_text('{"turned')
-        with pytest.raises(InputError, match='inputs.json: damaged, or no JSON; write the inputs again'):
+        with pytest.raises(InputError, match='inputs.json: damaged, or not JSON; write the inputs again'):
             main(['accuracy', str(work), *flags])
     else:
         # 10 images in batches of 4; 3 and 5 of them, each in eight views

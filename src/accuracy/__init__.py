@@ -1,7 +1,7 @@
 """Measures: arrays in, numbers out, without networks or training.
 
-A new measure of retrieval is a file with a function of a `Retrieval`, which returns its figures as they are printed, and a
-line in MEASURES.
+A new measure of retrieval is a file with a function of a `Retrieval`, which returns its results by printed name,
+and a line in MEASURES.
 """
 from typing import Dict, Iterable
 
@@ -36,5 +36,5 @@ _measure = loader('src.accuracy', MEASURES, 'measures')
 
 
 def measure(names: Iterable[str], retrieval: Retrieval) -> Dict[str, float]:
-    """Figures of several measures in their order, e.g. {'Recall@1': 0.7, 'MAP@R': 0.4}; InputError for an unknown name."""
+    """Results of several measures in their order, e.g. {'Recall@1': 0.7, 'MAP@R': 0.4}; InputError for an unknown name."""
     return {figure: value for name in names for figure, value in _measure(name)(retrieval).items()}

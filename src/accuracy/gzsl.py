@@ -32,7 +32,7 @@ class Curve(NamedTuple):
         return float(np.sum((self.seen[1:] + self.seen[:-1]) / 2 * np.diff(self.unseen)))
 
     def best_gamma(self) -> float:
-        """The middle of the interval of gammas with the largest harmonic mean; of several intervals the middle nearest 0."""
+        """Middle of the interval of gammas with the largest harmonic mean; of several intervals, the middle nearest 0."""
         harmonic, ends = self.harmonic, np.append(self.gamma[1:], self.gamma[-1])
         starts = np.append(self.gamma[1], self.gamma[1:]) if len(self.gamma) > 1 else np.zeros(1)
         middles = (starts + ends) / 2
@@ -51,7 +51,7 @@ class Curve(NamedTuple):
 
 
 def seen_unseen_curve(scores: Array, labels: Array, class_ids: Array, seen: Array) -> Curve:
-    """The curve of calibrated stacking, which subtracts a constant gamma from the scores of seen classes.
+    """Curve of calibrated stacking, which subtracts a constant gamma from the scores of seen classes.
 
     The prediction is the best seen class if best seen score - best unseen score > gamma, else the best unseen class; of
     equal scores the first class. So only these two scores of an image matter.

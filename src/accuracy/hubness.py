@@ -15,7 +15,7 @@ def hubness(queries: Array, prototypes: Array, k: Union[int, Sequence[int]] = (1
 
     Args:
         queries: (N, D), prototypes: (C, D), any float type; ties as in `knn_classify`.
-        k: the k to report; k of C and above are left out (N_C is equal for all prototypes), except 1.
+        k: values of k to report; values from C on are skipped (N_C is equal for all prototypes), except 1.
         metric: 'euclidean' or 'cosine'.
 
     Returns:

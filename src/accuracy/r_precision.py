@@ -1,4 +1,4 @@
-"""R-precision: how many of the R nearest images are right."""
+"""R-precision: the fraction of right images among the R nearest."""
 from typing import Dict
 
 import numpy as np

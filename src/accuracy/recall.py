@@ -51,11 +51,11 @@ def recall_at_k(embeddings: ArrayLike, labels: ArrayLike, k: Union[int, Sequence
     Args:
         embeddings: (N, D), any float type.
         labels: (N,).
-        k: the K to report, each at most the number of images compared with.
+        k: values of K to report, each at most the number of images compared with.
         gallery: (M, D) or None.
         gallery_labels: (M,), with `gallery`.
         rerank: settings or None; with them images are ranked by re-ranked distances. Memory: see `Reranked`.
-        own: query number -> gallery rows that are no answers to it, see Retrieval.
+        own: query number -> gallery rows that are not answers to it, see Retrieval.
 
     Returns:
         {K: float in 0..1}.
@@ -172,7 +172,7 @@ class _Bounds:
 
 def nearest_neighbours(queries: ArrayLike, gallery: Union[Array, Iterable[Array]], k: int, rerank: Optional[Rerank] = None
                        ) -> Tuple[Array, Array]:
-    """The k gallery rows most similar to each query by cosine, most similar first.
+    """Find the k gallery rows most similar to each query by cosine, most similar first.
 
     The gallery is read once, block by block: it may be a np.memmap larger than memory. Of equal float32 similarities the
     lower index comes first. Equal gallery rows tie exactly within a block (of an array 64 MB), and up to float32 rounding

@@ -59,7 +59,7 @@ def reid_metrics(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, 
 
 def reid_figures(queries: 'Images', images: 'Images', centroids: bool = False, rerank: Optional[Rerank] = None
                  ) -> Dict[str, Any]:
-    """What reid_metrics returns, of queries and gallery images as records.
+    """Results as of reid_metrics, from queries and gallery images as records.
 
     A gallery image that shows the query's own picture is removed too, and of centroids those that contain it: for such a query
     the centroid of its person is made without it.
@@ -84,7 +84,7 @@ def reid_figures(queries: 'Images', images: 'Images', centroids: bool = False, r
 
 def make_centroids(gallery: ArrayLike, gallery_ids: ArrayLike, gallery_cams: ArrayLike, query_ids: ArrayLike,
                    query_cams: ArrayLike) -> Tuple[Array, Array, List[Tuple[Any, ...]]]:
-    """The centroid gallery: for each person, and each camera that queries it, the mean of its images from other cameras.
+    """Make the centroid gallery: for each person and each camera that queries it, the mean of its images from other cameras.
 
     Equal centroids of a person, from the same set of cameras, are made once; without such images there is no centroid. As
     in the published evaluation, a person that is never queried has no centroid, and the mean is taken before L2
@@ -113,7 +113,7 @@ def count_centroids(queries: 'Images', images: 'Images') -> int:
 
 
 class _Candidates(NamedTuple):
-    """What queries are ranked against: embeddings (M, D) float32, ids (M,), and the gallery rows that each is made of."""
+    """Candidates of a ranking: embeddings (M, D) float32, ids (M,), and the gallery rows that each is made of."""
     embeddings: Array
     ids: Array
     members: List[Array]
@@ -124,7 +124,7 @@ def _candidates(images: 'Images') -> _Candidates:
 
 
 def _centroids(images: 'Images', queries: 'Images') -> _Candidates:
-    """The centroids of make_centroids; a query's own picture is in none that is made for it."""
+    """Centroids as of make_centroids; those for a query do not contain its own picture."""
     inverse_norms('gallery', images.embeddings)  # NaN must not hide in an image that no centroid uses
     queried, excluded = groups(queries.ids), own_rows(queries.pictures, images.pictures)
     centroids, ids, members = [], [], []
@@ -145,7 +145,7 @@ def _centroids(images: 'Images', queries: 'Images') -> _Candidates:
 
 def ranked_list(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike,
                 gallery_cams: ArrayLike, n: int = 10, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
-    """The n nearest gallery images of each query without those of its own person and camera, for a picture.
+    """Nearest n gallery images of each query, without images of its own person and camera, to draw.
 
     Distances, ties and `rerank` as in `reid_metrics`.
 
@@ -160,7 +160,7 @@ def ranked_list(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, g
 
 
 def nearest_of_others(queries: 'Images', images: 'Images', n: int, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
-    """What ranked_list returns, of queries and gallery images as records; without the query's own picture too."""
+    """Results as of ranked_list, from queries and gallery images as records; also without the query's own picture."""
     n = check_k(n, len(images.ids))
     indices = np.empty((len(queries.ids), n), np.int64)
     for rows, scores, _ in _blocks(queries, _candidates(images), images, rerank):

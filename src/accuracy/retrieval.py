@@ -1,4 +1,4 @@
-"""Embeddings and labels as a record, from which every measure of retrieval takes what it needs."""
+"""Embeddings and labels as a record, which every measure of retrieval takes."""
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -13,7 +13,7 @@ from src.common.errors import InputError
 
 def checked(embeddings: ArrayLike, labels: ArrayLike, gallery: Optional[ArrayLike], gallery_labels: Optional[ArrayLike]
             ) -> Tuple[Array, Array, Array, Array]:
-    """The four as arrays, embeddings in float32; without a gallery the queries are their own gallery, the same arrays.
+    """Check and convert to arrays, embeddings to float32; without a gallery the queries are their own gallery.
 
     Raises:
         InputError: a shape is wrong, or only one of gallery and gallery_labels is given.
@@ -29,7 +29,7 @@ def checked(embeddings: ArrayLike, labels: ArrayLike, gallery: Optional[ArrayLik
 
 
 def own_rows(pictures: Optional[ArrayLike], gallery_pictures: Optional[ArrayLike] = None) -> Dict[int, Array]:
-    """Query number -> rows of the gallery that show the query's own picture, of the queries that have any.
+    """Query number -> gallery rows that show the query's own picture, for queries that have any.
 
     Args:
         pictures, gallery_pictures: (N,) and (M,) ints, see Retrieval; None for a gallery that is the queries themselves,
@@ -49,11 +49,11 @@ def own_rows(pictures: Optional[ArrayLike], gallery_pictures: Optional[ArrayLike
 
 
 def count_answers(labels: ArrayLike, gallery_labels: Optional[ArrayLike], own: Mapping[int, Array]) -> Array:
-    """(N,) int: how many right answers each query has.
+    """(N,) int: number of right answers to each query.
 
     Args:
         labels, gallery_labels: (N,) and (M,); None for leave-one-out.
-        own: of own_rows, which are no answers.
+        own: from own_rows; these rows are not answers.
     """
     labels = np.asarray(labels)
     others = labels if gallery_labels is None else np.asarray(gallery_labels)
@@ -73,14 +73,14 @@ class Retrieval:
     gallery rows tie exactly.
 
     Args:
-        embeddings: (N, D), any float type; copied to float32 where they are of another type.
+        embeddings: (N, D), any float type; copied unless they are float32.
         labels: (N,).
         gallery: (M, D), or None for leave-one-out.
         gallery_labels: (M,), with `gallery`.
         ks: the K of Recall@K, each at most the number of images that a query is compared with.
         rerank: settings of re-ranking or None; with them the re-ranked lists are measured.
-        pictures: (N,) ints, and gallery_pictures: (M,), with `gallery`: what has the number of a query shows the same picture,
-            and is no answer to it. None if all pictures are different.
+        pictures: (N,) ints, and gallery_pictures: (M,), with `gallery`: an image with the number of a query shows the same
+            picture and is not an answer to it. None if all pictures are different.
     """
     embeddings: Array
     labels: Array
@@ -93,12 +93,12 @@ class Retrieval:
 
     @cached_property
     def own(self) -> Dict[int, Array]:
-        """Query number -> gallery rows that show its picture (leave-one-out: beside itself), of the queries that have any."""
+        """Query number -> gallery rows that show its picture (leave-one-out: beside itself), for queries that have any."""
         return own_rows(self.pictures, self.gallery_pictures)
 
     @cached_property
     def answers(self) -> Array:
-        """(N,) int: the right answers of each query."""
+        """(N,) int: number of right answers to each query."""
         return count_answers(self.labels, self.gallery_labels, self.own)
 
     def first_r(self) -> Iterator[Tuple[Array, Array]]:

@@ -1,4 +1,4 @@
-"""Open-set search: the similarity from which a nearest neighbour counts as a match, and the shares it finds and loses.
+"""Open-set search: the similarity threshold from which a nearest neighbour counts as a match, and its error rates.
 
 Event. A query whose class is not in the gallery is searched. If its nearest image reaches the threshold, that is a false
 match (false positive identification). The false-match rate is the share of such queries with a false match. It is
@@ -15,7 +15,7 @@ they come in groups of m.
 Bound. Let n effective queries have x false matches, and n queries of other classes of the same kind have k. Each of the
 x + k is equally likely in both samples, so the first has x or fewer with probability
 P(Bin(x + k, 1/2) <= x) = I_1/2(k, x + 1) (the incomplete beta function; for x = 0, 2^-k). The threshold is the lowest
-at which k = n times the wanted rate makes this at most 1 - confidence. So the bound holds for the rate in another sample
+at which k = n times the requested rate makes this at most 1 - confidence. So the bound holds for the rate in another sample
 of the same size, gallery included, which is stricter than the Clopper-Pearson bound of the population rate: 1 % at 95 %
 takes 433 effective queries (Clopper-Pearson: 299).
 
@@ -35,10 +35,10 @@ LOOK_AHEAD = 4  # and from this many times the accepted ones, so that groups amo
 
 
 class Threshold(NamedTuple):
-    """A threshold, and the calibration that it comes from. Shares are in 0..1, of the calibration's queries.
+    """A threshold, and the results of its calibration. Shares are in 0..1, of the calibration's queries.
 
     similarity: cosine; a nearest neighbour below it is `unknown`.
-    false_match_rate, confidence: as wanted.
+    false_match_rate, confidence: as requested.
     measured, false_matches: share and number of false matches seen. bound: with `confidence` their share is at most this in
         another sample of this size.
     queries, classes, effective: numbers of images, of classes, and of queries over the design effect.
@@ -108,7 +108,7 @@ class OpenSet:
         self.mistaken_for = self.labels[nearest]
 
     def threshold(self, false_match_rate: float, confidence: float = 0.95, searched: Optional[int] = None) -> Threshold:
-        """The `Threshold` for a wanted false-match rate; the method is described in the module's docstring.
+        """Find the `Threshold` for a requested false-match rate; the method is described in the module's docstring.
 
         Args:
             false_match_rate: between 0 and 1.
@@ -160,7 +160,7 @@ class OpenSet:
 
     def identification_rate(self, false_match_rate: float) -> Tuple[float, float]:
         """(detection and identification rate at rank 1, similarity) at a measured share of false matches of at most
-        `false_match_rate`. This is the figure that papers report, without a bound."""
+        `false_match_rate`. Papers report this rate, without a bound."""
         if not 0 <= false_match_rate < 1:
             raise InputError(f'false_match_rate: {false_match_rate} is not between 0 and 1')
         place = int(false_match_rate * len(self.labels))

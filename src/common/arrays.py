@@ -1,4 +1,4 @@
-"""Functions that measures and searches share: checked inputs, row norms, scores in blocks, exact ties, stable top-k."""
+"""Functions shared by measures and searches: input checks, row norms, scores in blocks, exact ties, stable top-k."""
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
@@ -16,7 +16,7 @@ METRICS = ('euclidean', 'cosine')
 
 
 def as_embeddings(name: str, x: ArrayLike, dtype: DTypeLike = np.float32) -> Array:
-    """A (N, D) array of `dtype`, copied only to convert it; None keeps its type. `inverse_norms` checks for NaN and Inf."""
+    """Convert to a (N, D) array of `dtype`, copied only if needed; None keeps the type. NaN and Inf: see inverse_norms."""
     with np.errstate(over='ignore'):
         array = np.asarray(x, dtype=dtype)
     if array.ndim != 2 or not array.size:
@@ -25,7 +25,7 @@ def as_embeddings(name: str, x: ArrayLike, dtype: DTypeLike = np.float32) -> Arr
 
 
 def as_labels(name: str, labels: ArrayLike, count: int) -> Array:
-    """A (count,) array of labels."""
+    """Convert labels to a (count,) array."""
     array = np.asarray(labels)
     if array.shape != (count,):
         raise InputError(f'{name}: expected {count} labels, one per row, got shape {array.shape}')

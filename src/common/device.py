@@ -1,4 +1,4 @@
-"""The device that this process computes on, and this process among the others."""
+"""The device on which this process computes, and its rank among the processes of a distributed run."""
 import os
 from functools import lru_cache
 from glob import glob

@@ -12,7 +12,7 @@ SHOWN = 60  # characters of a wrong value that an error shows
 
 
 def read_json(path: Union[str, Path], advice: str) -> Any:
-    """The contents of a JSON file.
+    """Read a JSON file.
 
     Args:
         path: the file.
@@ -24,21 +24,21 @@ def read_json(path: Union[str, Path], advice: str) -> Any:
     try:
         text = Path(path).read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else 'damaged, or no JSON'
+        why = error.strerror if isinstance(error, OSError) else 'damaged, or not JSON'
         raise InputError(f'{path}: {why}; {advice}') from error
     return parse_json(text, str(path), advice)
 
 
 def parse_json(text: str, where: str, advice: str) -> Any:
-    """The value of a JSON text. If it is not JSON, raises an InputError that begins with `where` and ends with `advice`."""
+    """Parse JSON text. If it is not JSON, raises an InputError that begins with `where` and ends with `advice`."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f'{where}: damaged, or no JSON; {advice}') from error
+        raise InputError(f'{where}: damaged, or not JSON; {advice}') from error
 
 
 def as_table(record: Any) -> Dict[str, Any]:
-    """The entries of a record that are not None, for JSON."""
+    """Entries of a record that are not None, for JSON."""
     return {name: value for name, value in vars(record).items() if value is not None}
 
 
@@ -79,7 +79,7 @@ def _read(kind: Type[Record], values: Any) -> Record:
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
-    """The value as the annotated type; raises a ValueError that names `where`, the key, if it is of another type."""
+    """Convert a value to its annotated type; raises a ValueError that names `where`, the key, for another type."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -116,7 +116,7 @@ def _words(hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in an error: short and on one line."""
+    """Text of a value in an error: short and on one line."""
     if isinstance(value, (list, dict)):
         return 'a list' if isinstance(value, list) else 'a table'
     return json.dumps(value, default=lambda other: type(other).__name__)[:SHOWN]

@@ -17,32 +17,32 @@ Row = TypeVar('Row')
 
 
 def lookup(table: Mapping[str, Row], name: str, what: str) -> Row:
-    """The table's row of that name; InputError naming `what`, the flag or entry, and the names that the table has."""
+    """Row of that name in a table; InputError naming `what`, the flag or entry, and the names in the table."""
     if name not in table:
         raise InputError(f'{what}={name}: choose one of {", ".join(table)}')
     return table[name]
 
 
 def load(package: str, target: str) -> Any:
-    """The type or function 'module.Name', the module relative to the package, e.g. 'src.losses'."""
+    """Import the type or function 'module.Name', with the module relative to the package, e.g. 'src.losses'."""
     module, _, attribute = target.rpartition('.')
     return getattr(import_module(f'{package}.{module}'), attribute)
 
 
 def loader(package: str, table: Dict[str, str], what: str) -> Callable[[str], Any]:
-    """A function name -> type or function, for a table of targets; arguments and errors as for `load` and `lookup`."""
+    """Make a function name -> type or function for a table of targets; arguments and errors as for `load` and `lookup`."""
     return lambda name: load(package, lookup(table, name, what))
 
 
 class Option(NamedTuple):
-    """An option of a constructor: its annotation as it is written ('' for none) and its default, None where it has none."""
+    """An option of a constructor: its annotation as written ('' if it has none) and its default (None if it has none)."""
     annotation: str
     default: Any
 
 
 @lru_cache(maxsize=None)
 def options_of(target: str) -> Dict[str, Option]:
-    """The options of a type or function, read from its source without importing it.
+    """Options of a type or function, read from its source without importing it.
 
     Args:
         target: 'package.module.Name'. A type without a constructor of its own has that of its first base, which is looked

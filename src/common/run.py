@@ -10,14 +10,14 @@ from src.common.errors import InputError
 def run(main: Callable[[], Any]) -> None:
     """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C exit code 130.
 
-    Where nobody reads standard output any more (infer.py ... | head) it ends in silence, with the 141 of a shell. Characters
-    that an output cannot show are written as escapes.
+    If nobody reads standard output any more (infer.py ... | head), it ends silently with exit code 141, as in a shell.
+    Characters that an output cannot show are written as escapes.
     """
     _open_standard_files()
     try:
         _check_working_folder()
         main()
-        if sys.stdout:  # None where it was closed
+        if sys.stdout:  # None if it was closed
             sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
@@ -38,7 +38,7 @@ def run(main: Callable[[], Any]) -> None:
 
 
 def _open_standard_files() -> None:
-    """Point closed standard files to /dev/null: the next file that is opened would get their number, and MindSpore's output."""
+    """Open /dev/null for closed standard files, whose numbers, and MindSpore's output, would go to the next opened file."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -53,9 +53,9 @@ def _check_working_folder() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        raise InputError('the working folder is gone; change to another one') from error
+        raise InputError('the working folder no longer exists; change to another one') from error
 
 
 def _drop_output() -> None:
-    """Python would write what is left at its end, and complain."""
+    """Discard the buffered output, which Python would try to write at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,11 +2,11 @@
 import sys
 import time
 
-SECONDS = 0.2   # between two states of the line
+SECONDS = 0.2   # between two updates of the line
 
 
 class MovingLine:
-    """One line of standard error that is written over; silent where standard error is no terminal.
+    """One line of standard error that is overwritten; silent if standard error is no terminal.
 
     Args:
         wanted: whether this process may write at all.
@@ -17,14 +17,14 @@ class MovingLine:
         self.shown = 0.0
 
     def show(self, text: str) -> None:
-        """Write over the line, but not more often than every SECONDS."""
+        """Overwrite the line, at most once in SECONDS."""
         now = time.perf_counter()
         if self.active and now - self.shown > SECONDS:
             self.shown = now
             print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Make room for lines that stay."""
+        """Clear the line before permanent lines are printed."""
         if self.active and self.shown:
             self.shown = 0.0
             print('\r\x1b[K', end='', file=sys.stderr, flush=True)

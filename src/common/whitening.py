@@ -18,12 +18,12 @@ def class_means(features: Array, labels: Array, count: int) -> Tuple[Array, Arra
 
 
 def whitening(features: Array, labels: Array, shrinkage: Optional[float]) -> Array:
-    """A matrix (V, V) float32. Features times the matrix vary equally in all directions around the mean of their class.
+    """Matrix (V, V) float32: features times it vary equally in all directions around the means of their classes.
 
     Source: Hatch et al. (Interspeech 2006), for speakers.
 
     Args:
-        features: (N, V) float32. If classes do not vary the matrix is a multiple of the identity.
+        features: (N, V) float32. If no class varies, the matrix is a multiple of the identity.
         labels: (N,) int, 0..C-1, each with a feature.
         shrinkage: this times the mean variance is added to the variance of every direction; None: no whitening.
     """

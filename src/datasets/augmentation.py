@@ -1,4 +1,4 @@
-"""Augmentation of single pictures, in numpy and PIL."""
+"""Augmentation of single images, in numpy and PIL."""
 import math
 from typing import Any, Callable, Dict, Mapping, Sequence
 
@@ -15,7 +15,7 @@ Augment = Callable[[Image.Image, np.random.Generator], Image.Image]
 # Colour of erased pixels: ImageNet's mean, which normalisation takes to 0 up to rounding.
 MEAN_COLOUR = np.round(np.array(MEAN) * 255).astype(np.uint8)
 LUMINANCE = np.array([0.299, 0.587, 0.114])
-# Sides of the pictures that affine gets, as a multiple of the sides that it gives.
+# Sides of the input images of affine, as a multiple of the sides of its output.
 AFFINE_FROM = 1.25
 
 
@@ -57,7 +57,7 @@ def _colour(size: Size, brightness: float = 0.0, contrast: float = 0.0, saturati
     strengths = np.array([brightness, contrast, saturation, tint, tint, tint])
     if strengths.min() < 0 or not 0 <= grey <= 1:
         raise InputError(f'augmentation colour: brightness={brightness}, contrast={contrast}, saturation={saturation}, '
-                         f'tint={tint}, grey={grey}: give strengths of at least 0, and of grey a probability')
+                         f'tint={tint}, grey={grey}: give strengths of at least 0, and a probability for grey')
 
     def augment(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
         bright, against, vivid, *tints = np.maximum(1 + strengths * rng.uniform(-1, 1, 6), 0)
@@ -77,12 +77,12 @@ AUGMENTATIONS: Dict[str, Callable[..., Augment]] = {'affine': _affine, 'colour':
 
 def augmenting(augmentation: Mapping[str, Mapping[str, Any]], size: Size, seed: int
                ) -> Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]:
-    """A function(image uint8 (h, w, 3), position in the epoch) -> image uint8 (H, W, 3).
+    """Make a function (image uint8 (h, w, 3), position in the epoch) -> image uint8 (H, W, 3).
 
     Args:
         augmentation: name of AUGMENTATIONS -> its options, applied in this order.
         size: (H, W).
-        seed: of the epoch; random numbers are drawn from it and the position.
+        seed: seed of the epoch; random numbers are drawn from it and the position.
 
     Raises:
         InputError: an unknown augmentation, or options that it does not have.
@@ -96,7 +96,7 @@ def augmenting(augmentation: Mapping[str, Mapping[str, Any]], size: Size, seed: 
     def augment(image: NDArray[np.uint8], position: int) -> NDArray[np.uint8]:
         if not chain:
             return image
-        # Not the generator of the crops, which must not depend on the augmentation.
+        # Not the generator of the crops: crops must not depend on the augmentation.
         rng = np.random.default_rng((seed, int(position), 1))
         picture = Image.fromarray(image)
         for step in chain:

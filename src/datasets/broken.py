@@ -1,4 +1,4 @@
-"""Which pictures of a list cannot be read: found before a training, kept beside the list, named, and skipped where asked to."""
+"""Find the unreadable images of a list before a training, name them, and skip them if allowed."""
 import hashlib
 import json
 import os
@@ -18,17 +18,17 @@ from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
 
 THREADS = 4  # which mostly wait for the disk
-SHOWN = 20  # broken pictures that an error names; the file beside the list names all
+SHOWN = 20  # broken images named by an error; the file beside the list names all
 PARTS = 8  # of a list, whose hashes are kept
 SHOWN_EVERY = 5  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What is kept beside a list.
+    """Results of a check, stored beside the list.
 
-    looked_at: hashes of paths, sizes and times of all pictures of a list (or of a part of it, e.g. its test pictures), so that
-    a changed list or picture is looked at again. broken: {path: why} of the pictures that cannot be read.
+    looked_at: hashes of paths, sizes and times of all images of a list (or of a part of it, e.g. its test images), so that
+    a changed list or image is checked again. broken: {path: reason} of the unreadable images.
     """
     looked_at: List[str] = field(default_factory=list)
     broken: Dict[str, str] = field(default_factory=dict)
@@ -36,19 +36,19 @@ class Checked:
 
 def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False, keep: bool = True,
                    show_progress: bool = False) -> ImageList:
-    """The list without the pictures that cannot be read, which are counted in its `left_out`.
+    """Remove unreadable images from a list; they are counted in its `left_out`.
 
-    A list is looked at once: the result is kept beside it (`kept_beside`) until the list or a picture changes.
+    A list is checked once: the result is stored beside it (`kept_beside`) until the list or an image changes.
 
     Args:
-        images: a list whose pictures are all on disk.
-        share: the largest share of broken pictures that may be left out.
-        whole: whether every picture is decoded, instead of those alone whose header or end is wrong.
-        keep: whether the result is kept.
-        show_progress: whether to print pictures done to standard error, and the broken ones that are left out.
+        images: a list whose images are all on disk.
+        share: largest fraction of broken images that may be left out.
+        whole: whether to decode every image, rather than only images whose header or end is wrong.
+        keep: whether to store the result.
+        show_progress: whether to print the progress to standard error, and the broken images that are left out.
 
     Raises:
-        InputError: names the broken pictures if there are more than the share.
+        InputError: more images are broken than the share allows; names them.
     """
     path, files = kept_beside(images), _hash(images)
     kept = _read(path) if path else Checked()
@@ -68,14 +68,14 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
     if bad.all() or bad.mean() > share:
         needed = np.ceil(1000 * bad.mean()) / 1000
         raise InputError(f'{bad.sum()} of {len(images)} pictures cannot be read: {named}; repair them'
-                         + f', remove them from the list, or leave them out by --skip_broken={needed:g}' * (not bad.all()))
+                         + f', remove them from the list, or skip them with --skip_broken={needed:g}' * (not bad.all()))
     if show_progress:
         print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}')
     return images.select(~bad).leaving_out('broken', int(bad.sum()))
 
 
 def kept_beside(images: ImageList) -> Optional[str]:
-    """The file that keeps the result for a list or folder; None for images that come from neither."""
+    """File that stores the result for a list or folder; None for images from neither."""
     return f'{images.source}.checked.json' if images.source else None
 
 
@@ -89,7 +89,7 @@ def _hash(images: ImageList) -> str:
 
 
 def _find(images: ImageList, whole: bool, show_progress: bool) -> Dict[str, str]:
-    """{path: why} of the pictures that cannot be read."""
+    """{path: reason} of the unreadable images."""
     def why(path: str) -> str:
         try:
             if whole or not looks_whole(path):
@@ -121,6 +121,6 @@ def _read(path: str) -> Checked:
 
 
 def _write(path: str, checked: Checked) -> None:
-    # Beside a list on a disk that cannot be written nothing is kept.
+    # Beside a list on a read-only disk nothing is stored.
     with suppress(InputError), replacing(path) as temporary:
         temporary.write_text(json.dumps(asdict(checked), indent=1) + '\n', encoding='utf-8')

@@ -1,7 +1,7 @@
-"""Picture files -> pixels.
+"""Image files -> pixels.
 
-One decoder for all: Pillow's. It refuses what is damaged by an exception. MindSpore's decoder ends the process at many damaged
-JPEGs (SIGFPE, SIGSEGV), or hangs, and takes a fifth more processor time for a photo.
+All decoding uses Pillow, which raises an exception for damaged files. MindSpore's decoder crashes (SIGFPE, SIGSEGV) or
+hangs on many damaged JPEGs, and takes a fifth more processor time for a photo.
 """
 import io
 import os
@@ -16,31 +16,31 @@ from src.common.errors import InputError
 
 Pixels = NDArray[np.uint8]
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'TIFF')
-# Quarter turns and flips that bring a picture upright, by its EXIF orientation (tag 274).
+# Quarter turns and flips that bring an image upright, by its EXIF orientation (tag 274).
 ORIENTATION = 274
 UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
            8: Image.Transpose.ROTATE_90}
-# The last bytes of a whole file, by its format; other formats have no such mark.
+# The last bytes of a complete file, by format; other formats have no such mark.
 ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82', 'GIF': b';'}
-# A picture of 100 megapixels is a picture: Pillow refuses twice as much. Its other warnings are of metadata.
+# Images of 100 megapixels are valid: Pillow refuses only twice as much. Its other warnings concern metadata.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 
 def decode(content: Pixels) -> Pixels:
-    """Decode the bytes (n,) uint8 of a picture file to pixels (h, w, 3) uint8, RGB, as a viewer shows them.
+    """Decode the bytes (n,) uint8 of an image file to pixels (h, w, 3) uint8, RGB, as a viewer shows them.
 
-    The EXIF orientation is applied, transparency is laid on white, 16 bits become 8 by their upper half, and of several frames
-    the first is taken.
+    The EXIF orientation is applied, transparency is laid on white, 16 bits become 8 by their upper half, and the first of
+    several frames is taken.
 
     Raises:
-        ValueError: says why the bytes are no picture that can be decoded.
+        ValueError: the bytes cannot be decoded as an image; says why.
     """
     return decode_file(io.BytesIO(content))  # type: ignore[arg-type]  # an array is bytes
 
 
 def decode_file(file: IO[bytes]) -> Pixels:
-    """Decode an open picture file as decode; of what is no picture only the first bytes are read."""
+    """Decode an open image file as decode; reads only the first bytes of other files."""
     picture = _open(file)
     try:
         picture.load()
@@ -50,7 +50,7 @@ def decode_file(file: IO[bytes]) -> Pixels:
 
 
 def _open(file: IO[bytes]) -> Image.Image:
-    """A picture whose header was read. Raises ValueError as decode."""
+    """Open an image and read its header. Raises ValueError as decode."""
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
@@ -64,7 +64,7 @@ def _why(error: Exception) -> str:
 
 
 def as_shown(picture: Image.Image) -> Image.Image:
-    """A loaded picture as RGB: upright by its EXIF orientation, on white. Raises ValueError if its pixels have 32 bits."""
+    """Convert a loaded image to RGB: upright by its EXIF orientation, on white. Raises ValueError for pixels of 32 bits."""
     try:
         turn = UPRIGHT.get(picture.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged metadata: whatever Pillow meets there
@@ -74,10 +74,10 @@ def as_shown(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith('I'):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() >= 2 ** 16:
-            raise ValueError('pixels of 32 bits; save it with 8 or 16 bits a channel')
+            raise ValueError('pixels of 32 bits; save it with 8 or 16 bits per channel')
         picture = Image.fromarray((values >> 8).astype(np.uint8))
     if picture.mode == 'F':
-        raise ValueError('pixels of floats; save it with 8 or 16 bits a channel')
+        raise ValueError('pixels of floats; save it with 8 or 16 bits per channel')
     if 'transparency' in picture.info or picture.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA'):
         white = Image.new('RGBA', picture.size, 'white')
         white.alpha_composite(picture.convert('RGBA'))
@@ -86,9 +86,9 @@ def as_shown(picture: Image.Image) -> Image.Image:
 
 
 def looks_whole(path: str) -> bool:
-    """Whether a picture file has a header that can be read and the end of its format: a hundredth of the time of decoding.
+    """Whether an image file has a readable header and the end of its format; takes a hundredth of the time of decoding.
 
-    Damage between the two is not seen; a file that does not look whole may still be decodable.
+    Damage in between is not found; a file that does not look complete may still be decodable.
     """
     try:
         with open(path, 'rb') as file:
@@ -101,7 +101,7 @@ def looks_whole(path: str) -> bool:
 
 
 def read_picture(path: str) -> Pixels:
-    """Read a picture file; see decode. Raises InputError naming the file."""
+    """Read an image file; see decode. Raises InputError naming the file."""
     why = ''
     try:
         return decode(np.fromfile(path, np.uint8))

@@ -61,7 +61,7 @@ def _class_of_each_row(semantics: Sequence[Array]) -> NDArray[np.int64]:
 
 
 def _find(data_path: File, dataset: str, mode: str) -> Path:
-    """The folder of a dataset, once the options and the word vectors of CUB are checked."""
+    """Check the options and the word vectors of CUB; returns the folder of the dataset."""
     if dataset not in FILES:
         raise InputError(f'--dataset={dataset}: choose one of {", ".join(FILES)}')
     if mode not in SEMANTICS:

@@ -29,8 +29,8 @@ PUBLISHED = {
     'APY': (32, 12, 64, 15339, 5932, 1483, 7924),
     'FLO': (102, 20, 1024, 8189, 5631, 1403, 1155),
 }
-# Where hyper-parameters are chosen: share of the images of a seen class in the seen test, and share of the classes that
-# serve as unseen ones if the data does not name them.
+# For choosing hyper-parameters: share of the images of a seen class in the seen test, and share of the classes that
+# serve as unseen classes if the data names none.
 SEEN_SHARE, CLASS_SHARE = 0.2, 1 / 3
 
 
@@ -39,9 +39,9 @@ class Benchmark:
     """Images of seen and unseen classes and their splits.
 
     features: (N, V) float32. labels: (N,) int64, rows of semantics (C, A) float32 and of names. trainval, test_seen,
-    test_unseen: image numbers, int64. val_classes: seen classes that serve as unseen ones where hyper-parameters are chosen;
-    None to draw them. name: of the folder. unseen_classes: unseen classes, of which some may have no image; None for those
-    of test_unseen.
+    test_unseen: image numbers, int64. val_classes: seen classes that serve as unseen classes when hyper-parameters are
+    chosen; None to draw them. name: of the folder. unseen_classes: unseen classes, some perhaps without
+    images; None for those of test_unseen.
     """
     features: Array
     labels: NDArray[np.int64]

@@ -56,7 +56,7 @@ class ImageOptions:
     num_workers: int = 2
 
     def resizing(self) -> Resize:
-        """What resizes. Raises InputError for an unknown interpolation."""
+        """Resizing function. Raises InputError for an unknown interpolation."""
         return lookup(INTERPOLATIONS, self.interpolation, 'interpolation')
 
     def to_network(self) -> List[Any]:
@@ -68,14 +68,14 @@ class ImageOptions:
 
 @dataclass(frozen=True)
 class EpochOptions:
-    """What an epoch of training adds to ImageOptions.
+    """Options of a training epoch, beside ImageOptions.
 
     Attributes:
-        seed: of this epoch; the caller derives it from the run's seed and the epoch.
+        seed: seed of this epoch; the caller derives it from the run's seed and the epoch.
         flip: probability of a horizontal flip.
         augmentation: name of AUGMENTATIONS -> its options, applied in this order to the pictures of the network's size.
-        skip: number of first batches to leave out, 0 <= skip < steps; the others are those of the whole epoch.
-        rank, size: of the sampler. Random numbers depend on an image's position in the epoch of all ranks, so that `size`
+        skip: number of first batches to leave out, 0 <= skip < steps; the other batches do not change.
+        rank, size: as for the sampler. Random numbers depend on an image's position in the epoch of all ranks, so that `size`
             ranks augment as one process with `size` times the batch does.
     """
     seed: int = 0
@@ -95,10 +95,10 @@ def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask
         labels: (N,) ids 0..C-1.
         indices, mask: int (steps, B) and float32 (steps, B) or None, from a sampler.
         options: with a name of TRAIN_TRANSFORMS.
-        epoch: what is random, and which batches.
+        epoch: random numbers and batches of the epoch.
 
     Returns:
-        Columns image, float32 (B, 3, H, W) or uint8; label int32 (B,); mask float32 (B,) where given. A missing or broken
+        Columns image, float32 (B, 3, H, W) or uint8; label int32 (B,); mask float32 (B,) if given. A missing or broken
         image raises RuntimeError from the iterator; take batches from it within `reading`.
 
     Raises:
@@ -110,7 +110,7 @@ def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask
         raise ValueError(f'cannot skip {epoch.skip} of {steps} batches')
     build = lookup(TRAIN_TRANSFORMS, options.transform, 'train_transform')
     height, width = options.size
-    # Turning small pictures blurs them; affine turns larger ones and brings them to their size in one step.
+    # Rotating small images blurs them; affine rotates larger images and resizes them in one step.
     cut_to = (round(AFFINE_FROM * height), round(AFFINE_FROM * width)) if 'affine' in epoch.augmentation else options.size
     cut = build(cut_to, epoch.flip, options.resizing())
     augment = augmenting(epoch.augmentation, options.size, epoch.seed)
@@ -128,9 +128,9 @@ def train_dataset(images: ImageList, labels: ArrayLike, indices: ArrayLike, mask
 
 
 def eval_dataset(images: ImageList, options: ImageOptions, batch_size: int) -> ds.Dataset:
-    """Every image of the list exactly once, in its order, without augmentation; the last batch may be short.
+    """Batches of every image of the list once, in order, without augmentation; the last batch may be short.
 
-    options: with a name of EVAL_TRANSFORMS. Errors and the column image (B, 3, H, W) are those of train_dataset.
+    options: with a name of EVAL_TRANSFORMS. Errors and the column image (B, 3, H, W) are as for train_dataset.
     """
     build = lookup(EVAL_TRANSFORMS, options.transform, 'eval_transform')
     resize = build(options.size, options.resizing())
@@ -140,7 +140,7 @@ def eval_dataset(images: ImageList, options: ImageOptions, batch_size: int) -> d
 
 
 def clamp_workers(num_workers: int) -> int:
-    """At least one, at most the machine's cores, above which MindSpore raises."""
+    """Limit a number of workers to 1 .. number of cores, above which MindSpore raises."""
     return max(1, min(num_workers, cpu_count()))
 
 
@@ -165,9 +165,9 @@ class reading:  # named like the block that it opens
 
 
 class _Source:
-    """Pictures of a list by index, each with its row of the columns but the last, which is its position in the epoch.
+    """Images of a list by index, each with its row of all columns but the last, which is its position in the epoch.
 
-    workers: threads that decode and prepare. They are Python's own, since decoding and resizing release Python's lock; two
+    workers: threads that decode and prepare. They are Python threads, since decoding and resizing release Python's lock; two
         of MindSpore's threads behind a GeneratorDataset are half as fast as one.
     prepare: None or function(picture, position) -> picture.
     """
@@ -293,6 +293,6 @@ def _erase(image: Pixels, rng: np.random.Generator) -> Pixels:
 def _batch(source: _Source, columns: List[str], options: ImageOptions, batch_size: int) -> ds.Dataset:
     dataset = ds.GeneratorDataset(source, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
     dataset = dataset.map(options.to_network(), 'image', num_parallel_workers=clamp_workers(options.num_workers))
-    # A setting of the whole process, which MindSpore reads when the iterator is made.
+    # A setting of the whole process, which MindSpore reads when it makes the iterator.
     ds.config.set_prefetch_size(PREFETCH)
     return dataset.batch(batch_size, num_parallel_workers=1)

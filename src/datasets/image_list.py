@@ -1,4 +1,4 @@
-"""Lists of images on disk: the class that each file shows and the camera that took it."""
+"""Lists of images on disk, with their labels and cameras."""
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -17,13 +17,13 @@ INTEGER = re.compile('-?[0-9]+')
 CSV_COLUMNS = ('path', 'label', 'camera', 'split', 'is_query', 'is_gallery')
 CSV_SPLITS = ('train', 'test', 'val', 'validation')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
-# Columns of an ImageList, one value an image.
+# Columns of an ImageList, one value per image.
 COLUMNS = ('labels', 'cameras', 'super_labels', 'turns', 'is_query', 'is_gallery')
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """N images in the order of their list. A column that the list does not have is None.
+    """N images in the order of their list. Columns missing from the list are None.
 
     Attributes:
         paths: N absolute file names.
@@ -34,7 +34,7 @@ class ImageList:
         turns: int64 (N,), quarter turns to the left by which each picture is turned after decoding.
         is_query, is_gallery: bool (N,), which parts of a test an image belongs to; it may belong to both.
         source: the list or folder, '' for none.
-        left_out: {why: number of images} that the list or folder has and this does not.
+        left_out: {reason: number of images} of the list or folder that were left out.
     """
     paths: List[str]
     labels: Optional[Ids]
@@ -80,15 +80,15 @@ class ImageList:
         return column
 
     def select(self, rows: Union[slice, NDArray[Any], Sequence[int]]) -> 'ImageList':
-        """The images of a bool mask (N,), of row numbers or of a slice; class_names stay complete."""
+        """Select images by a bool mask (N,), row numbers or a slice; class_names stay complete."""
         rows = np.arange(len(self))[rows]
         columns = {name: getattr(self, name)[rows] for name in COLUMNS if getattr(self, name) is not None}
         return replace(self, paths=[self.paths[row] for row in rows], **columns)
 
     def part(self, name: str) -> 'ImageList':
-        """The rows of a part, 'query' or 'gallery', of a test; all rows if the list does not tell its parts.
+        """Rows of a part of a test, 'query' or 'gallery'; all rows if the list does not mark its parts.
 
-        Raises InputError if there is none.
+        Raises InputError if the part is empty.
         """
         rows = {'query': self.is_query, 'gallery': self.is_gallery}.get(name)
         if rows is None:
@@ -98,7 +98,7 @@ class ImageList:
         return self.select(rows)
 
     def leaving_out(self, why: str, count: int) -> 'ImageList':
-        """This list, with so many more images in left_out."""
+        """Copy of this list with more images counted in left_out."""
         more = {why: self.left_out.get(why, 0) + count} if count else {}
         return replace(self, left_out={**self.left_out, **more})
 
@@ -120,8 +120,8 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         encoding: of the file.
 
     Raises:
-        InputError: names file and line: no such file, no text, empty, a line of another format, a label or camera that is
-            none.
+        InputError: no such file, not text, empty, a line of another format, or an invalid label or camera; names file and
+            line.
     """
     root = os.path.abspath(os.path.dirname(os.path.abspath(file)) if root is None else root)
     lines = read_lines(file, encoding)
@@ -142,7 +142,7 @@ def _header(line: str, delimiter: str) -> List[str]:
 
 
 def _read_lines(file: str, lines: List[Tuple[int, str]], need_labels: bool) -> ImageList:
-    """A list without columns' names, its paths as they are written."""
+    """Read a list without a header; paths stay as written."""
     first = lines[0][1] if lines else ''
     if first.split() == EBAY_HEADER:
         expected, split, lines = ' '.join(EBAY_HEADER), _split_ebay, lines[1:]
@@ -170,7 +170,7 @@ def _read_lines(file: str, lines: List[Tuple[int, str]], need_labels: bool) -> I
 
 
 def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str]) -> ImageList:
-    """A CSV: `path` and any of label, camera, split (train, test; val and validation are the test of a file without test),
+    """Read a CSV: `path` and any of label, camera, split (train, test; val and validation are the test of a file without test),
     is_query and is_gallery (true, false, 1, 0, or empty for false). Other columns have no effect.
     """
     header = [name.lower() for name in rows[0][1]]
@@ -205,7 +205,7 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
 
 
 def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tuple[Ids, Optional[Tuple[str, ...]]]:
-    """Labels (N,) and, where they are names, the names: labels are then positions in them."""
+    """Labels (N,) and, if they are names, the sorted names; labels are then positions in them."""
     if INTEGER.fullmatch(words[0]):
         return _integers(file, numbers, words, 'label'), None
     for number, word in zip(numbers, words):
@@ -218,7 +218,7 @@ def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tup
 
 
 def _is_odd_number(word: str) -> bool:
-    """Whether a word is a number of another form than an integer's: 1.5, 1_000, nan."""
+    """Whether a word is a number but not a plain integer: 1.5, 1_000, nan."""
     try:
         float(word)
     except ValueError:
@@ -227,7 +227,7 @@ def _is_odd_number(word: str) -> bool:
 
 
 def _integers(file: str, numbers: Sequence[int], words: Sequence[str], what: str) -> Ids:
-    """(N,) int64. numbers: of the lines. what: 'label' or 'class', which may be negative, or 'camera' or another."""
+    """Parse words to (N,) int64. numbers: line numbers. what: name of the column; 'label' and 'class' may be negative."""
     values = np.empty(len(words), np.int64)
     for row, (number, word) in enumerate(zip(numbers, words)):
         try:
@@ -249,19 +249,19 @@ def _booleans(file: str, numbers: Sequence[int], words: Sequence[str], what: str
 
 
 def _shown(text: str) -> str:
-    """A text of a file in an error: quoted, and short."""
+    """Text of a file in an error: quoted and short."""
     return repr(text if len(text) < 100 else text[:97] + '...')
 
 
 def read_image_folder(root: str) -> ImageList:
-    """Read a folder with one sub-folder a class, all images below it, at any depth, in sorted order.
+    """Read a folder with one sub-folder per class: all images below it, at any depth, in sorted order.
 
     The label is the position of the sub-folder among all sub-folders (empty ones count, those of `is_system` do not), so two
     folders with the same sub-folders agree on labels. Files that are not named like images are counted in left_out. Raises
     InputError if there is no such folder, no sub-folder or no image.
     """
     if not os.path.isdir(root):
-        raise InputError(f'{root}: no such folder; expected one sub-folder of images a class')
+        raise InputError(f'{root}: no such folder; expected one sub-folder of images per class')
     root = os.path.abspath(root)
     classes = sub_folders(root)
     paths: List[str] = []
@@ -274,7 +274,7 @@ def read_image_folder(root: str) -> ImageList:
         labels += [label] * len(images)
         others += len(found) - len(images)
     if not paths:
-        raise InputError(f'{root}: holds no image; expected one sub-folder a class, images ending in '
+        raise InputError(f'{root}: holds no image; expected one sub-folder per class, images ending in '
                          f'{" ".join(IMAGE_SUFFIXES)}')
     return ImageList(paths, np.array(labels, np.int64), class_names=tuple(classes), source=root).leaving_out(
         'files that are not named like images, or lie beside the folders of the classes', others)
@@ -317,7 +317,7 @@ def list_images(folder: str) -> List[str]:
 
 
 def without_junk(images: ImageList) -> ImageList:
-    """The list without images of label -1, which marks junk (Market1501); they are counted in left_out.
+    """Remove images of label -1, which marks junk (Market1501); they are counted in left_out.
 
     Raises:
         InputError: a label below -1, or no other image.
@@ -342,14 +342,14 @@ def check_images(images: ImageList) -> None:
 
 
 def remap_labels(labels: ArrayLike) -> Ids:
-    """Class ids (N,) of any value -> int64 (N,) of 0..C-1, in increasing order of the ids."""
+    """Map class ids (N,) of any value to int64 (N,) of 0..C-1, in increasing order of the ids."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
 def with_turned_classes(images: ImageList) -> ImageList:
-    """A labelled list followed by its images turned by 90, 180 and 270 degrees, each turn with classes of its own.
+    """Append the images turned by 90, 180 and 270 degrees to a labelled list, each turn as separate classes.
 
-    The same pictures give four times the classes (Santoro et al., arXiv 1605.06065, for Omniglot).
+    The same images give four times the classes (Santoro et al., arXiv 1605.06065, for Omniglot).
     """
     count, labels, names = len(images), remap_labels(images.known_labels), class_list(images)
     whole = images.select(np.tile(np.arange(count), 4))
@@ -359,13 +359,13 @@ def with_turned_classes(images: ImageList) -> ImageList:
 
 
 def class_list(images: ImageList) -> List[str]:
-    """The names, or numbers, of the classes of a labelled list in the order of remap_labels."""
+    """Names, or numbers, of the classes of a labelled list, in the order of remap_labels."""
     labels = np.unique(images.known_labels).tolist()
     return [images.class_names[label] for label in labels] if images.class_names else list(map(str, labels))
 
 
 def in_one_numbering(query: ImageList, gallery: ImageList) -> Tuple[ImageList, ImageList]:
-    """The lists with one numbering of labels: two lists or folders number the names of their classes separately.
+    """Give lists a common numbering of labels, since each list or folder numbers its class names separately.
 
     Raises InputError if only one of them names its classes, or one has no labels.
     """

@@ -1,4 +1,4 @@
-"""Open the images of a user: an image, a list, Stanford Online Products, or a folder."""
+"""Open the user's images: an image, a list, Stanford Online Products, or a folder."""
 import os
 from typing import Dict, Optional
 
@@ -26,21 +26,21 @@ SUBSET_ROWS: Dict[str, Dict[str, Optional[int]]] = {
 
 def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--dataset_path',
                 need_labels: bool = True, encoding: str = UTF_8) -> ImageList:
-    """The images of a file or folder, all of them present on disk.
+    """Open the images of a file or folder; all must be on disk.
 
     Args:
         path: a list file of read_image_list; a folder of Stanford Online Products, with or without prepared lists; or a
-            folder, or its sub-folder called `split`, with one sub-folder of images a class. If no labels are needed also an
-            image, a list of one path a line, and a folder with images directly in it.
+            folder, or its sub-folder called `split`, with one sub-folder of images per class. If no labels are needed, also
+            an image, a list of one path per line, and a folder with images directly in it.
         split: 'train' or 'test'.
         subset: 'full', 'half' or 'tiny', of Stanford Online Products.
         flag: the flag that gave the path, for errors.
-        need_labels: if False, labels are None where nothing tells the classes.
+        need_labels: if False, labels are None if the classes are unknown.
         encoding: of lists.
 
     Raises:
-        InputError: nothing of that kind is there, an image is missing, (no labels needed) a folder holds images beside class
-            folders, or a folder holds classes beside folders of train and test.
+        InputError: no such images, an image is missing, a folder holds images beside class folders (if no labels are needed),
+            or a folder holds classes beside folders of train and test.
     """
     if not path:
         raise InputError(f'{flag} is missing: a list or a folder of images')
@@ -64,12 +64,12 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
 
 
 def read_any_list(file: str) -> ImageList:
-    """A list as read_image_list reads it where no labels are needed; no image need be on disk."""
+    """Read a list without needing labels, as read_image_list; images need not be on disk."""
     return read_image_list(file, need_labels=False)
 
 
 def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
-    """The folder of the classes: the sub-folder called `split`, or the folder itself, where that may be the name of a class."""
+    """Folder of the classes: the sub-folder called `split`, or the folder itself if `split` may be the name of a class."""
     parts = [name for name in PARTS if os.path.isdir(os.path.join(path, name))]
     if not parts:
         return path
@@ -77,7 +77,7 @@ def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
     others = [name for name in sub_folders(path) if name not in PARTS and holds_images(os.path.join(path, name))]
     if not divided and (others or need_labels):
         return path
-    # Beside both, another folder is no class, e.g. the output of a training.
+    # Beside train and test, another folder is not a class, but e.g. the output of a training.
     if others and not {'train', 'test'} <= set(divided):
         raise InputError(f'{flag}={path}: holds {others[0]} beside {parts[0]}; is {parts[0]} a class or a part of the data? '
                          'Move one of them, or give a list')
@@ -97,7 +97,7 @@ def _read_any_folder(root: str) -> ImageList:
 
 
 def _sop_list(root: str, split: str, subset: str) -> str:
-    """The prepared list: train.txt, train_half.txt, test_tiny.txt ..."""
+    """Path of the prepared list: train.txt, train_half.txt, test_tiny.txt ..."""
     return os.path.join(root, f'{split}.txt' if subset == 'full' else f'{split}_{subset}.txt')
 
 
@@ -108,7 +108,7 @@ def _has_sop_lists(root: str) -> bool:
 
 
 def _read_sop(root: str, split: str, subset: str, flag: str) -> ImageList:
-    """The prepared list if it exists, else the first rows of the Ebay file."""
+    """Read the prepared list if it exists, else the first rows of the Ebay file."""
     prepared, source = _sop_list(root, split, subset), os.path.join(root, f'Ebay_{split}.txt')
     if os.path.isfile(prepared):
         return read_image_list(prepared)

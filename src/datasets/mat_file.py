@@ -34,13 +34,13 @@ def _reading(path: File, variable: str) -> Iterator[None]:
 
 
 def _check_size(path: str, size: int) -> None:
-    """Raise a ValueError if so many bytes of values are far more than a file can hold; before they are reserved."""
+    """Raise a ValueError, before memory is reserved, if a file declares far more bytes than it can hold."""
     if size > ALWAYS + EXPANSION * os.path.getsize(path):
         raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
 
 
 def _stored(path: str, node: Any) -> Array:
-    """The values of a dataset of version 7.3."""
+    """Values of a dataset of version 7.3."""
     _check_size(path, (node.size or 0) * node.dtype.itemsize)
     return np.asarray(node[()])
 

@@ -1,6 +1,6 @@
 """MATLAB files of version 5 ("MAT-File Level 5" in MathWorks' description of the format): numbers and text.
 
-scipy's reader ends the process with SIGSEGV where single bytes of a file are changed, and expands compressed variables whole.
+scipy's reader crashes with SIGSEGV if single bytes of a file are changed, and expands compressed variables whole.
 """
 import math
 import mmap
@@ -29,7 +29,7 @@ class Element(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """The beginning of a matrix: its class, whether it is complex, its shape and name; the elements that follow."""
+    """The head of a matrix: its MATLAB class, whether it is complex, its shape and name; and the elements that follow."""
     kind: int
     is_complex: bool
     shape: Tuple[int, ...]
@@ -38,7 +38,7 @@ class Matrix(NamedTuple):
 
 
 def _elements(raw: memoryview, order: str) -> Iterator[Element]:
-    """The elements in some bytes; a ValueError or struct.error where one is cut short."""
+    """Yield the elements in some bytes; ValueError or struct.error if one is cut short."""
     at = 0
     while at < len(raw):
         first, size = struct.unpack_from(f'{order}II', raw, at)
@@ -62,7 +62,7 @@ def _matrix(raw: memoryview, order: str) -> Matrix:
 
 
 def _expanded(raw: memoryview, variable: str, order: str, most: int) -> Tuple[str, Optional[Element]]:
-    """The name of a compressed matrix, and the matrix if it is the variable. A ValueError if it has more than `most` bytes."""
+    """Name of a compressed matrix, and the matrix if it is the variable. ValueError if it has more than `most` bytes."""
     stream = zlib.decompressobj()
     head = stream.decompress(raw, HEAD)
     kind, size = struct.unpack_from(f'{order}II', head)
@@ -94,7 +94,7 @@ def _numbers(matrix: Matrix, order: str) -> Array:
 
 
 def _text(matrix: Matrix, order: str) -> List[str]:
-    """The rows of a matrix of characters."""
+    """Rows of a matrix of characters."""
     part = next(matrix.rest, Element(2, memoryview(b'')))
     codec = TEXTS[part.kind]
     letters = bytes(part.raw).decode(codec + ('-le' if order == '<' else '-be') * (codec == 'utf-16'))

@@ -43,7 +43,7 @@ def read_classes(path: str, encoding: str = UTF_8) -> Tuple[List[str], NDArray[n
         if i == 0 and set(values) == {None} and (len(values) > 1 or name.lower() in HEADERS):
             continue
         if not name or not name.isprintable():
-            raise InputError(f'{where}: a name is printable and not empty')
+            raise InputError(f'{where}: a name must be printable and not empty')
         if name in names:
             raise InputError(f'{where}: comes twice')
         if not values or (numbers and len(values) != len(numbers[0])):
@@ -55,12 +55,12 @@ def read_classes(path: str, encoding: str = UTF_8) -> Tuple[List[str], NDArray[n
         names.append(name)
         numbers.append([value for value in values if value is not None])
     if not names:
-        raise InputError(f'{path}: no class in it')
+        raise InputError(f'{path}: names no class')
     return names, np.array(numbers, np.float32)
 
 
 def _number(cell: str) -> Optional[float]:
-    """The number in a cell, None where it is no plain number within float32."""
+    """Number in a cell, None if it is no plain number within float32."""
     try:
         value = float(plain_number(cell, float))
     except ValueError:
@@ -90,7 +90,7 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
     """Write FOLDER/res101.mat and FOLDER/att_splits.mat; the splits are drawn by the seed.
 
     The unseen test has all images of the unseen classes, the seen test SEEN_SHARE of the images of each seen class.
-    CLASS_SHARE of the seen classes are the val classes. An unseen class without images is one of those to choose from.
+    CLASS_SHARE of the seen classes are the val classes. An unseen class without images is still a possible answer.
 
     Args:
         by: 'folder' or 'label', what names the class of an image. encoding: of the two text files.
@@ -119,7 +119,7 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
     if not all(counts):
         raise InputError(f'{unseen}: {"none" if counts[0] else "all"} of the images are of these classes')
     if counts[0] < 2:
-        raise InputError(f'{unseen}: leaves images of one class to learn from; at least two are needed, one of them for '
+        raise InputError(f'{unseen}: leaves images of one class for training; at least two are needed, one of them for '
                          'validation')
     seen_test = held_out_of_each_class(of_image, SEEN_SHARE, seed) & ~is_unseen
     if not seen_test.any():
@@ -144,7 +144,7 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
 
 
 def equal_rows(names: Sequence[str], semantics: Array) -> List[List[str]]:
-    """The names of classes whose rows (C, A) are equal, those of each set of equal rows together."""
+    """Names of classes whose rows (C, A) are equal, one list per set of equal rows."""
     sets: Dict[bytes, List[str]] = {}
     for name, row in zip(names, semantics):
         sets.setdefault(row.tobytes(), []).append(name)

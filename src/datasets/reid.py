@@ -1,4 +1,4 @@
-"""Re-identification: published datasets by name, one type a file, and the user's own `path label camera` lists."""
+"""Re-identification: published datasets by name, one type per file, and the user's own `path label camera` lists."""
 import os
 import re
 from dataclasses import replace
@@ -24,7 +24,7 @@ _dataset_type = loader('src.datasets', REID_DATASETS, '--dataset')
 
 
 class ReidImages(NamedTuple):
-    """The images of a dataset, with labels (persons) and cameras; train is None for lists when not training."""
+    """Images of a dataset, with labels (persons) and cameras; train is None for lists when not training."""
     train: Optional[ImageList]
     query: ImageList
     gallery: ImageList
@@ -33,7 +33,7 @@ class ReidImages(NamedTuple):
 class ReidFolders:
     """A published dataset: three folders of images whose file names tell person and camera.
 
-    A subtype sets, and repeats its published statistics in the docstring:
+    A subtype repeats its published statistics in the docstring and sets:
         folders: possible names of the dataset's folder below data_path, the usual one first.
         file_name: compiled pattern whose groups are person and camera; images of person -1 are junk and left out.
         file_example: a file name, for errors.
@@ -49,7 +49,7 @@ class ReidFolders:
 
     @classmethod
     def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool, encoding: str) -> ReidImages:
-        """All three parts, each sorted by file name; see open_reid."""
+        """Read all three parts, each sorted by file name; see open_reid."""
         if not data_path:
             raise InputError(f'--data_path is missing: the folder that holds {cls.folders[0]}')
         folder = cls._find(data_path)
@@ -86,15 +86,15 @@ class ReidLists:
     """Three lists with labels and cameras, without expected statistics.
 
     One CSV may be all three: its columns split, is_query and is_gallery tell its parts. The training list needs no cameras.
-    Where neither queries nor gallery have cameras, the queries get camera 0 and the gallery 1, so that no answer is left out
-    for its camera.
+    If neither queries nor gallery have cameras, the queries get camera 0 and the gallery camera 1, so that no answer is
+    excluded for its camera.
     """
 
     expected: Counts = {}
 
     @classmethod
     def read(cls, data_path: Optional[str], lists: Dict[str, Optional[str]], training: bool, encoding: str) -> ReidImages:
-        """All three parts, train None when not training; see open_reid."""
+        """Read all three parts, train None when not training; see open_reid."""
         parts = []
         for flag in ('train_list', 'query', 'gallery') if training else ('query', 'gallery'):
             file = lists.get(flag)
@@ -116,16 +116,16 @@ class ReidLists:
 
 
 def reid_dataset(name: str, lists: Optional[Dict[str, Optional[str]]] = None) -> Any:
-    """The type that a name of REID_DATASETS stands for; ReidLists if any list is given, whatever the name."""
+    """Type of a name of REID_DATASETS; ReidLists if any list is given, whatever the name."""
     return _dataset_type('lists' if any((lists or {}).values()) else name)
 
 
 def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dict[str, Optional[str]]] = None,
               training: bool = True, encoding: str = UTF_8) -> ReidImages:
-    """Training, query and gallery images, sorted by file name or in the order of their list.
+    """Open training, query and gallery images, sorted by file name or in the order of their list.
 
     Args:
-        name: of REID_DATASETS.
+        name: a key of REID_DATASETS.
         data_path: folder that holds the dataset's folder, or that folder itself.
         lists: {'train_list' | 'query' | 'gallery': file or None}; if any is given, the name does not count.
         training: False needs no training list.
@@ -138,7 +138,7 @@ def open_reid(name: str, data_path: Optional[str] = None, *, lists: Optional[Dic
 
 
 def statistics(images: ReidImages) -> Counts:
-    """{'train' | 'query' | 'gallery': (identities, images, cameras)} of the parts that are there."""
+    """{'train' | 'query' | 'gallery': (identities, images, cameras)} of the parts that exist."""
     return {split: (len(np.unique(part.known_labels)), len(part), 0 if part.cameras is None else len(np.unique(part.cameras)))
             for split, part in zip(images._fields, images) if part is not None}
 

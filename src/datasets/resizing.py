@@ -1,4 +1,4 @@
-"""Resizing of pictures, in training and evaluation alike."""
+"""Resizing of images, for training and evaluation."""
 from typing import Callable, Dict, Tuple
 
 import mindspore.dataset.vision as vision
@@ -16,21 +16,21 @@ def _antialias(picture: Pixels, size: Size) -> Pixels:
 
 
 def _between_neighbours(method: vision.Inter) -> Resize:
-    # An operator of its own for each picture: threads cannot share one.
+    # One operator per image: threads cannot share one.
     return lambda picture, size: np.asarray(vision.Resize(size, method)(picture))
 
 
 # Name -> function (picture uint8 (h, w, 3), (H, W)) -> picture uint8 (H, W, 3).
-# - antialias: triangle filter over all pixels that a new one covers, by PIL as torchvision uses it: for weights trained there.
-# - bilinear, bicubic: MindSpore's, between the 4 or 16 pixels around the new pixel's centre, whatever lies between these
-#   neighbourhoods: what the published metric_learn did, and this project until antialias came.
+# - antialias: triangle filter over all pixels that a new pixel covers, by PIL, as in torchvision: for torchvision weights.
+# - bilinear, bicubic: MindSpore's, between the 4 or 16 pixels around the new pixel's centre, ignoring pixels in
+#   between, as in the published metric_learn.
 INTERPOLATIONS: Dict[str, Resize] = {
     'antialias': _antialias, 'bilinear': _between_neighbours(vision.Inter.BILINEAR),
     'bicubic': _between_neighbours(vision.Inter.BICUBIC)}
 
 
 def short_side(picture: Pixels, side: int) -> Size:
-    """(H, W) of the picture with its shorter side at `side`; the other is rounded down, as torchvision and MindSpore do."""
+    """(H, W) of an image resized to a shorter side of `side`; the longer is rounded down, as in torchvision and MindSpore."""
     height, width = picture.shape[:2]
     short = min(height, width)
     return height * side // short, width * side // short

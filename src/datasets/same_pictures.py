@@ -1,4 +1,4 @@
-"""The same picture in several places of a test: it must not be found as the answer to itself."""
+"""Find images that occur several times in a test, so that none is found as the answer to itself."""
 import hashlib
 import os
 from collections import Counter
@@ -16,8 +16,8 @@ TAIL = 4096  # bytes at the end of a file that are compared before its whole con
 def picture_numbers(lists: Sequence[ImageList]) -> List[Ids]:
     """Number the pictures of lists: rows of equal numbers show the same picture.
 
-    The same file, whatever its path, is the same picture; in different lists a file of the same content is too. A whole file
-    is read only where size and end are those of another file.
+    The same file, whatever its path, is the same picture; so are files of equal content in different lists. A whole file is
+    read only if its size and end equal those of another file.
 
     Returns:
         (N,) int64 for each list, by first appearance.
@@ -39,7 +39,7 @@ def repeated_rows(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def of_several_classes(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
-    """How many pictures have different labels in different rows; numbers and labels (N,)."""
+    """Number of pictures with different labels in different rows; numbers and labels (N,)."""
     pairs = np.unique(np.stack([numbers, labels], 1), axis=0)
     return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
 
@@ -47,13 +47,13 @@ def of_several_classes(numbers: NDArray[np.int64], labels: NDArray[np.int64]) ->
 def _file(path: str) -> Tuple[object, ...]:
     try:
         known = os.stat(path)
-    except OSError:  # no image of a disk, in a test
+    except OSError:  # not on disk, in a test
         return (path,)
     return known.st_dev, known.st_ino
 
 
 def _by_content(paths: Dict[Tuple[object, ...], str]) -> Dict[Tuple[object, ...], Tuple[object, ...]]:
-    """File -> what is equal for files of the same content, of those that share size and end with another."""
+    """File -> key of its content, for files that share size and end with another file."""
     sizes = {file: os.path.getsize(path) if os.path.isfile(path) else -1 for file, path in paths.items()}
     keys: Dict[Tuple[object, ...], Tuple[object, ...]] = {file: (size,) for file, size in sizes.items()}
     for whole in (False, True):

@@ -1,4 +1,4 @@
-"""The images of each batch, in order. Pure numpy.
+"""Samplers, which choose the images of each batch, in order. Pure numpy.
 
 Every sampler is built from the labels (N,) of the training list and has
 
@@ -10,10 +10,10 @@ batch s * size + r. So the batches of a run depend on seed and epoch alone, a re
 make up the epoch, and no triplet or group is ever cut. `last_batch` decides about images that do not fill a last batch on
 every rank:
 
-    'drop'  they are left out, other ones in each epoch, at random.
+    'drop'  they are left out, different images in each epoch, at random.
     'wrap'  as in the published training: an epoch has ceil(ceil(N / size) / batch_size) steps, which are filled up from the
             beginning of the epoch, so that nothing is left out. If the images of a class are no multiple of the group, the
-            rest makes a group with other images of its class. If the groups are more than an epoch holds, the next epoch
+            remainder makes a group with other images of its class. If the groups are more than an epoch holds, the next epoch
             starts where this one ended: each pass over all groups is complete.
 """
 from typing import Any, Callable, Dict, Optional, Tuple
@@ -32,7 +32,7 @@ Epoch = Tuple[Rows, Optional[NDArray[np.float32]]]
 
 
 class Sampler:
-    """The base of the samplers.
+    """Base type of the samplers.
 
     Args:
         labels: (N,) class ids of any value.
@@ -40,10 +40,10 @@ class Sampler:
         seed: not negative.
         rank, size: this process and the number of processes.
         last_batch: 'drop' or 'wrap'.
-        unit_size: rows that stay together: 1, or those of a triplet or group.
+        unit_size: rows that stay together: 1, or the size of a triplet or group.
 
     Attributes:
-        instances: images of one class side by side; 1 where no order is promised.
+        instances: images of one class side by side; 1 if no order is promised.
         never_drawn: number of classes that have too few images to be drawn.
 
     Raises:
@@ -71,7 +71,7 @@ class Sampler:
         self.per_batch = batch_size // unit_size
 
     def epoch(self, e: int) -> Epoch:
-        """The batches of this rank in epoch e."""
+        """Batches of this rank in epoch e."""
         raise NotImplementedError
 
     def _set_steps(self, units: int, what: str) -> None:
@@ -98,7 +98,7 @@ class Sampler:
 
 
 class ShuffleSampler(Sampler):
-    """Every image once an epoch in random order."""
+    """Sampler of every image once per epoch, in random order."""
 
     def __init__(self, labels: ArrayLike, **common: Any):
         super().__init__(labels, **common)
@@ -147,23 +147,23 @@ class TripletSampler(Sampler):
 class GroupSampler(Sampler):
     """P classes x K images: groups of K = `instances` different images of a class, consecutive rows.
 
-    Each epoch cuts every class into other groups. With last_batch 'drop' an image is seen at most once an epoch, and a class of
-    n >= K images leaves n mod K of them out, other ones in the next epoch; with 'wrap' these make a group too. The groups of a
-    batch are of distinct classes unless a class has more groups than the epoch has batches over all ranks. batch_size is a
-    multiple of K. `small_classes` decides about classes of n < K images:
+    Each epoch cuts every class into new groups. With last_batch 'drop' an image is seen at most once per epoch, and a class
+    of n >= K images leaves n mod K of them out, different images in each epoch; with 'wrap' these make a group too. The
+    groups of a batch are of distinct classes unless a class has more groups than the epoch has batches over all ranks.
+    batch_size is a multiple of K. `small_classes` decides about classes of n < K images:
 
-        'leave_out'  they are not trained on: with K = 4 all classes of 2 or 3 images, so check the counts first.
+        'leave_out'  they are not trained on: with K = 4 this drops all classes of 2 or 3 images, so check the counts first.
         'repeat'     each makes one group: its n images, then repeats of them (augmented differently), which count.
                      All positive pairs of a class of one image are repeats.
-        'mask'       the same, and epoch(e) gives a mask of 0 for the repeats: they must not count in losses and
-                     centroids. A class of one image is kept too, without a positive.
+        'mask'       as 'repeat', with a mask of 0 for the repeats, which must not count in losses and centroids. A
+                     class of one image is kept too, without a positive.
 
     Raises InputError if fewer than two classes make groups: there would be no negative pair.
     """
 
     def __init__(self, labels: ArrayLike, instances: int = 2, small_classes: str = 'leave_out', **common: Any):
         if instances < 2:
-            raise InputError(f'--samples_each_class={instances}: a positive pair needs 2 images')
+            raise InputError(f'--samples_each_class={instances}: a positive pair needs at least 2 images')
         if small_classes not in SMALL_CLASSES:
             raise InputError(f'small_classes={small_classes}: choose one of {", ".join(SMALL_CLASSES)}')
         super().__init__(labels, unit_size=instances, **common)
@@ -278,7 +278,7 @@ class SuperClassSampler(GroupSampler):
         return dealt[rng.permutation(len(dealt))]
 
 
-# name -> (type, options that it takes beside the common ones)
+# name -> (type, its options beside the common arguments)
 SAMPLERS: Dict[str, Tuple[Callable[..., Sampler], Tuple[str, ...]]] = {
     'shuffle': (ShuffleSampler, ()),
     'triplet': (TripletSampler, ()),
@@ -294,8 +294,8 @@ def create_sampler(name: str, labels: ArrayLike, *, instances: Optional[int] = N
     """Create a sampler of SAMPLERS.
 
     Args:
-        name, labels: of the sampler, and of Sampler.
-        instances, small_classes, super_labels: passed to the samplers that have them; None for the sampler's default.
+        name: a key of SAMPLERS. labels: see Sampler.
+        instances, small_classes, super_labels: passed to samplers that take them; None for the sampler's default.
         common: the other arguments of Sampler.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Text files of the user: lines and CSV tables."""
+"""Reading of the user's text files: lines and CSV tables."""
 import csv
 import io
 from pathlib import Path
@@ -11,10 +11,10 @@ LONGEST = 8192  # characters of a line or a cell; a path has at most 4096
 
 
 def read_text(path: str, encoding: str = UTF_8) -> str:
-    """The text of a file, without the byte-order mark that Windows writes.
+    """Read a text file, without the byte-order mark that Windows writes.
 
     Raises:
-        InputError: the file cannot be read, or is no text of this encoding.
+        InputError: the file cannot be read, or is not text of this encoding.
     """
     try:
         content = Path(path).read_bytes()
@@ -24,15 +24,15 @@ def read_text(path: str, encoding: str = UTF_8) -> str:
     except LookupError as error:
         raise InputError(f'--encoding={encoding}: no such encoding') from error
     except ValueError as error:
-        raise InputError(f'{path}: is no text in {encoding}; give its encoding, e.g. --encoding=gbk, latin-1 or '
+        raise InputError(f'{path}: is not text in {encoding}; give its encoding, e.g. --encoding=gbk, latin-1 or '
                          'utf-16') from error
     if '\0' in text:
-        raise InputError(f'{path}: is no text file')
+        raise InputError(f'{path}: is not a text file')
     return text
 
 
 def read_lines(path: str, encoding: str = UTF_8) -> List[Tuple[int, str]]:
-    """The non-blank lines of a file, stripped, each with its number from 1. Raises InputError as read_text."""
+    """Non-blank lines of a file, stripped, each with its number from 1. Raises InputError as read_text."""
     lines = [(number, line.strip()) for number, line in enumerate(io.StringIO(read_text(path, encoding), newline=None), 1)
              if line.strip()]
     for number, line in lines:
@@ -41,7 +41,7 @@ def read_lines(path: str, encoding: str = UTF_8) -> List[Tuple[int, str]]:
 
 
 def read_rows(path: str, encoding: str = UTF_8, delimiter: str = ',') -> List[Tuple[int, List[str]]]:
-    """The non-blank rows of a CSV, cells stripped, each with the number of its last line.
+    """Non-blank rows of a CSV, cells stripped, each with the number of its last line.
 
     Raises:
         InputError: as read_text, or a row with unbalanced quotes or an endless cell; names its line.
@@ -56,7 +56,7 @@ def read_rows(path: str, encoding: str = UTF_8, delimiter: str = ',') -> List[Tu
             if any(cells):
                 rows.append((reader.line_num, cells))
     except csv.Error as error:
-        raise InputError(f'{path}:{reader.line_num}: {error}; look at its quotes') from error
+        raise InputError(f'{path}:{reader.line_num}: {error}; check its quotes') from error
     return rows
 
 
@@ -66,11 +66,11 @@ def _check_length(where: str, text: str) -> None:
 
 
 def plain_number(word: str, kind: Type[Any] = int) -> Any:
-    """A number of an int or float in its plain form: no underscores, blanks or digits of other alphabets.
+    """Parse an int or float in plain form: no underscores, blanks or digits of other alphabets.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a plain number.
     """
     if not word.isascii() or '_' in word:
-        raise ValueError(f'{word!r} is no plain number')
+        raise ValueError(f'{word!r} is not a plain number')
     return kind(word)

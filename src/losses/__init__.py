@@ -15,9 +15,9 @@ class LossRow(NamedTuple):
     """A line of LOSSES.
 
     target: 'module.Type' within src.losses.
-    kind: 'element': holds parameters of each class, labels are 0..C-1; 'pair': compares the rows of a batch;
+    kind: 'element': holds parameters for each class, labels are 0..C-1; 'pair': compares the rows of a batch;
         'semantic': compares mapped class semantics with features (DEM).
-    entries: entries that recipes with this loss have beside their own.
+    entries: recipe entries that this loss sets.
     """
     target: str
     kind: str
@@ -53,15 +53,15 @@ LOSSES: Dict[str, LossRow] = {
 
 
 def loss_kind(name: str) -> str:
-    """The kind of a loss, without importing MindSpore; InputError for an unknown name."""
+    """Kind of a loss, without importing MindSpore; InputError for an unknown name."""
     return lookup(LOSSES, name, '--loss_name').kind
 
 
 def loss_class(name: str) -> Type['Loss']:
-    """The subtype of Loss of that name; InputError for an unknown name."""
+    """Subtype of Loss by name; InputError for an unknown name."""
     return load('src.losses', lookup(LOSSES, name, '--loss_name').target)
 
 
 def create_loss(name: str, **options: Any) -> 'Loss':
-    """A new loss, a Cell; options are its constructor's arguments. InputError for an unknown name."""
+    """Create a loss (a Cell); options are its constructor's arguments. InputError for an unknown name."""
     return loss_class(name)(**options)

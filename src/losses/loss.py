@@ -1,4 +1,4 @@
-"""The interface of losses: what the data, the sampler and the optimizer must know of each."""
+"""The interface of losses, for the data, the sampler and the optimizer."""
 from typing import Dict, List, Optional, Tuple
 
 import mindspore as ms
@@ -13,8 +13,8 @@ class Loss(nn.Cell):
     chunks. The kind of a loss is declared in the table LOSSES of src.losses.
 
     Class attributes:
-        batch (str): the batches it is made for. 'shuffle': any rows; 'triplet': rows (anchor, positive, negative);
-            'groups': P classes x K neighbouring rows; 'pairs': the same with K = 2; 'identities': P identities x K
+        batch (str): kind of batches that it is made for. 'shuffle': any rows; 'triplet': rows (anchor, positive, negative);
+            'groups': P classes x K neighbouring rows; 'pairs': as 'groups' with K = 2; 'identities': P identities x K
             consecutive rows; 'images': features, each with the semantics of its class; 'prototypes': features and
             labels, with the semantics of all classes.
         needs (tuple of str): constructor options that follow from the data and the recipe: num_classes, embedding_size,
@@ -51,7 +51,7 @@ class PairLoss(Loss):
 
     Inputs:
         embeddings (N, D) float, cast to float32; labels (N,) int; references (R, D) float32 and reference_labels (R,) int, or
-        None: those with a label below 0 do not count.
+        None: references with a label below 0 do not count.
 
     Outputs:
         scalar float32.
@@ -69,9 +69,9 @@ class PairLoss(Loss):
         return self.compare(rows, labels, anchors)
 
     def compare(self, rows: Tensor, labels: Tensor, anchors: int) -> Tensor:
-        """The loss of the first `anchors` rows among all.
+        """Loss of the first `anchors` rows among all rows.
 
         Args:
-            rows: (M, D) float32. labels: (M,) int; a row with one below 0 counts neither as positive nor as negative.
+            rows: (M, D) float32. labels: (M,) int; a row with a label below 0 is neither a positive nor a negative.
         """
         raise NotImplementedError

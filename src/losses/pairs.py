@@ -31,8 +31,8 @@ def normalize(embeddings: Tensor) -> Tensor:
 
 
 def anchors_of(rows: Tensor, count: int) -> Tensor:
-    """The first `count` of the rows."""
-    # No slice, which copies the rows and their gradient, where there are no others.
+    """First `count` rows."""
+    # No slice if there are no other rows: it would copy the rows and their gradient.
     return rows if count == rows.shape[0] else rows[:count]
 
 
@@ -80,12 +80,12 @@ def similarities(rows: Tensor, anchors: int) -> Tensor:
 
 
 def same_class(labels: Tensor, anchors: int) -> Tensor:
-    """(anchors, M) bool: the first `anchors` rows, and all rows of the same label. The diagonal is True."""
+    """(anchors, M) bool: whether each of the first `anchors` rows has the label of each row. The diagonal is True."""
     return ops.equal(anchors_of(labels, anchors).reshape(-1, 1), labels.reshape(1, -1))
 
 
 def pair_masks(labels: Tensor, anchors: int) -> Tuple[Tensor, Tensor]:
-    """Positive and negative pairs of the first `anchors` rows and all.
+    """Positive and negative pairs of the first `anchors` rows with all rows.
 
     Args:
         labels: (M,) int; rows with a label below 0 are in no pair.
@@ -104,7 +104,7 @@ def other_row(anchors: int, rows: int) -> Tensor:
 
 
 def real_rows(embeddings: Tensor, mask: Optional[Tensor]) -> Tensor:
-    """(N,) bool: the rows that count, those with a mask other than 0; all rows if mask is None."""
+    """(N,) bool: rows that count, with a mask other than 0; all rows if mask is None."""
     if mask is None:
         return ops.ones((embeddings.shape[0],), ms.bool_)
     return ops.cast(mask, ms.bool_)
@@ -119,7 +119,7 @@ def labels_of_real(labels: Tensor, real: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values (N,) where mask (N,) bool is True; 0 with zero gradient when it is True nowhere."""
+    """Mean of values (N,) where mask (N,) bool is True; 0 with zero gradient if it is True nowhere."""
     count = ops.cast(mask, ms.float32).sum()
     return ops.where(mask, values, 0.0).sum() / ops.maximum(count, 1.0)
 

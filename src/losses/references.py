@@ -1,4 +1,4 @@
-"""A pair loss over more rows than those of a batch: rows of all processes, and rows of past steps."""
+"""Pair loss that also compares a batch with the rows of all processes and of past steps."""
 from typing import Optional, Tuple
 
 import mindspore as ms
@@ -29,7 +29,7 @@ class WithReferences(Loss):
         embedding_size: D.
         memory: M, rows, 0 for no memory. With more than the number of training images, an image meets its own past.
         warm_up: steps.
-        rank, size: this process, and the number of processes that train together; with more than 1,
+        rank, size: rank of this process, and number of processes that train together; if more than 1,
             mindspore.communication is initialised.
 
     Inputs:
@@ -51,7 +51,7 @@ class WithReferences(Loss):
                  ) -> None:
         super().__init__(auto_prefix=False)
         if memory and not loss.takes_references:
-            raise InputError(f'memory={memory}: {type(loss).__name__} compares certain rows of a batch with each other alone; '
+            raise InputError(f'memory={memory}: {type(loss).__name__} compares only certain rows of a batch with each other; '
                              'remove it, or choose another loss')
         self.loss = loss
         self.batch, self.takes_mask = loss.batch, loss.takes_mask
@@ -77,7 +77,7 @@ class WithReferences(Loss):
         return loss
 
     def _of_all(self, rows: Tensor, labels: Tensor, mask: Optional[Tensor]) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """The batch of all processes, with a gradient in this one's rows."""
+        """Batch of all processes, with a gradient in the rows of this process."""
         own = rows.shape[0]
         gathered = self.all_gather(ops.stop_gradient(rows))
         parts: Tuple[Tensor, ...] = (rows,)
@@ -100,7 +100,7 @@ class WithReferences(Loss):
             if mask is not None:
                 kept = ops.logical_and(kept, ops.cast(mask, ms.bool_))
         slots = ((self.position + ops.arange(count)) % self.rows).reshape(-1, 1)
-        # Copies, which the gradient may read after the parameters have changed. The rows of this step are no references.
+        # Copies, which the gradient may read after the parameters have changed. This step's rows are not yet references.
         memory = ops.stop_gradient(ops.tensor_scatter_update(self.memory, slots, new))
         past = ops.tensor_scatter_update(self.memory_labels, slots, ops.full_like(labels, -1))
         loss = self.loss(rows, labels, *masks, memory, past)

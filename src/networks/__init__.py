@@ -1,4 +1,4 @@
-"""Networks by name. A new one is one file and one line here; its module is imported when the network is created.
+"""Networks by name. A new network is one file and one line here; its module is imported when the network is created.
 
 A network of images is a backbone and a head (create_image_network).
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class NetworkRow(NamedTuple):
     """A row of NETWORKS.
 
-    target: 'module.Name' of a type or function in this package. options: its arguments that belong to the name.
+    target: 'module.Name' of a type or function in this package. options: its arguments fixed by the name.
     """
     target: str
     options: Dict[str, Any]
@@ -65,7 +65,7 @@ def create_network(name: str, **options: Any) -> 'nn.Cell':
 
     Args:
         name: a key of NETWORKS, or of BACKBONES for a backbone alone: images (N, 3, H, W) -> features (N, C).
-        options: arguments of the network's constructor, in place of those that belong to the name.
+        options: arguments of the network's constructor; they override the arguments fixed by the name.
 
     Raises:
         InputError: no network has that name, or it has no such option.

@@ -1,4 +1,4 @@
-"""The base type of backbones: what a network of images needs to know of one."""
+"""The base type of backbones, and the facts that a network of images needs about each."""
 from typing import Any, Dict, Sequence
 
 from mindspore import nn
@@ -12,7 +12,7 @@ class Backbone(nn.Cell):
     Attributes:
         out_channels: channels of the feature map.
         input_size: height and width in pixels for which its published weights were trained.
-        mean, deviation: by which its images are normalised, three values each, of pixels of 0..1.
+        mean, deviation: of the normalisation of its images, three values each, for pixels of 0..1.
         conventions: source of weights (src.checkpoints.weights.Weights.source) -> constructor options that weights
             from there were trained with.
     """
@@ -25,5 +25,5 @@ class Backbone(nn.Cell):
 
     @staticmethod
     def rename(name: str) -> str:
-        """The name here of a parameter that torchvision or PaddleCV calls `name`."""
+        """Name in this network of a parameter that torchvision or PaddleCV calls `name`."""
         return name

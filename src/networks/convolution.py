@@ -1,4 +1,4 @@
-"""Convolution whose gradient is not slow on a CPU where maps are small."""
+"""Convolution whose gradient is fast on a CPU even for small maps."""
 from typing import Any, Tuple
 
 import mindspore as ms
@@ -54,7 +54,7 @@ class Convolution(nn.Conv2d):
         return self.conv2d(x, self.weight)
 
     def _padding(self, size: int, out: int) -> Tuple[int, int]:
-        """Zeros before and after an axis."""
+        """Numbers of zeros before and after an axis."""
         if self.same:
             total = max((out - 1) * self.step + self.side - size, 0)
             return total // 2, total - total // 2

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Shift(nn.Cell):
-    """What is left of a folded BatchNorm: one number added to each channel.
+    """Remainder of a folded BatchNorm: one number added to each channel.
 
     Args:
         shift: (C,) float32 array.
@@ -27,13 +27,13 @@ class Shift(nn.Cell):
 
 
 def fold_batch_norm(network: nn.Cell) -> nn.Cell:
-    """A copy of a network for evaluation with every BatchNorm2d folded into the convolution before it.
+    """Copy a network for evaluation with every BatchNorm2d folded into the convolution before it.
 
     A cell's BatchNorm2d counts as following its convolution if it is the next child of the cell, as in src.networks.resnet. The
-    outputs are equal but for rounding (1e-5); the parameters are others, so the copy is neither trained nor saved.
+    outputs are equal but for rounding (1e-5); its parameters differ, so the copy must be neither trained nor saved.
 
     Args:
-        network: in evaluation mode or not; stays as it is.
+        network: in any mode; it is not changed.
 
     Returns:
         Cell in evaluation mode with the inputs and outputs of `network`.

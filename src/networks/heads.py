@@ -11,7 +11,7 @@ from src.common.errors import InputError
 from src.common.whitening import whitening
 from src.networks.backbone import Backbone
 
-# A shorter vector has no direction one could trust.
+# A shorter vector has no reliable direction.
 SMALLEST_SQUARED_NORM = 1e-12
 
 
@@ -20,7 +20,7 @@ class Head(nn.Cell):
 
     Attributes:
         out_channels: width of the embeddings.
-        new_layers: prefixes of the names of its parameters, which weights of a backbone alone do not have.
+        new_layers: name prefixes of its parameters, which the weights of a backbone do not contain.
         gives_feature: whether it returns (feature, neck's output) in training; None if it has no neck. May be set.
         fitted: whether `fit` is to be called before the network is measured or saved.
     """
@@ -31,19 +31,19 @@ class Head(nn.Cell):
     fitted: bool = False
 
     def reset(self) -> None:
-        """Undo `fit`: the backbone's weights have changed since."""
+        """Undo `fit`, since the backbone's weights have changed."""
 
     def fit(self, embeddings: NDArray[Any], labels: NDArray[Any]) -> None:
-        """Adapt to training images: their embeddings (N, C) float32, computed after `reset`, and labels (N,) int."""
+        """Fit to the embeddings (N, C) float32 of training images, computed after `reset`, and their labels (N,) int."""
 
 
 class ImageNetwork(nn.Cell):
-    """A backbone and a head. Parameters keep the names they have in each alone: one checkpoint serves all heads.
+    """A backbone and a head. Parameters keep their names in the backbone and the head, so one checkpoint serves all heads.
 
-    new_layers, out_channels: those of the head.
+    new_layers, out_channels: as of the head.
 
-    Inputs: images (N, 3, H, W), float32 and normalised; or uint8 pixels, which are normalised here (a training sends a
-    quarter of the bytes to the device). Outputs: those of the head.
+    Inputs: images (N, 3, H, W), float32 and normalised; or uint8 pixels, which are normalised here (a training then sends
+    a quarter of the bytes to the device). Outputs: as of the head.
     """
 
     def __init__(self, backbone: Backbone, head: Head):
@@ -97,7 +97,7 @@ POOLS: Dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class NoHead(Head):
-    """Global average: the features of a backbone alone, (N, C)."""
+    """Global average (N, C) of the backbone's feature map."""
 
     def __init__(self, in_channels: int):
         super().__init__()
@@ -108,7 +108,7 @@ class NoHead(Head):
 
 
 class Embedding(Head):
-    """Pooling, then as chosen LayerNorm, a linear layer `embedding` and scaling to unit length.
+    """Pooling, then optionally LayerNorm, a linear layer `embedding` and scaling to unit length.
 
     Args:
         in_channels: C of the map.
@@ -159,13 +159,13 @@ class Linear(Embedding):
 class Whitened(Head):
     """Global average; in evaluation at unit length, centred and whitened: (x / |x| - mean) W.
 
-    `fit` computes mean and W from the training images, see src.common.whitening; before, they are 0 and the identity.
-    In training the output is the average alone, at unit length if so chosen.
+    `fit` computes mean and W from the training images, see src.common.whitening; before it, they are 0 and the
+    identity. In training the output is the average, at unit length if unit_length is set.
 
     Args:
         in_channels: C of the map.
-        shrinkage: of the whitening, positive: how much directions in which labels vary little are held back.
-        unit_length: whether embeddings have norm 1 in training too, for losses of distances.
+        shrinkage: positive; a larger value amplifies directions of small variance within classes less.
+        unit_length: whether embeddings also have norm 1 in training, for losses of distances.
     """
 
     new_layers = ('whitening.',)
@@ -187,7 +187,7 @@ class Whitened(Head):
         return ops.matmul(unit_length(x) - self.mean, self.matrix)
 
     def reset(self) -> None:
-        """Evaluation gives x / |x| from now on."""
+        """Let evaluation give x / |x| from now on."""
         self._set(np.zeros(self.out_channels), np.eye(self.out_channels))
 
     def fit(self, embeddings: NDArray[Any], labels: NDArray[Any]) -> None:

@@ -19,8 +19,8 @@ class InvertedResidual(nn.Cell):
     """1x1 convolution to more channels, 3x3 depthwise, 1x1 to fewer; added to the input where the shape stays.
 
     Args:
-        in_channels, out_channels: of the block. expansion: channels in between as a multiple of in_channels; 1 leaves the
-            first convolution out.
+        in_channels, out_channels: channels of input and output. expansion: channels in between as a multiple of in_channels;
+            1 leaves the first convolution out.
         stride: of the depthwise convolution.
         frozen: see batch_norm.
     """
@@ -54,13 +54,13 @@ def _layer(in_channels: int, out_channels: int, kernel: int, stride: int, frozen
 
 
 class MobileNetV2(Backbone):
-    """Images to the map of the last layer, of width 1.0.
+    """Images to the feature map of the last layer, with width multiplier 1.0.
 
     Args:
         frozen_batch_norm: whether statistics, gamma and beta stay as they are in training, for pretrained weights and
             small batches.
-        frozen_layers: number of first layers of `features` that keep all their values in training: 0 for none, 7 for all of
-            the maps of more than a sixteenth of the image's side, which take half of a step.
+        frozen_layers: number of first layers of `features` that keep all their values in training: 0 for none, 7 for
+            all layers with maps above a sixteenth of the image's side, which take half of a step.
 
     Inputs: images (N, 3, H, W) float32. Outputs: (N, 1280, H / 32, W / 32) float32, sides rounded up.
 
@@ -81,7 +81,7 @@ class MobileNetV2(Backbone):
                 channels = width
         blocks.append(_layer(channels, OUT_CHANNELS, 1, 1, frozen_batch_norm or len(blocks) < frozen_layers))
         if not 0 <= frozen_layers <= len(blocks):
-            raise InputError(f'frozen_layers is {frozen_layers}: there are 0 to {len(blocks)} to keep')
+            raise InputError(f'frozen_layers is {frozen_layers}: give a number from 0 to {len(blocks)}')
         self.features = nn.SequentialCell(blocks)
         self.frozen_layers = frozen_layers
         for block in blocks[:frozen_layers]:

@@ -74,19 +74,19 @@ class Block(nn.Cell):
 
 
 class BasicBlock(Block):
-    """3x3 with the stride, 3x3."""
+    """Block of 3x3 with the stride, 3x3."""
 
     kernels, strided, norms, expansion = (3, 3), 0, ('bn1d', 'bn2d'), 1
 
 
 class Bottleneck(Block):
-    """1x1, 3x3 with the stride, 1x1."""
+    """Block of 1x1, 3x3 with the stride, 1x1."""
 
     kernels, strided, norms, expansion = (1, 3, 1), 1, ('bn1', 'bn2', 'bn3'), 4
 
 
 class ResNet(Backbone):
-    """Images to the map of the last stage; derived types set block and number of blocks a stage.
+    """Images to the feature map of the last stage; derived types set the block and the number of blocks per stage.
 
     Args:
         padding: 'same' is MindSpore's, one-sided at stride 2, as in the published metric_learn checkpoints;
@@ -95,7 +95,7 @@ class ResNet(Backbone):
         bn_eps: epsilon of every BatchNorm; 1e-5 for torchvision's and Paddle's weights.
         last_stride: stride of the fourth stage; 1 keeps its map twice as high and wide.
         stem_relu: whether ReLU follows the first BatchNorm; CTL's network has none.
-        width: channels of the first stage; each further stage has twice as many.
+        width: channels of the first stage; each further stage has twice as many as the one before.
         stem: 'imagenet' is a 7x7 convolution of stride 2 and a max pool of stride 2; 'small' a 3x3 convolution of
             stride 1 and no pool, for pictures of 32 to 64 pixels.
         frozen_batch_norm: whether statistics, gamma and beta stay as they are in training, for pretrained weights and
@@ -111,7 +111,7 @@ class ResNet(Backbone):
     """
 
     block: Type[Block] = Bottleneck
-    # Block of the first three stages, None for the same.
+    # Block of the first three stages, None for the block of the last.
     early_block: Optional[Type[Block]] = None
     blocks: Tuple[int, int, int, int]
     conventions = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC, 'paddle': SYMMETRIC}
@@ -125,7 +125,7 @@ class ResNet(Backbone):
         if width < 1:
             raise InputError(f'width is {width}: give the channels of the first stage')
         if not 1 <= stages <= 4:
-            raise InputError(f'stages is {stages}: there are 1 to 4 to put together')
+            raise InputError(f'stages is {stages}: give a number from 1 to 4')
         norm: Dict[str, Any] = {'eps': bn_eps, 'frozen': frozen_batch_norm}
         self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
         self.bn1 = batch_norm(width, **norm)

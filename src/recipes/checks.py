@@ -1,4 +1,4 @@
-"""What the entries of a recipe must be together."""
+"""Consistency checks between the entries of a recipe."""
 from typing import Any, Mapping
 
 from src.common.errors import InputError
@@ -6,10 +6,10 @@ from src.losses import loss_kind
 
 
 def check(entries: Mapping[str, Any], given: Mapping[str, str], base: Mapping[str, Any]) -> None:
-    """Compare entries with each other.
+    """Refuse entries that contradict each other.
 
     Args:
-        entries: of a recipe. given: of those that were changed, the word that the user wrote. base: before the changes.
+        entries: all entries of a recipe. given: the words that the user wrote, by changed entry. base: entries before changes.
 
     Raises:
         InputError: entries that contradict each other, or a change that would have no effect.
@@ -23,7 +23,7 @@ def check(entries: Mapping[str, Any], given: Mapping[str, str], base: Mapping[st
                          f'{entries["epoch_size"]} epochs')
     for name in ('gather', 'memory'):
         if entries.get(name) and loss_kind(entries['loss_name']) != 'pair':
-            raise InputError(f'{given.get(name, name)}: is for pair losses, and --loss_name={entries["loss_name"]} is none; '
+            raise InputError(f'{given.get(name, name)}: needs a pair loss, which --loss_name={entries["loss_name"]} is not; '
                              'remove it')
     for name, idle, why in (
             ('momentum', entries['optimizer'] != 'momentum', f'the optimizer is {entries["optimizer"]}'),
@@ -35,6 +35,6 @@ def check(entries: Mapping[str, Any], given: Mapping[str, str], base: Mapping[st
             ('validation_fraction', entries['validation'] not in ('seen_images', 'seen_classes'),
              f'--validation is {entries["validation"]}'),
             ('memory_warm_up', not entries.get('memory'), 'there is no memory; give --set memory=ROWS')):
-        # The published configuration, given in full, says what the recipe says.
+        # The published configuration, given in full, repeats values of the recipe.
         if name in given and entries[name] != base[name] and entries[name] and idle:
-            raise InputError(f'{given[name]}: would be without effect, {why}')
+            raise InputError(f'{given[name]}: would have no effect: {why}')

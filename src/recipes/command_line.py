@@ -1,4 +1,4 @@
-"""From argv to values: what a command line asks of a door, in the order in which it is written."""
+"""Parse a command line into the options of a door and the changes of a recipe, in the order written."""
 import argparse
 import json
 import sys
@@ -17,28 +17,28 @@ from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
 from src.recipes.types import Type, text
 
-# Entries by which a recipe is chosen: they cannot be set.
+# Entries that choose a recipe and cannot be changed by --set.
 CHOOSES = ('system', 'dataset', 'loss_name', 'recipe', 'train_mode')
 
 
 class Written(NamedTuple):
-    """One flag as it was written: its row, the name that the user gave it, and the text of its value."""
+    """A flag on the command line: its row in FLAGS, the name used and the text of its value."""
     flag: Flag
     name: str
     value: str
 
     @property
     def word(self) -> str:
-        """What errors call it."""
+        """Name of the flag in error messages."""
         return self.name if self.flag.switch else f'{self.name}={self.value}'
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line says.
+    """A parsed command line.
 
-    options: what the door itself uses, by the first name of the flag. changes: of the recipe, in the order in which they
-    were written. given: the first names of the flags that were given.
+    options: values that the door itself uses, by the first name of the flag. changes: changes of the recipe, in the order
+    written. given: first names of the flags that were given.
     """
     door: str
     options: Any
@@ -46,16 +46,16 @@ class Command:
     given: Tuple[str, ...]
 
     def make_recipe(self) -> Recipe:
-        """The recipe that the command asks for. Raises InputError: no system, or see src.recipes.recipe.make_recipe."""
+        """Make the recipe that the flags choose. Raises InputError: no system, or see src.recipes.recipe.make_recipe."""
         return make_recipe(*self._chosen(), self.changes)
 
     def recipe_for(self, saved: Optional[Recipe], source: str, told: Mapping[str, Any]) -> Recipe:
-        """The recipe to use weights by.
+        """Make the recipe with which to use trained weights.
 
         Args:
-            saved: the one they were trained by, None where they bring none: then it is what the flags say.
-            source: of such weights, see src.checkpoints.weights.Weights; Paddle's are used by the recipe `paddle`.
-            told: entries that go before the recipe's and behind the flags.
+            saved: the recipe stored with the weights, or None; then the flags choose it.
+            source: origin of weights without a recipe, see src.checkpoints.weights.Weights; Paddle's use recipe `paddle`.
+            told: entries that override the recipe's and that flags override.
 
         Raises:
             InputError: see make_recipe and src.recipes.recipe.use_recipe.
@@ -64,12 +64,12 @@ class Command:
             return use_recipe(saved, self.changes, self.options.dataset, self.options.train_mode)
         dataset, choice, name = self._chosen()
         if told and not SYSTEMS[system_of(dataset)].images:
-            raise InputError(f'--dataset={dataset}: has no images, which the network takes; leave it out')
+            raise InputError(f'--dataset={dataset}: has no images, but the network takes images; leave it out')
         name = name or ('paddle' if source == 'paddle' else None)
         return make_recipe(dataset, choice, name, [*as_changes(told), *self.changes])
 
     def why(self) -> str:
-        """One line: which recipe it is, and why."""
+        """One line that says which recipe was chosen and why."""
         dataset, choice, name = self._chosen()
         chosen = choose(dataset, choice, name)
         return f'recipe {chosen.key[2]} of {dataset} {choice}: {chosen.why}'
@@ -80,12 +80,12 @@ class Command:
         row = SYSTEMS[system_of(dataset)]
         for other in {'loss_name', 'train_mode'} - {row.choice}:
             if options.get(other):
-                raise InputError(f'--{other}={options[other]}: is not for {dataset}; '
+                raise InputError(f'--{other}={options[other]}: has no effect for {dataset}; '
                                  + ('--recipe chooses its loss' if other == 'loss_name' else 'remove it'))
         return dataset, options.get(row.choice) or row.default, options.recipe
 
     def _suggested(self) -> str:
-        """The dataset that the given flags suggest."""
+        """Dataset that the given flags suggest."""
         suggested = {flag.suggests for flag in FLAGS if self.door in flag.doors and flag.attribute in self.given}
         if 'lists' in suggested:
             return 'lists'
@@ -101,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Append(argparse.Action):
-    """Keeps the flags in the order in which they are written."""
+    """Keep the flags in the order written."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Optional[str] = None) -> None:
         name = str(option_string)
@@ -115,7 +115,7 @@ def _dashed(name: str) -> str:
 
 
 def _type_of(flag: Flag) -> Type:
-    """What the value of a flag may be."""
+    """Type of the value of a flag."""
     if flag.type:
         return flag.type
     row = ENTRIES.get(str(flag.sets)) or DERIVED.get(str(flag.sets))
@@ -123,10 +123,10 @@ def _type_of(flag: Flag) -> Type:
 
 
 def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> _Parser:
-    """The parser of a door; values: the entries of a recipe, which --help then shows."""
+    """Create the parser of a door. values: entries of a recipe, which --help then shows."""
     parser = _Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
-    parser.add_argument('-h', '--help', action='store_true', help='this text; with --dataset or --loss_name, and --recipe, '
-                                                                  'also what that recipe has')
+    parser.add_argument('-h', '--help', action='store_true', help='print this text and exit; with --dataset, --loss_name or '
+                                                                  '--recipe, with the values of that recipe')
     groups: Dict[str, Any] = {}
     for flag in FLAGS:
         if door not in (*flag.doors, *flag.idle):
@@ -148,9 +148,9 @@ def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> _Pa
 
 
 def _with_dashes(argv: Sequence[str], door: str) -> List[str]:
-    """CTL's NAME VALUE pairs as flags."""
+    """Turn CTL's NAME VALUE pairs into flags."""
     names = {name for flag in FLAGS if door in (*flag.doors, *flag.idle) for name in flag.names if not name.startswith('--')}
-    # The published pages have blanks behind some of the backslashes that join their lines.
+    # The published commands have blanks after some of the backslashes that join their lines.
     words = [word.strip() if word.strip()[:2] in ('', '--') else word for word in argv]
     words, out = [word for word in words if word], []
     while words:
@@ -165,11 +165,11 @@ def _with_dashes(argv: Sequence[str], door: str) -> List[str]:
 
 
 def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
-    """Read the flags of one door; --help, --version and --list_recipes print and end the process.
+    """Read the flags of one door; --help, --version and --list_recipes print and exit.
 
     Args:
         door: 'train', 'eval', 'export' or 'infer'.
-        argv: None for those of this process.
+        argv: the arguments; None for those of this process.
 
     Raises:
         InputError: an unknown flag, a bad value, or a bad --config_path.
@@ -195,7 +195,7 @@ def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
 
 
 def _command(door: str, written: Sequence[Written]) -> Command:
-    """The command of the flags in their order; what a file of --config_path says comes before all of them."""
+    """Make a Command of flags in their order; the files of --config_path come before all flags."""
     configs = [one.value for one in written if one.flag.names[0] == '--config_path']
     changes: List[Change] = []
     from_files = [item for path in configs for item in _read_config(path, door)]
@@ -207,13 +207,13 @@ def _command(door: str, written: Sequence[Written]) -> Command:
         flag = one.flag
         given.append(flag.attribute)
         if door not in flag.doors:
-            print(f'{one.name}: without effect in {door}.py')
+            print(f'{one.name}: has no effect in {door}.py')
         elif flag.names == ('--set',):
             changes.append(_set_change(one.value))
         elif flag.sets is None:
             options[flag.attribute] = True if flag.switch else _value(one)
         else:
-            # Of an option, DICT.OPTION, the recipe says what it may be.
+            # The type of a component's option, DICT.OPTION, depends on the recipe.
             value = True if flag.switch else one.value if '.' in flag.sets else _value(one)
             changes.append(Change(flag.sets, value, one.word, '.' in flag.sets, door in flag.lenient))
     return Command(door, options, changes, tuple(given))
@@ -233,7 +233,7 @@ def _set_change(word: str) -> Change:
     if entry in CHOOSES:
         raise InputError(f'--set={word}: {entry} chooses the recipe; give --{entry}')
     if entry in DERIVED:
-        raise InputError(f'--set={word}: is no entry; give --{entry}')
+        raise InputError(f'--set={word}: is not an entry; give --{entry}')
     return Change(entry, value, f'--set={word}', text=True)
 
 
@@ -244,13 +244,13 @@ def _nearest_flag(word: str, door: str) -> str:
 
 
 def _read_config(path: str, door: str) -> List[Any]:
-    """What a file of --config_path says: a Change for every entry, a Written for every flag that is none.
+    """Read a file of --config_path: a Change for every entry, a Written for every other flag.
 
     Raises:
-        InputError: no such file, neither YAML nor JSON, or a key that is neither.
+        InputError: no such file, neither YAML nor JSON, or a key that is neither an entry nor a flag.
     """
     table = _read_table(path)
-    if isinstance(table.get('recipe'), dict):  # a training's result.json
+    if isinstance(table.get('recipe'), dict):  # the result.json of a training
         table = table['recipe']
     flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
     row = SYSTEMS.get(str(table.get('system')))
@@ -286,9 +286,9 @@ def _read_table(path: str) -> Dict[str, Any]:
     except ImportError as error:
         raise InputError(f'--config_path={path}: needs PyYAML: pip install pyyaml, or give a .json') from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f'--config_path={path}: no JSON; look at its commas and quotes') from error
-    except Exception as error:  # yaml's own, which are imported with it
-        raise InputError(f'--config_path={path}: no YAML: {" ".join(str(error).split())}') from error
+        raise InputError(f'--config_path={path}: not valid JSON; check its commas and quotes') from error
+    except Exception as error:  # yaml's own types, which are imported with it
+        raise InputError(f'--config_path={path}: not valid YAML: {" ".join(str(error).split())}') from error
     if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
-        raise InputError(f'--config_path={path}: expected names and values')
+        raise InputError(f'--config_path={path}: expected a table of names and values')
     return table

@@ -1,4 +1,4 @@
-"""Recipes: the hyper-parameters of a training, how one is chosen by name, and how it is changed."""
+"""Recipes: named sets of hyper-parameters, and how they are chosen and changed."""
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -13,26 +13,26 @@ from src.recipes.systems import SYSTEMS, system_of
 from src.recipes.types import Type, anything, of_annotation, real
 
 Key = Tuple[str, str, str]
-# What each name of a recipe stands for.
+# One line on each recipe name, for --list_recipes.
 PURPOSES = {
-    'published': 'what the published code really did',
-    'paper': "DEM as its paper says: beta1 0.9 and L2 regularisation",
-    'chosen': "networks as ranked's and kernel ridge regression, mixed as the benchmark's val classes ask",
-    'normalised': 'class normalisation (Skorokhodov and Elhoseiny) as their paper says',
-    'ranked': 'DEM trained to rank the seen classes by the cosine that classifies',
-    'paddle': "PaddleCV's: the full set, two stages, counted in iterations",
-    'small': 'from scratch on small pictures on a CPU, few classes of many images',
-    'quick': 'from scratch in a minute on a CPU, on the calm drawings of scripts/quickstart.sh',
-    'many_classes': 'from scratch on small pictures on a CPU, many classes of few images',
+    'published': 'the settings that the published code used in fact',
+    'paper': "DEM as in its paper: beta1 0.9 and L2 regularisation",
+    'chosen': "ensemble of ranked networks and kernel ridge regression, chosen on the benchmark's val classes",
+    'normalised': 'class normalisation as in the paper of Skorokhodov and Elhoseiny',
+    'ranked': 'DEM trained to rank the seen classes by cosine, which also classifies',
+    'paddle': 'as PaddleCV: the full set, two stages, counted in iterations',
+    'small': 'from scratch on a CPU: small images, few classes of many images',
+    'quick': 'from scratch on a CPU in a minute, for the drawings of scripts/quickstart.sh',
+    'many_classes': 'from scratch on a CPU: small images, many classes of few images',
     'pretrained': 'MobileNetV2 from ImageNet weights: a classifier first, then a pair loss or CTL',
-    'newer': 'ResNet50 from ImageNet weights on all of SOP, as the sources of newer losses train it; not run by us',
-    'few_classes': 'the same for few classes of many images; a pair loss as its second stage gains nothing there',
+    'newer': 'ResNet50 from ImageNet weights on all of SOP, as published with newer losses; never run here',
+    'few_classes': 'as many_classes, for few classes of many images; a pair loss as second stage gains nothing',
 }
-# (Dataset; loss or class semantics; name) -> what the recipe says. Of those of one dataset and loss the first is the default.
+# (dataset; loss or class semantics; name) -> entries. The first recipe of a dataset and loss is the default.
 RECIPES: Dict[Key, Dict[str, Any]] = {
     key: recipe for row in SYSTEMS.values() for key, recipe in import_module(f'src.recipes.{row.recipes}').RECIPES.items()}
 KINDS = ('element', 'pair')
-# What the options of a component are read from: table of the components, and the package of their modules.
+# Where the options of components are declared: table of the components, and the package of their modules.
 _TABLES: Dict[str, Tuple[Mapping[str, Any], str]] = {
     'loss_options': (LOSSES, 'src.losses'), 'network_options': (NETWORKS, 'src.networks'),
     'backbone_options': (BACKBONES, 'src.networks'), 'head_options': (HEADS, 'src.networks')}
@@ -41,7 +41,7 @@ _FILLED = {'loss_options': {'num_classes', 'embedding_size', 'num_instances'}, '
 
 
 class Recipe(Dict[str, Any]):
-    """Hyper-parameters by name, as keys and as attributes; a recipe is never changed, `changed` gives another one."""
+    """Hyper-parameters by name, as keys and attributes. A recipe is immutable; `changed` returns a new one."""
 
     def __init__(self, entries: Mapping[str, Any]):
         super().__init__({name: Recipe(value) if isinstance(value, dict) else value for name, value in entries.items()})
@@ -53,7 +53,7 @@ class Recipe(Dict[str, Any]):
             raise AttributeError(f'the recipe has no entry {name}') from None
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise TypeError('a recipe is not changed after it was made: make another one')
+        raise TypeError('a recipe is immutable; use Recipe.changed')
 
     __setattr__ = __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = _refuse
 
@@ -64,15 +64,15 @@ class Recipe(Dict[str, Any]):
         return type(self), (dict(self),)
 
     def changed(self, changes: Mapping[str, Any]) -> 'Recipe':
-        """This recipe with entries {name or DICT.OPTION: value} changed. Raises InputError as make_recipe."""
+        """Copy with entries {name or DICT.OPTION: value} changed. Raises InputError as make_recipe."""
         return _changed(self, as_changes(changes))
 
 
 class Change(NamedTuple):
     """One change of a recipe.
 
-    entry: its name, DICT.OPTION, or a name of DERIVED. value: of the entry's type, or text of the command line where `text`
-    is set. word: what the user wrote, for errors. lenient: whether a recipe without the entry leaves it alone.
+    entry: name of the entry, DICT.OPTION, or a name of DERIVED. value: of the entry's type, or command-line text if `text`
+    is set. word: the user's text, for errors. lenient: whether a recipe without the entry ignores the change.
     """
     entry: str
     value: Any
@@ -85,14 +85,14 @@ Changes = Union[Mapping[str, Any], Sequence[Change]]
 
 
 def as_changes(changes: Changes) -> List[Change]:
-    """Changes as a list; of a mapping {name or DICT.OPTION: value} each is called `name=value` in errors."""
+    """Convert changes to a list; those of a mapping {name or DICT.OPTION: value} appear as `name=value` in errors."""
     if not isinstance(changes, Mapping):
         return list(changes)
     return [Change(name, value, f'{name}={value!r}') for name, value in changes.items()]
 
 
 class Derived(NamedTuple):
-    """A flag's way to set entries by what others are: its type, its system, and (value, entries) -> changes."""
+    """A flag whose changes depend on other entries: its type, its system, and (value, entries) -> changes."""
     type: Type
     system: str
     changes: Any
@@ -117,20 +117,20 @@ DERIVED = {
 
 
 class Chosen(NamedTuple):
-    """A recipe of the table: its key, and in a few words why it was taken."""
+    """A key of RECIPES, and in a few words why it was chosen."""
     key: Key
     why: str
 
 
 def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = None) -> Chosen:
-    """The recipe of the table: the one called `name`, else the first for this dataset and this loss or class semantics.
+    """Choose from RECIPES the recipe called `name`, or the first for this dataset and this loss or class semantics.
 
     Args:
-        dataset: of DATASETS. choice: a loss, or of zero-shot learning att, word or fusion; None for the system's default.
-        name: of PURPOSES; None for the default.
+        dataset: one of DATASETS. choice: loss, or class semantics (att, word or fusion); None for the system's default.
+        name: one of PURPOSES; None for the default.
 
     Raises:
-        InputError: there is none; the line says which there are.
+        InputError: no such recipe; the message lists the available ones.
     """
     row = SYSTEMS[system_of(dataset)]
     choice = choice or row.default
@@ -148,19 +148,19 @@ def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = Non
         raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
     for key in keys:
         if name in (None, key[2]):
-            return Chosen(key, f'the first for {whose}' if name is None else 'as --recipe says')
+            return Chosen(key, f'the default for {whose}' if name is None else 'as --recipe says')
     raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
 
 
 def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] = None, changes: Changes = ()) -> Recipe:
-    """A recipe of the table, with changes.
+    """Make a recipe of RECIPES, with changes.
 
     Args:
-        dataset, choice, name: of `choose`.
-        changes: {name or DICT.OPTION: value}, or a list of Change, made in its order, those that choose a component first.
+        dataset, choice, name: see `choose`.
+        changes: {name or DICT.OPTION: value}, or a list of Change, applied in order after those that choose a component.
 
     Raises:
-        InputError: there is no such recipe, entry or option, or a value is of another type or out of range.
+        InputError: no such recipe, entry or option, or a value of another type or out of range.
     """
     system, row = system_of(dataset), SYSTEMS[system_of(dataset)]
     key = choose(dataset, choice, name).key
@@ -171,7 +171,7 @@ def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] 
 
 
 def read_recipe(values: Any, where: str) -> Recipe:
-    """A recipe that was stored; entries that it is older than have their defaults.
+    """Check a stored recipe; entries added since have their defaults.
 
     Raises:
         InputError: naming `where` and the entry: no recipe, an unknown entry, or a value of another type or out of range.
@@ -193,11 +193,11 @@ def read_recipe(values: Any, where: str) -> Recipe:
 
 
 def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = None, mode: Optional[str] = None) -> Recipe:
-    """The recipe to use a checkpoint by: the one it was trained by, with changes that leave its network alone.
+    """Make the recipe with which to use a checkpoint: its own, with changes that leave the network as it is.
 
     Args:
-        saved: of read_recipe. changes: of make_recipe.
-        dataset: to measure on, None for the checkpoint's. mode: the class semantics it must have been trained for.
+        saved: the checkpoint's recipe, from read_recipe. changes: as for make_recipe.
+        dataset: dataset to measure on, None for the checkpoint's. mode: the class semantics it must have been trained for.
 
     Raises:
         InputError: another dataset or mode than it was trained for, or see make_recipe.
@@ -215,9 +215,9 @@ def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = No
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Tuple[str, Any, Any]]:
-    """(entry or DICT.OPTION, value then, value now) of what a stored recipe and this one learn differently.
+    """Yield (entry or DICT.OPTION, stored value, value now) where a stored recipe learns differently from this one.
 
-    Entries that say how to run a training do not count, nor those that are newer than `then` and at their defaults.
+    Entries that may change on resume do not count, nor entries added since, if they are at their defaults.
     """
     defaults = {name: entry.default for name, entry in ENTRIES.items()}
     for name in sorted(set(then) | set(now)):
@@ -236,7 +236,7 @@ def _defaults(system: str) -> Dict[str, Any]:
 
 
 def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = False) -> Recipe:
-    """base with changes; fixed: what the network is cannot change."""
+    """Apply changes to base. fixed: refuse changes of the network."""
     entries = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
     given: Dict[str, str] = {}
     implied: Dict[str, Any] = {}
@@ -245,7 +245,7 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
             name = one.entry.partition('.')[0]
             if name not in entries:
                 if one.lenient:
-                    print(f'{one.word.partition("=")[0]}: without effect for {entries["dataset"]}')
+                    print(f'{one.word.partition("=")[0]}: has no effect for {entries["dataset"]}')
                     continue
                 raise InputError(_no_entry(one, entries))
             _set(entries, one, fixed)
@@ -264,7 +264,7 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
 
 
 def _turn(change: Change) -> int:
-    """Components go first, since options are theirs; identities last, as they count in other entries."""
+    """Sort key: components before their options; identities last, since they depend on other entries."""
     return 0 if change.entry in COMPONENTS.values() else 2 if change.entry == 'identities' else 1
 
 
@@ -273,7 +273,7 @@ def _derived(change: Change, entries: Mapping[str, Any]) -> List[Change]:
     if rule is None:
         return [change]
     if entries['system'] != rule.system:
-        raise InputError(f'{change.word.partition("=")[0]}: is for {SYSTEMS[rule.system].title}, and this is '
+        raise InputError(f'{change.word.partition("=")[0]}: is for {SYSTEMS[rule.system].title}; it has no effect for '
                          f'{entries["dataset"]}')
     value = _read(change, rule.type)
     return [Change(entry, one, change.word) for entry, one in rule.changes(value, entries).items()]
@@ -293,6 +293,7 @@ def _set(entries: Dict[str, Any], change: Change, fixed: bool) -> None:
     if name in _TABLES:
         value = {option: _read(change._replace(value=one, text=False), _option_type(
             change._replace(entry=f'{name}.{option}'), {**entries, name: {}})) for option, one in value.items()}
+    # Options that another backbone does not have are dropped.
     if name == 'backbone' and value != entries[name]:
         known = component_options('backbone_options', value)
         entries['backbone_options'] = {option: one for option, one in entries['backbone_options'].items() if option in known}
@@ -309,7 +310,7 @@ def _read(change: Change, kind: Type) -> Any:
 
 
 def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
-    """The type of an option; InputError where the component has no such option."""
+    """Type of an option; InputError if the component has no such option."""
     name, _, option = change.entry.partition('.')
     now = entries[name]
     if name not in _TABLES:
@@ -328,7 +329,7 @@ def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
 
 
 def component_options(entry: str, component: str) -> Dict[str, Option]:
-    """The options of the component that an `*_options` entry configures, by name."""
+    """Options of the component that an `*_options` entry configures, by name."""
     table, package = _TABLES[entry]
     target = table[component]
     found = {name: option for name, option in options_of(f'{package}.{getattr(target, "target", target)}').items()
@@ -358,12 +359,12 @@ def _nearest(name: str, names: Any) -> str:
 
 
 def describe(recipe: Mapping[str, Any]) -> str:
-    """All entries of a recipe, one a line, in alphabetical order."""
+    """All entries of a recipe, one per line, in alphabetical order."""
     return '\n'.join(f'{name} = {value!r}' for name, value in sorted(recipe.items()))
 
 
 def list_recipes() -> str:
-    """The names of the recipes with their purpose and what they are for."""
+    """Names of the recipes, each with its purpose, datasets and losses."""
     lines = []
     for name in dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)]):
         lines.append(f'{name:14}{PURPOSES.get(name, "")}'.rstrip())

@@ -1,4 +1,4 @@
-"""The systems: what flags, recipes and errors need to know of each, without importing it."""
+"""The systems: facts that flags, recipes and errors need, without importing the systems."""
 from typing import Dict, NamedTuple, Tuple
 
 from src.common.errors import InputError
@@ -8,9 +8,9 @@ from src.datasets import REID_DATASETS
 class SystemRow(NamedTuple):
     """One system.
 
-    target: its type, 'module.Name' below src.systems. title: for help and errors. datasets: those that choose it; one that
-    has no recipes of its own takes those of the first that has. recipes: the module of src.recipes that holds them.
-    choice: the flag that chooses among them, 'loss_name' or 'train_mode', and default: what it is where it is not given.
+    target: its type, 'module.Name' below src.systems. title: its name in help and errors. datasets: the datasets that choose
+    it; a dataset without recipes takes those of the first dataset that has some. recipes: the module of its recipes in
+    src.recipes. choice: the flag that chooses among them, 'loss_name' or 'train_mode'; default: the value of that flag.
     images: whether its network takes images, rather than arrays. transfers: whether a checkpoint trained on one of its datasets
     may be measured on another.
     """
@@ -36,7 +36,7 @@ DATASETS = tuple(name for row in SYSTEMS.values() for name in row.datasets)
 
 
 def system_of(dataset: str) -> str:
-    """The system that a dataset chooses. Raises InputError where there is no such dataset."""
+    """Name of the system that a dataset chooses. Raises InputError: no such dataset."""
     for name, row in SYSTEMS.items():
         if dataset in row.datasets:
             return name

@@ -1,4 +1,4 @@
-"""What an entry of a recipe may be: each type turns what was written, or a value, into the value of the recipe."""
+"""Types of recipe entries: each checks a value, or parses a text, into a value of the recipe."""
 import ast
 import math
 import re
@@ -10,16 +10,16 @@ OTHER_NUMBERS = re.compile(r'(?<![\w\'"])(\d+_\d|0[xXoObB])')
 
 
 class Refused(ValueError):
-    """A value is of the right type and cannot be used; the text says why."""
+    """A value of the right type that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class Type:
     """A type of values.
 
-    words: what is expected, for errors and --help. convert: value -> value of this type; ValueError where it is none.
-    textual: whether text is taken as it stands, rather than as a Python literal. choices: the values there are, if they
-    are few. optional: whether None is one of them.
+    words: the expected values in words, for errors. convert: value -> value of this type; ValueError if that is impossible.
+    textual: whether text is taken literally, rather than parsed as a Python literal. choices: the allowed names, if there
+    is a fixed set. optional: whether None is allowed.
     """
     words: str
     convert: Callable[[Any], Any]
@@ -28,10 +28,10 @@ class Type:
     optional: bool = False
 
     def read(self, value: Any) -> Any:
-        """A value of this type, from one of a file or a call.
+        """Check a value from a file or a call.
 
         Raises:
-            ValueError: it is of another type or out of range; says what is expected.
+            ValueError: of another type or out of range; says what is expected.
         """
         if value is None and self.optional:
             return None
@@ -43,7 +43,7 @@ class Type:
             raise ValueError(f'expected {self.words}' + ' or None' * self.optional) from error
 
     def parse(self, text: str) -> Any:
-        """A value of this type, from a word of the command line. Raises ValueError as `read`."""
+        """Parse command-line text. Raises ValueError as `read`."""
         if self.optional and text == 'None':
             return None
         if not text:
@@ -51,12 +51,12 @@ class Type:
         return self.read(text if self.textual else literal(text))
 
     def or_none(self) -> 'Type':
-        """This type, and None."""
+        """This type, with None allowed."""
         return replace(self, optional=True)
 
 
 def literal(text: str) -> Any:
-    """The Python literal that a text is, or the text. Of numbers only decimal ones: 1_5 and 0x10 are more often mistakes."""
+    """Parse text as a Python literal, else return it unchanged. 1_5 and 0x10 stay text: they are more often mistakes."""
     if OTHER_NUMBERS.search(text):
         return text
     try:
@@ -71,7 +71,7 @@ def _require(condition: bool) -> None:
 
 
 def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
-    """A whole number from `least` on, None for any, that fits into 32 bits."""
+    """A whole number of at least `least` (None for no bound) that fits into 32 bits."""
     def convert(value: Any) -> int:
         if type(value) is int and not -2 ** 31 <= value < (below or 2 ** 31):
             raise Refused(f'is too large; expected a whole number below {below or 2 ** 31}')
@@ -82,7 +82,7 @@ def whole(least: Optional[int] = 0, below: Optional[int] = None) -> Type:
 
 
 def real(least: float = 0.0, below: float = math.inf, positive: bool = False) -> Type:
-    """A finite number from `least` on; `positive` excludes 0."""
+    """A finite number of at least `least`; `positive` excludes 0."""
     def convert(value: Any) -> float:
         if type(value) in (int, float) and LARGEST < abs(value) < math.inf:
             raise Refused('is too large for float32')
@@ -123,7 +123,7 @@ anything = Type('a value', lambda value: value)
 
 
 def one_of(names: Collection[str]) -> Type:
-    """One of some names."""
+    """One of the given names."""
     def convert(value: Any) -> str:
         _require(isinstance(value, str) and value in names)
         return str(value)
@@ -132,7 +132,7 @@ def one_of(names: Collection[str]) -> Type:
 
 def several(one: Type, count: Optional[int] = None) -> Type:
     """A list, written with commas; a single value is a list of one."""
-    def convert(value: Any) -> list:  # type: ignore[type-arg]  # of whatever `one` is
+    def convert(value: Any) -> list:  # type: ignore[type-arg]  # elements of any type
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         _require(count is None or len(values) == count)
         return [one.read(item) for item in values]
@@ -141,14 +141,14 @@ def several(one: Type, count: Optional[int] = None) -> Type:
 
 def table(of: Type) -> Type:
     """A dict of names and values of one type."""
-    def convert(value: Any) -> dict:  # type: ignore[type-arg]  # of whatever `of` is
+    def convert(value: Any) -> dict:  # type: ignore[type-arg]  # values of any type
         _require(isinstance(value, dict) and all(isinstance(name, str) for name in value))
         return {name: of.read(item) for name, item in value.items()}
     return Type(f'a dict of names and values, each {of.words}', convert)
 
 
 def settings(*names: str) -> Type:
-    """Numbers by name, written NAME=NUMBER with commas; names: those there are, without any all."""
+    """Numbers by name, written NAME=NUMBER with commas; names: the allowed names, all if none is given."""
     def convert(value: Any) -> dict:  # type: ignore[type-arg]  # of whole and other numbers
         said = dict(value) if isinstance(value, dict) else {
             name.strip(): literal(number) for name, _, number in (part.partition('=') for part in str(value).split(','))}
@@ -177,7 +177,7 @@ size = Type('one side, or height and width, in pixels', _size)
 
 
 def of_annotation(annotation: str) -> Type:
-    """The type that a constructor's annotation names; `anything` for annotations that name none of these."""
+    """Type that a constructor's annotation names; `anything` for other annotations."""
     if annotation.startswith('Optional['):
         return of_annotation(annotation[len('Optional['):-1]).or_none()
     for start in ('Sequence[', 'Tuple[', 'List['):

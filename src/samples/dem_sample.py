@@ -60,17 +60,17 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
     """Write FOLDER/AwA_data and FOLDER/CUB_data, CUB with the word vectors that the published data lacks.
 
     Classes have a hidden description. Attributes, word vectors and, through tanh, noise and ReLU, the visual features are
-    functions of it, so that what is learnt on the seen classes holds for the unseen ones.
+    functions of it, so that a network trained on the seen classes generalises to the unseen ones.
     AwA: 40 seen and 10 unseen classes, 85 attributes 0..1; CUB: 150 and 50, 312 attributes 0..100; both 1000
     word dimensions and 1024 features. Files are MATLAB version 5, Z_s_con.mat is 7.3.
 
     Args:
         folder: output folder, created if it does not exist.
         seed: not negative; the same seed writes the same values.
-        noise: standard deviation of the images around their class; that of the class centres is about 1.2.
+        noise: standard deviation of the images around their class; class centres deviate by about 1.2.
 
     Returns:
-        one line with the counts of what was written.
+        one line with the counts of the written data.
 
     Raises:
         InputError: the folder cannot be written, or holds such data already.

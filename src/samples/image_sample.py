@@ -5,8 +5,8 @@
     python -m src.samples.image_sample duke FOLDER         FOLDER/DukeMTMC-reID
     python -m src.samples.image_sample described FOLDER    classes with attributes, some of them without training images
 
-`--easy` draws calmer pictures of products, more of them to learn from than to tell apart, and more persons: what a small
-network learns in a minute.
+`--easy` draws calmer pictures of products, with more training classes than test classes, and more persons, so that a
+small network learns them in a minute.
 
 Every picture is a function of the seed and of its number, so that the same call writes the same bytes. Results on these
 pictures show that a pipeline works; they say nothing about accuracy on the real data.
@@ -65,7 +65,7 @@ CLOTHES = [(190, 44, 44), (40, 70, 150), (236, 232, 224), (36, 36, 42), (228, 18
 SKIN = [(236, 196, 168), (200, 150, 116), (140, 96, 68), (92, 62, 46)]
 HAIR = [(30, 24, 22), (92, 60, 36), (196, 160, 90), (120, 116, 112)]
 SIDES = ('front', 'back', 'side')
-# What --easy draws.
+# Arguments of --easy.
 EASY_PRODUCTS: Dict[str, Any] = {'classes': 72, 'test_classes': 24, 'size': 64, 'mess': 0.4}
 EASY_DESCRIBED: Dict[str, Any] = {'mess': 0.4}
 REID_FOLDERS = {'market': 'market1501', 'duke': 'DukeMTMC-reID'}
@@ -80,7 +80,7 @@ def make_products(folder: Folder, classes: int = 48, images_per_class: int = 16,
         folder: new or empty folder for `Ebay_train.txt`, `Ebay_test.txt` (header, then `image_id class_id super_class_id path`)
             and `<super class>_final/*.JPG`.
         classes: product classes of both lists together; the first ones are for training.
-        test_classes: the others, for the test; None: half of all, rounded up.
+        test_classes: number of classes for the test; None: half of all, rounded up.
         images_per_class: pictures of each class.
         size: width and height in pixels.
         seed: same seed, same bytes.
@@ -509,8 +509,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
     parser.add_argument('folder')
     parser.add_argument('--seed', type=natural, default=0)
-    parser.add_argument('--easy', action='store_true', help='calmer pictures of products, more persons: what a small '
-                        'network learns in a minute')
+    parser.add_argument('--easy', action='store_true', help='calmer pictures of products, more persons: data that a '
+                        'small network learns in a minute')
     args = parser.parse_args(arguments)
     if args.kind in REID_FOLDERS:
         counts = make_reid(args.folder, args.kind, 96 if args.easy else 48, seed=args.seed)

@@ -1,4 +1,4 @@
-"""The published systems: for each, which data, network, loss and accuracy belong together."""
+"""The published systems: each combines data, network, loss and accuracy."""
 from typing import TYPE_CHECKING
 
 from src.common.registry import loader
@@ -14,6 +14,6 @@ system_class = loader('src.systems', {name: row.target for name, row in SYSTEMS.
 
 
 def create_system(recipe: 'Recipe', process: 'Process') -> 'System':
-    """The system a recipe belongs to; its data is not opened yet."""
+    """Create the system of a recipe; its data is not opened yet."""
     system: 'System' = system_class(recipe.system)(recipe, process)
     return system

@@ -27,22 +27,22 @@ from src.systems.zero_shot import ZeroShot, ZeroShotFound, say_measured
 from src.training.loop import train_in_memory
 from src.training.system import System
 
-# What another candidate must be better by, as the mean of T1 and H, than the best so far: less is chance.
+# Smallest gain in the mean of T1 and H for which a candidate replaces the best so far: less is chance.
 MARGIN = 0.003
-# Shares of the regression in an ensemble that are tried beside the recipe's.
+# Weights of the regression in an ensemble that are tried beside the recipe's.
 SHARES = (0.3, 0.7, 0.0, 1.0)
 CURVE = 'gzsl_curve.png'
 Changes = Dict[str, Any]
-# Changes that a training tried by itself, and the curve that they give.
+# Changes that a trial tried by itself, and their curve.
 Curves = Iterable[Tuple[Changes, Curve]]
 
 
 @dataclass(frozen=True)
 class GeneralisedFound(ZeroShotFound):
-    """What was found in the data and chosen on the val classes.
+    """Facts found in the data and choices made on the val classes.
 
-    choice: the changes of entries that were kept. gamma: of the calibration. chosen_on: the classes, numbers of images and
-    figures of all candidates.
+    choice: the changes of entries that were kept. gamma: calibration factor. chosen_on: the val classes, numbers of images
+    and results of all candidates.
     """
     choice: Changes = field(default_factory=dict)
     gamma: float = 0.0
@@ -52,14 +52,14 @@ class GeneralisedFound(ZeroShotFound):
 class Generalised(ZeroShot):
     """Training on trainval; seen and unseen classes told apart by calibrated stacking.
 
-    The recipe's `kernel_candidates` and `candidates` are lists of changes of entries; from each list the change that does
-    best on the val classes is kept. The recipe with these changes is the one that is trained, stored and reported. gamma is
-    taken from the same curve.
+    The recipe's `kernel_candidates` and `candidates` are lists of changes of entries; from each list the change with the best
+    result on the val classes is kept. The recipe with these changes is trained, stored and reported. gamma is taken from
+    the same curve.
     """
 
     Found = GeneralisedFound
     measure = 'harmonic mean'
-    # The seen and unseen parts of the test, once they were read.
+    # The seen and unseen parts of the test, once they are read.
     data: Optional[GeneralisedData] = None
 
     @classmethod
@@ -96,7 +96,7 @@ class Generalised(ZeroShot):
             self.network.set_regression(*Regression(self.recipe.kernel_options, self.train).arrays)
 
     def _choose(self, bench: Benchmark) -> GeneralisedFound:
-        """What does best on the val classes, trained on the other seen classes."""
+        """Choose the changes and gamma that do best on the val classes, trained on the other seen classes."""
         data = bench.choosing(self.recipe.seed)
         share = len(data.train_labels) / len(bench.trainval)
         fitted: Dict[str, Scale] = {}
@@ -105,7 +105,7 @@ class Generalised(ZeroShot):
             selection.keep(self.recipe.kernel_candidates, 'regression', lambda recipe: [
                 ({}, regression_curve(recipe, data, fitted))])
         selection.keep(self.recipe.candidates, 'training', lambda recipe: Trial(recipe, self.process, fitted).run(data, share))
-        # All processes continue with what the first one found.
+        # All processes continue with the choice of the first.
         gamma = selection.tried[selection.best]['gamma']
         at, *bits = gather([selection.best, *np.array([gamma]).view(np.int32)], self.process)[0]
         if at != selection.best:
@@ -119,7 +119,7 @@ class Generalised(ZeroShot):
 
     @property
     def space(self) -> Space:
-        """Where scaled features and the network's prototypes are compared."""
+        """Space in which scaled features and the network's prototypes are compared."""
         if self.recipe.network != 'ensemble':
             return Space(self.scaling.features, metric=self.recipe.metric)
         return Space(self.scaling.features, self.network.whitening.asnumpy(), self.recipe.kernel_options.share)
@@ -129,7 +129,7 @@ class Generalised(ZeroShot):
         return TestParts.of(self.scaling.part(data.seen_test), self.scaling.part(data.test))
 
     def _curve(self, data: GeneralisedData) -> Curve:
-        """The seen-unseen curve on the test parts of data."""
+        """Seen-unseen curve on the test parts of data."""
         test = self._test(data)
         return test.curve(self.space.scores(self.space.near(test.features), self.prototypes(test.semantics)))
 
@@ -138,15 +138,15 @@ class Generalised(ZeroShot):
         return self._curve(self._test_data()).at(self.found.gamma)['H']
 
     def _test_data(self) -> GeneralisedData:
-        """The data whose test parts are measured; read here where no training has read it."""
+        """Data whose test parts are measured; read here if no training has read it."""
         if self.data is None:
             self.data = self._open().final()
             self.scaling = fit_scaling(self.data, self.recipe.feature_scaling, self.recipe.semantics_scaling)
         return self.data
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
-        """T1, u, s, H and AUSUC at the gamma that was chosen on the val classes; printed, the curve drawn, and the classes
-        written with names and prototypes for infer.py (src.retrieval.naming)."""
+        """Print and return T1, u, s, H and AUSUC at the gamma chosen on the val classes; draw the curve, and write the names
+        and prototypes of the classes for infer.py (src.retrieval.naming)."""
         recipe, gamma = self.recipe, self.found.gamma
         check_page(recipe.report)
         data = self._test_data()
@@ -181,16 +181,16 @@ class Generalised(ZeroShot):
             page.write(recipe.report)
         return result
 
-    # The network's outputs alone do not make the figures.
+    # The results need more than the network's outputs.
     run_on_test = System.run_on_test
 
     @classmethod
     def export_beside(cls, network: nn.Cell, checkpoint: str, path: str) -> None:
-        """The classes of the test with their prototypes."""
+        """Write the test classes with their prototypes."""
         export_classes(checkpoint, network_identity(network), path)
 
     def named_classes(self) -> NamedClasses:
-        """Names and prototypes of the classes of the test."""
+        """Names and prototypes of the test classes."""
         data = self._test_data()
         test = self._test(data)
         return NamedClasses([data.names[i] for i in test.ids], ~test.seen, self.prototypes(test.semantics), self.space,
@@ -209,25 +209,25 @@ class TestParts:
 
     @classmethod
     def of(cls, *parts: EvalPart) -> 'TestParts':
-        """Of the seen part and the unseen one."""
+        """Join the seen and the unseen part."""
         features, labels, ids = (np.concatenate([getattr(part, name) for part in parts])
                                  for name in ('features', 'labels', 'class_ids'))
         semantics = [np.concatenate(rows) for rows in zip(*(part.semantics for part in parts))]
         return cls(features, labels, ids, semantics, np.isin(ids, parts[0].class_ids))
 
     def curve(self, scores: NDArray[Any]) -> Curve:
-        """The curve of scores (M, C)."""
+        """Seen-unseen curve of scores (M, C)."""
         return seen_unseen_curve(scores, self.labels, self.ids, self.seen)
 
 
 class Selection:
-    """Keeps from lists of changes those that do best on the val classes.
+    """Greedy selection of changes that do best on the val classes.
 
     Args:
-        recipe: what is changed. verbose: whether to print every candidate.
+        recipe: the recipe to change. verbose: whether to print every candidate.
 
-    Attributes: choice, the changes that were kept; tried, the figures of every candidate; best, the number in `tried` of the
-    one that was kept last.
+    Attributes: choice, the changes that were kept; tried, the results of every candidate; best, the index in `tried` of the
+    candidate kept last.
     """
 
     def __init__(self, recipe: Recipe, verbose: bool):
@@ -240,7 +240,7 @@ class Selection:
         """Try the choice so far and its changes by the lists, one list after another.
 
         Args:
-            what: the name of the way in which candidates are measured. curves_of: that way.
+            what: name of the measurement, for the log. curves_of: function that measures a recipe.
         """
         best, known = -np.inf, set()
         nothing: List[Changes] = [{}]
@@ -276,7 +276,7 @@ def _best_of(curves: Curves) -> Tuple[Changes, Curve]:
 
 
 def score_of(curve: Curve) -> float:
-    """What is chosen by: the mean of T1 and of H at the curve's best gamma."""
+    """Criterion of the choice: the mean of T1 and of H at the curve's best gamma."""
     return (curve.unseen_alone + curve.at(curve.best_gamma())['H']) / 2
 
 
@@ -293,7 +293,7 @@ class Regression:
 
     @property
     def arrays(self) -> Tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """What EnsembleNetwork.set_regression takes."""
+        """Arguments of EnsembleNetwork.set_regression."""
         return self.centres, self.weights, self.whitening
 
     def scores(self, features: NDArray[Any], semantics: NDArray[Any]) -> NDArray[Any]:
@@ -303,16 +303,16 @@ class Regression:
 
 
 def regression_curve(recipe: Recipe, data: GeneralisedData, fitted: Dict[str, Scale]) -> Curve:
-    """The curve that the regression of a recipe alone gives on the test parts of data."""
+    """Curve of the recipe's regression alone on the test parts of data."""
     scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, fitted)
     test = TestParts.of(scaling.part(data.seen_test), scaling.part(data.test))
     return test.curve(Regression(recipe.kernel_options, scaling.train(data)).scores(test.features, test.semantics[0]))
 
 
 class Trial(Generalised):
-    """A training of one candidate on a part of the data, in memory and in silence.
+    """Training of one candidate on a part of the data, in memory and without printing.
 
-    fitted: scales of features that were fitted to the same data before, by name.
+    fitted: feature scales already fitted to the same data, by name.
     """
 
     def __init__(self, recipe: Recipe, process: Process, fitted: Dict[str, Scale]):
@@ -328,7 +328,7 @@ class Trial(Generalised):
         train_in_memory(self)
         yield {}, self._curve(data)
         space, test = self.space, self._test(data)
-        # Of a share of 0 or 1 the network gives one part of its prototypes alone.
+        # For a weight of 0 or 1 the network gives only one part of its prototypes.
         if space.whitening is None or not 0 < space.share < 1:
             return
         parts = [unit_rows(part) for part in np.split(self.prototypes(test.semantics), 2, axis=1)]

@@ -1,4 +1,4 @@
-"""What the systems that learn from images share."""
+"""Base of the systems that learn from images."""
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,11 +31,11 @@ from src.training.system import System
 
 @dataclass(frozen=True)
 class ImageFound:
-    """What was found in the images and in the weights that the training started from.
+    """Facts found in the images and in the weights that the training started from.
 
-    class_num: classes of the training list, 0 where nobody knows. conventions: options of the backbone that its weights
-    were trained with. class_names: names of the classes in the order of the classifier, empty where they have numbers.
-    classes: hash of names or numbers. images: hash of the labels of the training images, in the order of their list.
+    class_num: classes of the training list, 0 if unknown. conventions: options of the backbone that its weights were
+    trained with. class_names: names of the classes in the order of the classifier, empty if they have numbers.
+    classes: hash of the names or numbers. images: hash of the labels of the training images, in the order of their list.
     """
     class_num: int = 0
     conventions: Dict[str, Any] = field(default_factory=dict)
@@ -49,10 +49,10 @@ def _hash(words: Sequence[str]) -> str:
 
 
 class ImageSystem(System):
-    """The base of MetricLearning and Reid, which open the images and measure."""
+    """Base type of MetricLearning and Reid, which open the images and measure."""
 
     Found = ImageFound
-    # What --validation may be.
+    # Allowed values of --validation.
     validations: Tuple[str, ...] = ()
     # The training images, and their labels 0..C-1; set by open_training_images.
     images: ImageList
@@ -60,8 +60,8 @@ class ImageSystem(System):
 
     @classmethod
     def build_network(cls, recipe: Recipe, found: ImageFound) -> nn.Cell:
-        """The network with the padding and BatchNorm's epsilon that its weights were trained with: the same weights give
-        other outputs under others."""
+        """Build the network with the padding and BatchNorm epsilon that its weights were trained with, on which their
+        outputs depend."""
         options = {**recipe.backbone_options, **found.conventions}
         return create_image_network(recipe.backbone, recipe.head, backbone_options=options,
                                     head_options=recipe.head_options)
@@ -70,7 +70,7 @@ class ImageSystem(System):
     def found_in_weights(cls, recipe: Recipe, weights: Weights) -> ImageFound:
         known = conventions(recipe.backbone, weights)
         if weights.source == 'mindspore' and not weights.recorded:
-            # Of a .ckpt of unknown origin the recipe knows more, where it says anything.
+            # For a .ckpt of unknown origin the recipe's options, if any, take precedence.
             known = {name: value for name, value in known.items() if name not in recipe.backbone_options}
         return ImageFound(conventions=known)
 
@@ -80,11 +80,11 @@ class ImageSystem(System):
         return [(3, *size)]
 
     def open_training_images(self) -> None:
-        """Set images and labels (0..C-1) to train on, and held_out where the recipe holds classes out."""
+        """Set images and labels (0..C-1) to train on, and held_out if the recipe holds classes out."""
         raise NotImplementedError
 
     def check_evaluation(self) -> None:
-        """Raise InputError where an evaluation could not end well, before anything is computed."""
+        """Raise InputError if an evaluation is bound to fail, before anything is computed."""
         check_picture(self.recipe.picture)
         check_page(self.recipe.report)
 
@@ -94,7 +94,7 @@ class ImageSystem(System):
 
     @cached_property
     def test(self) -> MeasuredImages:
-        """The images that evaluation measures, opened when they are first asked for."""
+        """Test images, opened on first use."""
         return self._open_test()
 
     def run_on_test(self) -> None:
@@ -102,14 +102,14 @@ class ImageSystem(System):
             self.embed(images, True)
 
     def readable(self, images: ImageList) -> ImageList:
-        """The list without broken pictures, as far as the recipe's skip_broken allows; InputError names them otherwise."""
+        """Remove broken images from a list. Raises InputError, naming them, if they exceed the recipe's skip_broken."""
         return without_broken(images, self.recipe.skip_broken, show_progress=self.process.rank == 0)
 
     def prepare(self, found: Any = None) -> None:
         recipe, process = self.recipe, self.process
         if recipe.validation not in self.validations:
             raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
-        # What cannot be done after the last step is refused before the first.
+        # An evaluation that would fail after the last step is refused before the first.
         self.options = EmbeddingOptions.of_recipe(recipe)
         if recipe.run_eval:
             self.check_evaluation()
@@ -126,9 +126,9 @@ class ImageSystem(System):
             self.found_in_weights(recipe, start) if start else ImageFound(), class_num=len(classes),
             class_names=classes if self.images.class_names else [], classes=_hash(classes),
             images=_hash([*classes, *map(str, self.labels.tolist())]))
-        # States of earlier versions do not say.
+        # States of earlier versions do not store it.
         if found is not None and found.images and found.images != self.found.images:
-            raise InputError(f'{self.images.source}: the training images, or their labels, are others than when this training '
+            raise InputError(f'{self.images.source}: the training images or their labels have changed since this training '
                              'began; resume with the list it was started with, or train in another folder')
         network = self.build_network(recipe, self.found)
         norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
@@ -157,34 +157,34 @@ class ImageSystem(System):
         self._check_batches(kind)
 
     def _first_turn(self) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the training pictures and their labels, without turned ones."""
+        """Row numbers and labels of the training images that are not turned."""
         first = np.ones(len(self.images), bool) if self.images.turns is None else self.images.turns == 0
         return picture_numbers([self.images.select(first)])[0], self.labels[first]
 
     def _start_from(self, start: Weights, network: nn.Cell) -> None:
         report = load_weights(network, start, network.new_layers)
-        # The classifier is kept too where it is of the same classes. Weights of other projects do not say of which.
+        # The classifier is kept if it is of the same classes. Weights of other projects do not name their classes.
         theirs = start.recorded.found.get('classes') if start.recorded else None
         kept = theirs in (None, '', self.found.classes) and load_classifier(self.loss, start)
         if self.process.rank == 0:
-            print(f'starting from {start.path}: {report}' + ', but the classifier goes on' * kept)
+            print(f'starting from {start.path}: {report}' + ', but the classifier is kept' * kept)
 
     def _check_batches(self, kind: Any) -> None:
-        """Raise InputError where a named sampler gives other batches than the loss is made for."""
+        """Raise InputError if a named sampler gives batches for which the loss is not made."""
         recipe = self.recipe
-        # In the other batches the order of the rows means nothing.
+        # In other kinds of batches the order of the rows has no meaning.
         ordered = {'triplet': TripletSampler, 'pairs': GroupSampler, 'identities': GroupSampler}.get(kind.batch, Sampler)
         if not isinstance(self.sampler, ordered) or kind.batch == 'pairs' and self.sampler.instances != 2:
             raise InputError(f'sampler={recipe.sampler}: --loss_name={recipe.loss_name} needs batches of {kind.batch}; leave '
                              'the sampler at its default')
         if isinstance(self.sampler, GroupSampler) and self.sampler.per_batch < 2:
-            raise InputError(f'--batch_size={recipe.batch_size}: holds images of one class alone, {self.sampler.instances} of '
-                             'it, from which nothing can be learnt; give twice as many')
+            raise InputError(f'--batch_size={recipe.batch_size}: holds images of only one class, {self.sampler.instances} of '
+                             'it; give at least twice as many')
         if isinstance(self.sampler, GroupSampler) and self.sampler.counts.max() < 2:
-            raise InputError(f'{self.images.source}: the {len(self.images)} training images are each of a class of its own, so '
-                             f'that no two are alike; --loss_name={recipe.loss_name} needs two images of a class')
+            raise InputError(f'{self.images.source}: the {len(self.images)} training images are all of different '
+                             f'classes; --loss_name={recipe.loss_name} needs two images of a class')
         if self.sampler.epoch(0)[1] is not None and not kind.takes_mask:
-            raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, and these have a mask; leave '
+            raise InputError(f'--loss_name={recipe.loss_name}: counts all images of a batch, but the sampler masks some; leave '
                              'sampler and small_classes at their defaults')
 
     def _create_loss(self, embedding_size: int) -> Loss:
@@ -203,14 +203,14 @@ class ImageSystem(System):
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
         recipe, process = self.recipe, self.process
         indices, mask = self.sampler.epoch(epoch)
-        # As uint8: the network normalises on the device, by its backbone's statistics.
+        # As uint8: the network normalises on the device by its backbone's statistics.
         options = ImageOptions(height_width(recipe.image_size), recipe.train_transform, recipe.interpolation,
                                recipe.get('bgr', False), as_uint8=True, num_workers=recipe.num_workers)
         dataset = train_dataset(self.images, self.labels, indices, mask, options, EpochOptions(
             recipe.seed * 1_000_003 + epoch, recipe.flip, recipe.get('augmentation', {}), skip, process.rank, process.size))
         iterator = dataset.create_tuple_iterator(num_epochs=1, do_copy=False)
         while True:
-            # Only what reading raises is about an image.
+            # Only errors of reading concern an image.
             with reading(self.images):
                 try:
                     columns = next(iterator)
@@ -219,8 +219,8 @@ class ImageSystem(System):
             yield tuple(columns)
 
     def before_measuring(self, hurried: bool = False) -> None:
-        """Fit the head (e.g. whitening) to the embeddings of the unaugmented training images; hurried: only forget what it
-        found for earlier weights."""
+        """Fit the head (e.g. whitening) to the embeddings of the unaugmented training images; hurried: only reset
+        the head."""
         if not self.head.fitted:
             return
         self.head.reset()
@@ -229,6 +229,6 @@ class ImageSystem(System):
 
     def embed(self, images: ImageList, show_progress: bool = False, options: Optional[EmbeddingOptions] = None
               ) -> NDArray[np.float32]:
-        """Embeddings (N, D) float32, given to the network as the recipe says, or the options."""
+        """Embeddings (N, D) float32 of images, with the preprocessing of the recipe or of the given options."""
         return embed(images, self.network, options or EmbeddingOptions.of_recipe(self.recipe), show_progress=show_progress,
                      target=self.process.target)

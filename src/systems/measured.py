@@ -1,4 +1,4 @@
-"""The images of a test, and what an evaluation says of them beside its figures."""
+"""Test images, and the facts about them that an evaluation reports."""
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +18,12 @@ class MeasuredImages:
     """The images of a test.
 
     Args:
-        query, gallery: labelled lists; gallery is None where every query is searched for among the others.
-        train: the training images, None where they are not known.
-        by_camera: whether images of a query's class and camera are no answers.
+        query, gallery: labelled lists; gallery is None if every query is searched for among the other queries.
+        train: the training images, None if unknown.
+        by_camera: whether images of a query's own class and camera are excluded from its answers.
 
     Raises:
-        InputError: figures would say nothing: one class, or no query with an answer.
+        InputError: only one class, or no query with an answer, so that results would be meaningless.
     """
     query: ImageList
     gallery: Optional[ImageList] = None
@@ -67,7 +67,7 @@ class MeasuredImages:
 
     @cached_property
     def answers(self) -> Array:
-        """(N,) int: how many images would be right answers to each query."""
+        """(N,) int: number of right answers to each query."""
         own = own_rows(self.pictures, self.gallery_pictures)
         count = count_answers(self.query.known_labels, self.gallery.known_labels if self.gallery else None, own)
         if not self.by_camera or not self.gallery:
@@ -77,7 +77,7 @@ class MeasuredImages:
         return count - count_answers(codes[:len(self.query)], codes[len(self.query):], own)
 
     def facts(self) -> Dict[str, Any]:
-        """What the figures are of: numbers of images, classes, queries without an answer, and what was left out and why."""
+        """Numbers of images, classes and queries without an answer, and of images left out, by reason."""
         left_out = sum((Counter(dict(images.left_out)) for images in self.lists), Counter())
         known = np.concatenate(self._numbers[:len(self.lists)])
         return {

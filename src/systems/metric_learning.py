@@ -18,7 +18,7 @@ from src.systems.images import ImageSystem
 from src.systems.measured import MeasuredImages
 from src.systems.open_set import find_threshold, keeping
 
-SHOWN = 10  # neighbours of a query that --report looks at
+SHOWN = 10  # neighbours of a query shown by --report
 
 
 class MetricLearning(ImageSystem):
@@ -37,7 +37,7 @@ class MetricLearning(ImageSystem):
         if recipe.validation == 'seen_classes':
             apart = held_out(self.images.known_labels, recipe.validation_fraction, recipe.seed, 'classes')
             self.held_out, self.images = self.images.select(apart), self.images.select(~apart)
-        # What is missing must not come out after the first epoch or the last.
+        # Missing test images are reported now, not after an epoch of training.
         if recipe.validation == 'test_classes':
             self.held_out = self._open('dataset_path', 'test')
         if recipe.run_eval:
@@ -58,16 +58,16 @@ class MetricLearning(ImageSystem):
                   + ''.join(f'; {count} {why}: left out' for why, count in self.images.left_out.items()))
 
     def validate(self) -> float:
-        """Recall@1 of the held-out classes, or of the test classes where the recipe says so.
+        """Recall@1 of the held-out classes, or of the test classes if the recipe says so.
 
-        Where the list names cameras (or sessions), an image is searched for among those of the other cameras: pictures taken
-        one after the other find each other without anything learnt.
+        If the list names cameras (or sessions), an image is searched for among images of other cameras: images taken in
+        sequence find each other even with an untrained network.
         """
         held = self.held_out
         return recall_across_cameras(self.embed(held), held.known_labels, held.cameras, picture_numbers([held])[0])
 
     def _open(self, entry: str, split: str) -> ImageList:
-        """The images that an entry of the recipe names."""
+        """Open the images that an entry of the recipe names."""
         recipe = self.recipe
         return self.readable(open_images(recipe[entry], split, subset=recipe.subset, flag=f'--{entry}',
                                          encoding=recipe.encoding))
@@ -90,14 +90,14 @@ class MetricLearning(ImageSystem):
         super().check_evaluation()
         recipe = self.recipe
         if recipe.picture and not recipe.false_match_rate:
-            raise InputError(f'--picture={recipe.picture}: of metric learning the threshold is drawn; give '
+            raise InputError(f'--picture={recipe.picture}: metric learning draws the threshold only; give '
                              '--false_match_rate too')
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
         """Recall@K: of every test image among the others, or of query images in a gallery; printed as published.
 
-        Recall@1 is the accuracy; a K beyond the number of images compared with is left out. With the recipe's rerank
-        Recall@K of the re-ranked lists follows, with its false_match_rate what find_threshold prints.
+        Recall@1 is the accuracy; a K above the number of images compared with is skipped. Recall@K of the re-ranked
+        lists follows if the recipe sets rerank, and the lines of find_threshold if it sets false_match_rate.
         """
         recipe = self.recipe
         self.check_evaluation()
@@ -105,7 +105,7 @@ class MetricLearning(ImageSystem):
         query, *galleries = test.lists
         compared = len(galleries[0]) if galleries else len(query) - 1
         ks = sorted({1, *(k for k in recipe.recall_k if k <= compared)})
-        # In the order of MeasuredImages.lists, in which an Ascend 310's results are read.
+        # In the order of MeasuredImages.lists, in which results of an Ascend 310 are read.
         embeddings, labels = self.embed(query, True), query.known_labels
         others: Dict[str, Any] = {'pictures': test.pictures}
         for gallery in galleries:
@@ -131,7 +131,7 @@ class MetricLearning(ImageSystem):
             if galleries:
                 embeddings = np.concatenate([embeddings, others['gallery']])
                 labels = np.concatenate([labels, others['gallery_labels']])
-            # A picture that is listed twice would be found as itself.
+            # A picture listed twice would be found as its own answer.
             with keeping(result):
                 result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
                                              page=page))
@@ -141,10 +141,10 @@ class MetricLearning(ImageSystem):
 
 
 def _add_search(page: Page, test: MeasuredImages, embeddings: NDArray[Any], others: NDArray[Any]) -> None:
-    """Add the neighbours of the queries among the others, without images that show the query's own picture."""
+    """Add the neighbours of the queries to the page, without images that show the query's own picture."""
     searched = test.lists[-1]
     numbers = test.pictures if test.gallery_pictures is None else test.gallery_pictures
-    # A query is the first of its neighbours where it is among those searched, and so are its copies.
+    # A query and its copies come first among its neighbours if they are among the images searched.
     found, similarities = nearest_neighbours(embeddings, others, min(SHOWN + 1, len(others)))
     own = numbers[found] == test.pictures[:, None]
     order = np.argsort(own, axis=1, kind='stable')[:, :min(SHOWN, len(others) - (test.gallery is None))]
@@ -161,15 +161,14 @@ def _by_k(figures: Dict[str, float]) -> Dict[str, float]:
 
 def recall_across_cameras(embeddings: NDArray[Any], labels: NDArray[Any], cameras: Optional[NDArray[Any]],
                           pictures: Optional[NDArray[Any]] = None) -> float:
-    """Recall@1 where what is found must be of another camera than the query.
+    """Recall@1 among the images of other cameras than the query's.
 
     Args:
         embeddings: (N, D) float. labels: (N,) int. cameras: (N,) int, or None. pictures: of src.accuracy.Retrieval.
 
     Returns:
-        the share of the queries whose nearest image among those of all other cameras is of their class; images whose
-        class no other camera saw are no queries. Leave-one-out over all images where cameras is None or no image can be
-        a query.
+        the fraction of queries whose nearest image of another camera is of their class; images whose class no other camera
+        saw are no queries. Leave-one-out over all images if cameras is None or no image can be a query.
     """
     right = count = 0
     for camera in [] if cameras is None else np.unique(cameras):

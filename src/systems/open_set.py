@@ -1,4 +1,4 @@
-"""The threshold of a network: chosen on one half of classes that training never saw, reported on the other."""
+"""Similarity threshold of a network: chosen on one half of the test classes, reported on the other half."""
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional
 
@@ -20,7 +20,7 @@ from src.systems.images import ImageSystem
 
 @contextmanager
 def keeping(figures: Dict[str, Any]) -> Iterator[None]:
-    """Let an InputError of the block carry what was measured before, which eval.py writes nevertheless."""
+    """Attach the results measured so far to an InputError of the block, so that eval.py still writes them."""
     try:
         yield
     except InputError as error:
@@ -30,20 +30,19 @@ def keeping(figures: Dict[str, Any]) -> Iterator[None]:
 
 def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any], labels: NDArray[Any],
                    cameras: Optional[NDArray[Any]] = None, page: Optional[Page] = None) -> Dict[str, Any]:
-    """Find the similarity for the recipe's false_match_rate, print what it finds and loses, and keep it.
+    """Find the similarity threshold for the recipe's false_match_rate, print its error rates, and save it.
 
-    It is written beside the checkpoint and into the cards of exported models of the same weights in that folder; the
-    picture is drawn where the recipe has one. What is reported of the other half was not chosen on.
+    The threshold is written beside the checkpoint and into the cards of exported models of the same weights in that folder;
+    the picture is drawn if the recipe names one. The reported half of the classes was not used for the choice.
 
     Args:
         system: its recipe says false_match_rate, seed, picture and how images are embedded.
         checkpoint: a checkpoint, or a training's folder.
         embeddings, labels, cameras: (N, D), (N,), (N,) or None, of test classes; see src.accuracy.OpenSet.
-
-        page: gets the distributions and the detection curve.
+        page: receives the distributions and the detection curve.
 
     Returns:
-        {'identification': {...}, 'threshold': {...}} for the result.
+        {'identification': {...}, 'threshold': {...}} for result.json.
 
     Raises:
         InputError: too few images or classes for the rate; a file cannot be written.

@@ -1,4 +1,4 @@
-"""CTL: embeddings of persons, found again among images or among centroids of them (arXiv 2104.13643)."""
+"""CTL: embeddings of persons, searched for among images or centroids (arXiv 2104.13643)."""
 from contextlib import suppress
 from typing import Any, Dict, List
 
@@ -18,13 +18,13 @@ PICTURE_QUERIES, PICTURE_NEIGHBOURS = 8, 10
 
 
 class Reid(ImageSystem):
-    """Training on the identities of the training list, mAP and CMC on others."""
+    """Training on the identities of the training list, mAP and CMC on other identities."""
 
     measure = 'mAP'
     validations = ('test_classes', 'none')
 
     def _read(self, training: bool) -> ReidImages:
-        """All parts, without broken pictures; their statistics are printed."""
+        """Read all parts, without broken images, and print their statistics."""
         recipe = self.recipe
         lists = {name: recipe[name] for name in ('train_list', 'query', 'gallery')}
         found = open_reid(recipe.dataset, recipe.data_path, lists=lists, training=training, encoding=recipe.encoding)
@@ -53,7 +53,7 @@ class Reid(ImageSystem):
         return MeasuredImages(found.query, found.gallery, train or found.train, by_camera=True)
 
     def _embed_test(self, show_progress: bool = False) -> List[Images]:
-        """The queries and the gallery as the measures take them."""
+        """Embed the queries and the gallery for the measures."""
         pictures = self.test.pictures, self.test.gallery_pictures
         return [Images(name, self.embed(images, show_progress), images.known_labels, images.known_cameras, numbers)
                 for name, images, numbers in zip(('query', 'gallery'), self.test.lists, pictures)]
@@ -64,9 +64,9 @@ class Reid(ImageSystem):
         return float(reid_figures(query, gallery)['mAP'])
 
     def evaluate(self, checkpoint: str) -> Dict[str, Any]:
-        """mAP, mINP and CMC of the queries, among images and among centroids, re-ranked too where asked to.
+        """mAP, mINP and CMC of the queries, among images and among centroids, and re-ranked if the recipe says so.
 
-        Draws the ranked lists, or the threshold where one is to be found; see find_threshold for the latter.
+        Draws the ranked lists or, with false_match_rate, the threshold (see find_threshold).
         """
         recipe = self.recipe
         self.check_evaluation()
@@ -99,8 +99,8 @@ class Reid(ImageSystem):
             page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest),
                             self.test.answers > 0)
         if recipe.false_match_rate:
-            # Of persons who are queried alone: one label may stand for all distractors of a gallery. A picture that is
-            # listed twice would be found as itself.
+            # Only of queried persons: one label may stand for all distractors of a gallery. A picture listed twice would
+            # be found as its own answer.
             used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
             embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
                 (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))

@@ -1,4 +1,4 @@
-"""From a checkpoint to its recipe and its network: the one way that evaluation, export and inference take."""
+"""Load a checkpoint with its recipe and network, for evaluation, export and inference."""
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
@@ -21,14 +21,14 @@ from src.retrieval.thresholds import read_threshold, threshold_path
 from src.systems import create_system, system_class
 from src.training.system import System
 
-# (the recipe that weights were trained by, None for weights of another origin; that origin; what else is known of it, as
-# entries) -> the recipe to use them by.
+# (recipe of the training, None for weights of another origin; that origin; entries known from it) -> recipe to use the
+# weights with.
 RecipeFor = Callable[[Optional[Recipe], str, Mapping[str, Any]], Recipe]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, the recipe to use it by, what was found when it was trained, and its file."""
+    """A trained network, the recipe to use it with, the `found` of its training, and its file."""
     network: nn.Cell
     recipe: Recipe
     found: Any
@@ -36,7 +36,7 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """A name for files of this network."""
+        """Name for files of this network."""
         system = self.recipe.system
         return str(self.recipe.get('network') or self.recipe.get('backbone', system) + '_reid' * (system == 'reid'))
 
@@ -47,7 +47,7 @@ class Trained:
 
     @property
     def options(self) -> EmbeddingOptions:
-        """How images become embeddings. Raises InputError where the network takes none."""
+        """Preprocessing and test-time augmentation. Raises InputError if the network takes no images."""
         if not self.takes_images:
             raise InputError(f'{self.path}: a network of {SYSTEMS[self.recipe.system].title}, which takes no images; use '
                              'eval.py')
@@ -55,17 +55,17 @@ class Trained:
 
     @property
     def identity(self) -> str:
-        """The identity of its embeddings, for galleries."""
+        """Identity of its embeddings, for galleries."""
         return embedding_identity(network_identity(self.network), self.options)
 
     def card(self, size: Optional[Tuple[int, int]] = None) -> Card:
-        """What somebody who has the exported network alone must know to use it.
+        """Card of the exported network: the facts needed to use it without the checkpoint.
 
         Args:
-            size: height and width that it is exported for, None for the recipe's.
+            size: height and width of the exported network's images, None for the recipe's.
 
         Raises:
-            InputError: the threshold beside the checkpoint is of another network; images to be turned that are not square.
+            InputError: the threshold beside the checkpoint is of another network, or images to be turned are not square.
         """
         recipe = Recipe({**self.recipe, 'image_size': list(size)}) if size else self.recipe
         known = dict(recipe)
@@ -79,7 +79,7 @@ class Trained:
         return Card(**{name: known[name] for name in Card.__dataclass_fields__ if name in known}, threshold=threshold)
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
-        """Shapes of the network's inputs without the batch; images of the recipe's size unless another is given.
+        """Shapes of the network's inputs without the batch axis; images have the recipe's size unless another is given.
 
         Raises:
             InputError: a size for a network that takes no images.
@@ -95,15 +95,15 @@ class Trained:
 
 
 def load_trained(path: Union[str, Path, None], changes: Changes = (), recipe_for: Optional[RecipeFor] = None) -> Trained:
-    """The trained network of a checkpoint, in evaluation mode; no data is read.
+    """Load the trained network of a checkpoint, in evaluation mode; reads no data.
 
     Args:
         path: a checkpoint or weight file, or the folder of a training.
-        changes: of the recipe it was trained by, see src.recipes.recipe.make_recipe.
-        recipe_for: instead of `changes`, and for weights that bring no recipe of their own.
+        changes: changes of its recipe, see src.recipes.recipe.make_recipe.
+        recipe_for: used instead of `changes`, and for weights without a recipe.
 
     Raises:
-        InputError: no such file, one of another network, or weights without a recipe where recipe_for is not given.
+        InputError: no such file, a file of another network, or weights without a recipe if recipe_for is not given.
     """
     weights = read_weights(find_checkpoint(path))
     recorded = weights.recorded
@@ -113,7 +113,7 @@ def load_trained(path: Union[str, Path, None], changes: Changes = (), recipe_for
     elif saved:
         recipe = use_recipe(saved, changes)
     else:
-        raise InputError(f'{weights.path}: holds no recipe of this project; say by which recipe it is to be used '
+        raise InputError(f'{weights.path}: holds no recipe of this project; give the recipe to use it with '
                          "(recipe_for=lambda *_: make_recipe('SOP', 'softmax'))")
     system = system_class(recipe.system)
     found = (read_record(system.Found, recorded.found, f'{weights.path}: found') if recorded
@@ -128,7 +128,7 @@ def load_trained(path: Union[str, Path, None], changes: Changes = (), recipe_for
 
 
 def system_for(trained: Trained, process: Optional[Process] = None) -> System:
-    """The system of a trained network, ready to evaluate; process: None for this one alone, on MindSpore's device."""
+    """System of a trained network, ready to evaluate; process: None for a single process on MindSpore's device."""
     process = process or Process(ms.get_context('device_target'), 0, 0, 1)
     system: System = create_system(trained.recipe, process)
     system.found, system.network = trained.found, trained.network
@@ -136,10 +136,10 @@ def system_for(trained: Trained, process: Optional[Process] = None) -> System:
 
 
 def evaluate(trained: Trained, process: Optional[Process] = None, name: Optional[str] = None) -> Dict[str, Any]:
-    """Measure a trained network on the test data of its recipe; prints the published lines and returns the figures.
+    """Measure a trained network on the test data of its recipe; prints the published lines and returns the results.
 
     Args:
-        trained: of load_trained. process: of system_for. name: what the lines call the checkpoint, None for its path.
+        trained: from load_trained. process: see system_for. name: name of the checkpoint in the lines, None for its path.
 
     Raises:
         InputError: the data is missing or bad.

@@ -1,4 +1,4 @@
-"""DEM: class semantics mapped into the space of visual features (arXiv 1611.05088)."""
+"""DEM: a network maps class semantics into the space of visual features (arXiv 1611.05088)."""
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -20,20 +20,20 @@ from src.page import check_page, evaluation_page
 from src.recipes.recipe import Recipe
 from src.training.system import System
 
-# What --validation may hold out, and by what.
+# Values of --validation that hold out images, and how they are drawn.
 HELD_OUT = {'seen_images': 'images', 'seen_classes': 'classes'}
-# The network's inputs, named by the option that gives their width.
+# Inputs of the network, named by the option that gives their width.
 WIDTHS = {'att': 'attribute_dim', 'word': 'word_dim'}
 
 
 @dataclass(frozen=True)
 class ZeroShotFound:
-    """What was found in the data. network_options: the widths of its semantics and features, by option of the network."""
+    """Facts found in the data. network_options: widths of its semantics and features, by option of the network."""
     network_options: Dict[str, Any] = field(default_factory=dict)
 
 
 def check_told_apart(part: EvalPart, path: str) -> None:
-    """Raise InputError, naming the path of the data, if images cannot be told apart: one class, or all described alike."""
+    """Raise InputError, naming the path of the data, if there is one class, or if all classes are described alike."""
     if len(part.class_ids) < 2:
         raise InputError(f'{path}: one unseen class, so that every answer is right; a test needs two')
     if all((rows == rows[0]).all() for rows in part.semantics):
@@ -41,7 +41,7 @@ def check_told_apart(part: EvalPart, path: str) -> None:
 
 
 def say_measured(*parts: EvalPart) -> Dict[str, int]:
-    """Print and return the numbers of images and classes of a test, and of classes without images, which count in no mean."""
+    """Print and return the numbers of images, classes, and classes without images, which count in no mean."""
     ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
     empty = len(np.setdiff1d(ids, labels))
     print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
@@ -53,7 +53,7 @@ class ZeroShot(System):
     """Training on seen classes, nearest prototype among the unseen ones."""
 
     Found: type = ZeroShotFound
-    # Scales of features that were fitted to the same data before, by name.
+    # Feature scales already fitted to the same data, by name.
     fitted: Optional[Dict[str, Scale]] = None
 
     @classmethod
@@ -66,7 +66,7 @@ class ZeroShot(System):
 
     @classmethod
     def found_in_weights(cls, recipe: Recipe, weights: Weights) -> Any:
-        """The widths of the layers of published weights: those of the data they were trained on."""
+        """Layer widths of published weights, which are those of their training data."""
         shapes = {name: value.shape for name, value in weights.values.items()}
         first = {'att': 'fc1', 'word': 'fc1'}
         if recipe.train_mode == 'fusion':
@@ -87,7 +87,7 @@ class ZeroShot(System):
         self._train_on(data)
 
     def _train_on(self, data: ZeroShotData) -> None:
-        """Set what training needs, from data before scaling."""
+        """Set up the training, from unscaled data."""
         recipe = self.recipe
         check_metric(recipe.metric)
         self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, self.fitted)
@@ -106,7 +106,7 @@ class ZeroShot(System):
         self.steps_per_epoch = steps_per_epoch(len(self.train.train_labels), recipe.batch_size, self.process.size)
 
     def _more_options(self) -> Dict[str, Any]:
-        """Further options of the network that the data gives."""
+        """Additional options of the network that depend on the data."""
         return {}
 
     def batches(self, epoch: int, skip: int) -> Iterator[Tuple[Tensor, ...]]:
@@ -122,7 +122,7 @@ class ZeroShot(System):
             yield tuple(map(Tensor, columns))
 
     def prototypes(self, semantics: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """The network's output (C, V) float32 for scaled semantics, each (C, A)."""
+        """Outputs (C, V) float32 of the network for scaled semantics, each (C, A)."""
         training = self.network.training
         self.network.set_train(False)
         try:
@@ -132,11 +132,11 @@ class ZeroShot(System):
             self.network.set_train(training)
 
     def classify(self, part: EvalPart) -> NDArray[np.int64]:
-        """The class of every image of a scaled EvalPart: (M,) int64."""
+        """Predicted class of every image of a scaled EvalPart: (M,) int64."""
         return knn_classify(part.features, self.prototypes(part.semantics), part.class_ids, self.recipe.metric)
 
     def validate(self) -> float:
-        """Share of the held-out images that are classified right."""
+        """Accuracy on the held-out images."""
         part = self.scaling.part(self.held_out)
         return accuracy(self.classify(part), part.labels)
 
@@ -166,11 +166,11 @@ class ZeroShot(System):
         self.prototypes(self.test_part().semantics)
 
     def test_part(self) -> EvalPart:
-        """The unseen classes, scaled as in training: an EvalPart."""
+        """EvalPart of the unseen classes, scaled as in training."""
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
         check_told_apart(data.test, str(recipe.data_path))
-        # The recipe says which part of the data the scale was fitted to in training.
+        # The recipe tells to which part of the data the scale was fitted in training.
         if recipe.validation in HELD_OUT and {recipe.feature_scaling, recipe.semantics_scaling} != {'none'}:
             data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]
         test = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling).part(data.test)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: one value a step, worked out before training."""
+"""Learning-rate schedules: one value per step, computed before training."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Rates = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Plan:
-    """Arguments of a mode: those of get_lr, and the steps as arrays.
+    """Arguments of a schedule mode.
 
     total_steps, warmup_steps (int), lr_max, lr_end, gamma (float) and milestones: see get_lr.
     """
@@ -29,12 +29,12 @@ class Plan:
 
     @property
     def step(self) -> NDArray[np.int64]:
-        """0, 1, ...: int (total_steps,)."""
+        """Step numbers 0, 1, ...: int (total_steps,)."""
         return np.arange(self.total_steps)
 
     @property
     def progress(self) -> Rates:
-        """Share of the steps after the warm-up that are done: (total_steps,) float64, 0..1."""
+        """Fraction done of the steps after the warm-up: (total_steps,) float64, 0..1."""
         return np.clip((self.step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 0, 1)
 
 
@@ -50,7 +50,7 @@ def steps(plan: Plan) -> Rates:
 
 
 def linear(plan: Plan) -> Rates:
-    """Fall in a line from lr_max to lr_end over the steps after the warm-up."""
+    """Fall linearly from lr_max to lr_end over the steps after the warm-up."""
     return plan.lr_max + (plan.lr_end - plan.lr_max) * plan.progress
 
 
@@ -95,7 +95,7 @@ LR_MODES: dict[str, Callable[[Plan], Rates]] = {
 def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_end: float = 0.0,  # noqa: PLR0913 - public name
            warmup_steps: int = 0, milestones: Sequence[float] = (0.4, 0.8), gamma: float = 0.1, *,
            warmup_stairs: int = 1) -> Rates:
-    """The learning rate of every step of a training.
+    """Learning rate of every step of a training.
 
     The warm-up rises linearly from lr_init and reaches lr_max at step warmup_steps; from there on the mode applies.
 
@@ -105,8 +105,8 @@ def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_
         lr_max, lr_init, lr_end: learning rates.
         warmup_steps: length of the warm-up.
         milestones: steps, counted from 0, at which 'steps' falls; floats below 1 are fractions of total_steps.
-        gamma: the factor of 'steps'.
-        warmup_stairs: number of steps for which the warm-up keeps one value, that of the last of these steps.
+        gamma: factor of 'steps'.
+        warmup_stairs: number of steps for which the warm-up keeps one value, the value of the last of these steps.
 
     Returns:
         float32 array (total_steps,).
@@ -127,11 +127,11 @@ def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_
 
 
 def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 1) -> Rates:
-    """The learning rate of every step of a recipe: float32 (steps,).
+    """Learning rate of every step of a recipe: float32 (steps,).
 
-    A recipe counts in iterations (total_iter_num) or in epochs (epoch_size). Its warm-up has a value for every step,
-    or, with warmup 'epoch', one for every epoch, (epoch + 1) / warmup_epochs of lr_max, as CTL's. Epochs that were trained
-    elsewhere (pretrain_epoch_size) are left out; the others keep the rates of the whole schedule.
+    A recipe counts in iterations (total_iter_num) or in epochs (epoch_size). Its warm-up has one value per step
+    or, with warmup 'epoch', one per epoch, (epoch + 1) / warmup_epochs of lr_max, as in CTL. Epochs that were trained
+    elsewhere (pretrain_epoch_size) are left out; the other epochs keep the rates of the whole schedule.
 
     Raises:
         InputError: warmup is neither 'step' nor 'epoch'.
@@ -145,7 +145,7 @@ def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 
     warmup = recipe['warmup_epochs'] * steps_per_epoch
     if max(total, warmup) > MOST_STEPS:
         raise InputError(f'--epoch_size={recipe["epoch_size"]} --total_iter_num={recipe["total_iter_num"]}: are '
-                         f'{max(total, warmup)} steps, the schedule has room for {MOST_STEPS}')
+                         f'{max(total, warmup)} steps; a schedule has at most {MOST_STEPS}')
     # A short run of a long recipe ends in the warm-up.
     return get_lr(recipe['lr_mode'], max(total, warmup), recipe['lr_max'] * factor, recipe['lr_init'] * factor,
                   recipe['lr_end'] * factor, warmup, milestones,

@@ -1,4 +1,4 @@
-"""Training from its first or its last saved step to the end, and what it leaves behind."""
+"""The training loop: start or resume, train, validate, save and report."""
 from __future__ import annotations
 
 import json
@@ -33,26 +33,26 @@ from src.training.train_step import create_step
 def fit(system: System, folder: str | Path, resume: bool | str = False, profile: str | None = None) -> dict[str, Any]:
     """Train a system by its recipe.
 
-    Writes below `folder` (in a distributed run below folder/RANK): training states, train.ckpt, the network after the
-    last step, best.ckpt where the recipe validates, and, by rank 0, result.json and curves.png.
+    Writes below `folder` (in a distributed run below folder/RANK): training states; train.ckpt, the network after the
+    last step; best.ckpt, if the recipe validates; and, by rank 0, result.json and curves.png.
 
     Args:
-        system: data, network, loss and accuracy that belong together; prepare() has not been called yet.
-        resume: whether to continue from the last state in the folder, or from the beginning where there is none; a str is
-            the name of the state to continue from. Otherwise what another training left there is moved to a sub-folder.
+        system: the system to train, before prepare().
+        resume: whether to resume from the last state in the folder, if there is one; a str is the name of the state to
+            resume from. If False, files of an earlier training there are moved to a sub-folder.
         profile: folder for MindSpore's profile of a few steps, None for none.
 
     Returns:
         the contents of result.json.
 
     Raises:
-        InputError: a state that cannot be read or is another training's, a loss that is no number, a full disk.
+        InputError: a state that cannot be read or belongs to another training, a loss that is NaN or infinite, a full disk.
         SystemExit: 128 + the number of the signal that ended the training, after a state was saved.
     """
     ms.set_seed(system.recipe.seed)
     process, folder = system.process, Path(folder)
     own = folder / str(process.rank) if process.size > 1 else folder
-    # What cannot be written must not come out after the first hours of training.
+    # A folder that cannot be written must be reported now, not after hours of training.
     with held(dict.fromkeys([folder, own] if process.rank == 0 else [own]), '--save_ckpt'):
         training = Training(system, folder, resume)
         began = time.perf_counter()
@@ -62,15 +62,15 @@ def fit(system: System, folder: str | Path, resume: bool | str = False, profile:
 
 def take_steps(system: System, step: nn.Cell, done: int, total: int, noted: Callable[[], int] = lambda: 0
                ) -> Iterator[tuple[int, Any]]:
-    """Take the steps of a training that are left.
+    """Take the remaining steps of a training.
 
     Args:
-        system, step: what is trained, and its step.
-        done, total: steps that are done, and that there are.
+        system, step: the system to train, and its training step.
+        done, total: number of steps done, and of all steps.
         noted: the number of a signal that ends the training, or 0.
 
     Yields:
-        (steps done, what the step returned).
+        (steps done, outputs of the step).
     """
     while done < total:
         for columns in system.batches(*divmod(done, system.steps_per_epoch)):
@@ -81,7 +81,7 @@ def take_steps(system: System, step: nn.Cell, done: int, total: int, noted: Call
 
 
 def train_in_memory(system: System) -> None:
-    """Train a prepared system without a word and without files.
+    """Train a prepared system without printing and without files.
 
     Raises:
         InputError: a loss is NaN or infinite.
@@ -109,7 +109,7 @@ class Training:
                 left_by_training(path)
         point = self._point(resume)
         system.prepare(self._found_before(point))
-        # Not before: prepare() may have chosen another one on held-out classes.
+        # Not earlier: prepare() may have chosen another recipe on held-out classes.
         self.recipe = recipe = system.recipe
         self.per_epoch = system.steps_per_epoch
         self.lr = schedule(recipe, self.per_epoch, process.size)
@@ -123,14 +123,14 @@ class Training:
                            self.verbose)
 
     def _folders(self) -> set[Path]:
-        """Those that this process clears."""
+        """Folders that this process clears."""
         return {self.own, self.folder} if self.verbose else {self.own}
 
     def _states(self, steps_per_epoch: int = 1, keep: int = 1) -> TrainingStates:
         return TrainingStates(self.own, 'auto_parallel' if self.process.size > 1 else 'train', steps_per_epoch, keep)
 
     def _point(self, resume: bool | str) -> tuple[int, int] | None:
-        """The point from which the training continues, None for its beginning."""
+        """Point from which the training resumes, None for its beginning."""
         states = self._states()
         if isinstance(resume, str):
             point = states.point_of(resume)
@@ -141,7 +141,7 @@ class Training:
         return _last_common_point(states, self.process) if resume else None
 
     def _found_before(self, point: tuple[int, int] | None) -> Any:
-        """What a resumed training found in its data when it began: what was chosen then is not chosen again."""
+        """`found` as the training to resume stored it, so that its choices are not made again."""
         if point is None:
             return None
         states = self._states()
@@ -157,7 +157,7 @@ class Training:
             return
         if resume:
             print(f'--resume: no training state in {self.own} yet, starting from the beginning')
-        # All have read the weights they start from, which may be here.
+        # By now all processes have read their starting weights, which may be in this folder.
         gather([0], self.process)
         for path in self._folders():
             aside = set_aside(path)
@@ -165,7 +165,7 @@ class Training:
                 print(f'{path} held another training: moved to {aside}')
 
     def train(self, profile: str | None = None) -> None:
-        """Take all steps that are left; profile: of fit."""
+        """Take all remaining steps; profile: see fit."""
         if self.verbose:
             print('============== Starting Training ==============', flush=True)
         with Signals() as signals, profiled(profile, self.process.target) as tick:
@@ -177,7 +177,7 @@ class Training:
         save_cell(self.system.network, self.own / LAST, self.recorded)
 
     def _after_step(self, noted: int) -> None:
-        """Print, validate and save where it is time; SystemExit where a signal ends the training."""
+        """Print, validate and save when due; SystemExit if a signal ends the training."""
         run, recipe, clock, per_epoch = self.run, self.recipe, self.clock, self.per_epoch
         epoch, within = divmod(run.step - 1, per_epoch)
         end = run.step == self.total
@@ -205,7 +205,7 @@ class Training:
             self._save()
         if stop:
             print(f'stopped by a signal after step {run.step} of {self.total}, saved '
-                  f'{self.states.path(self.states.point(run.step))}; --resume goes on from there', flush=True)
+                  f'{self.states.path(self.states.point(run.step))}; --resume continues from there', flush=True)
             raise SystemExit(128 + stop)
         clock.restart()
 
@@ -218,12 +218,12 @@ class Training:
 
     def _save(self) -> None:
         self.states.save(self.step, self.run.step, replace(self.recorded, run=asdict(self.run)))
-        # Older states go when every process has saved its newer one: whenever one is killed, all have one in common.
+        # Older states are removed once all processes have saved the newer one, so that a kill leaves them a common state.
         gather([0], self.process)
         self.states.prune()
 
     def report(self, seconds: float) -> dict[str, Any]:
-        """Write result.json and the curves, evaluate where the recipe says so; returns the result."""
+        """Write result.json and the curves, evaluate if the recipe says so; returns the result."""
         run, process, rate = self.run, self.process, self.clock.rate
         result = {
             'loss': run.history[-1]['loss'], 'validation_accuracy': run.best, 'best_step': run.best_step,
@@ -244,7 +244,7 @@ class Training:
 
 
 def _last_common_point(states: TrainingStates, process: Process) -> tuple[int, int] | None:
-    """The point of the newest state that every process has, None where no process has any."""
+    """Point of the newest state that every process has, None if no process has any."""
     newest = states.points()[-10:]
     rows = gather([number for at in newest + [(0, 0)] * (10 - len(newest)) for number in at], process)
     theirs = [{(int(epoch), int(step)) for epoch, step in row.reshape(-1, 2)} - {(0, 0)} for row in rows]
@@ -257,6 +257,6 @@ def _last_common_point(states: TrainingStates, process: Process) -> tuple[int, i
 
 
 def write_result(result: dict[str, Any], path: str | Path) -> None:
-    """Write a dict as JSON. Raises InputError where the file cannot be written."""
+    """Write a dict as JSON. Raises InputError if the file cannot be written."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + '\n')

@@ -1,4 +1,4 @@
-"""Training on ModelArts: its storage (obs://...) is copied in and out by moxing, a package that its images have."""
+"""Training on ModelArts: its storage (obs://...) is copied in and out by moxing, a package in its container images."""
 import os
 import shutil
 import tempfile
@@ -12,32 +12,32 @@ from src.common.errors import InputError
 from src.recipes.recipe import Recipe
 from src.training.states import CURVES, RESULT
 
-# The fast disk of its machines.
+# The fast disk of ModelArts machines.
 CACHE = Path('/cache')
 
 
 @contextmanager
 def copies(data_url: Optional[str], train_url: Optional[str], folder: Union[str, Path], process: Process
            ) -> Iterator[Optional[str]]:
-    """Copy the data in, and after the block, however it ends, what a training has written out.
+    """Copy the data in before the block and the training's output back after it, even if the block fails.
 
     Args:
-        data_url: folder of the data, None for none; one of this machine is used where it is.
-        train_url: folder for what is written, None for none.
-        folder: of the training. Each process copies its own part of it, the first one result and curves too.
-        process: of set_up.
+        data_url: folder of the data, or None; a folder of this machine is not copied.
+        train_url: folder to copy the output to, or None.
+        folder: the training's output. Each process copies its own part, the first process also result and curves.
+        process: from set_up.
 
     Yields:
         the folder of the data on this machine, None without data_url.
 
     Raises:
-        InputError: a URL that needs moxing where it is not installed, no such folder, or a copy that fails.
+        InputError: a URL that needs moxing, which is not installed, no such folder, or a copy that fails.
     """
     if train_url:
         _storage('train_url', train_url)
     local = data_url
     if data_url and '://' in data_url:
-        # Each process its own copy: the processes of a machine do not know of each other's.
+        # One copy per process, since the processes of a machine do not know of each other's copies.
         local = str((CACHE if CACHE.is_dir() else Path(tempfile.gettempdir())) / f'data_{process.device_id}')
         _copy('data_url', data_url, data_url, local)
     if local and not os.path.isdir(local):
@@ -53,7 +53,7 @@ def copies(data_url: Optional[str], train_url: Optional[str], folder: Union[str,
 
 
 def with_data(recipe: Recipe, folder: Optional[str]) -> Recipe:
-    """The recipe with the data in a folder, None for where it is; InputError where a list says where the images are."""
+    """Recipe with its data in another folder, None for no change; InputError if a list gives the images' paths."""
     if not folder:
         return recipe
     if recipe.get('train_list'):
@@ -68,8 +68,8 @@ def _storage(flag: str, url: str) -> Tuple[Callable[..., Any], Callable[..., Any
     try:
         import moxing
     except ImportError as error:
-        raise InputError(f'--{flag}={url}: is copied by moxing, which is not installed here (the images of ModelArts have it); '
-                         'give a folder of this machine') from error
+        raise InputError(f'--{flag}={url}: is copied by moxing, which is not installed here (ModelArts images have it); '
+                         'give a local folder') from error
     return moxing.file.copy_parallel, moxing.file.copy
 
 
@@ -78,5 +78,5 @@ def _copy(flag: str, url: str, source: str, target: str) -> None:
     print(f'--{flag}: copying {source} to {target}', flush=True)
     try:
         (copy_file if os.path.isfile(source) else copy_folder)(source, target)
-    except Exception as error:  # moxing's have no type of their own
+    except Exception as error:  # moxing's errors have no type of their own
         raise InputError(f'--{flag}={url}: cannot be copied: {" ".join(str(error).split())}') from error

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from src.common.errors import InputError
 
-# Prefix of the names of a loss's parameters, by which a checkpoint tells them from the network's.
+# Prefix of the names of a loss's parameters, which tells them from the network's in a checkpoint.
 LOSS = 'loss.'
-# A learning rate, or one a step.
+# One learning rate, or one per step.
 Rate = Any
 
 
@@ -29,7 +29,7 @@ class Adam(nn.Optimizer):
 
     Args:
         params: parameters, or groups of them, see nn.Optimizer.
-        learning_rate: float, or float32 array of one value a step.
+        learning_rate: float, or float32 array of one value per step.
         beta1, beta2, eps, epsilon_hat: see above.
         weight_decay: L2, added to the gradient.
         decoupled: whether the decay shrinks the weights by learning rate times weight_decay instead, apart from the
@@ -74,8 +74,8 @@ class WithOwnUpdates(nn.Cell):
     """An optimizer, and plain SGD without momentum, weight decay and schedule for the parameters in Loss.own_updates.
 
     Args:
-        optimizer: of all other parameters.
-        updates: parameters with the size of their steps.
+        optimizer: optimizer of all other parameters.
+        updates: parameters with their step sizes.
 
     Inputs: gradients, a tuple in the order of `parameters`.
     """
@@ -107,7 +107,7 @@ OPTIMIZERS: dict[str, Callable[..., nn.Optimizer]] = {
 
 
 def _decay_of(parameter: Parameter, recipe: Mapping[str, Any]) -> float:
-    """The weight decay of one parameter."""
+    """Weight decay of one parameter."""
     decay = recipe['weight_decay']
     if isinstance(decay, Mapping):
         layer = parameter.name.split('.')[0]
@@ -115,13 +115,13 @@ def _decay_of(parameter: Parameter, recipe: Mapping[str, Any]) -> float:
             raise InputError(f'weight_decay: names {", ".join(decay)} but not {layer}, which {parameter.name} belongs '
                              'to; give every layer a value, 0 for none')
         return float(decay[layer])
-    # MindSpore's own rule for parameters that are not grouped.
+    # MindSpore's own rule for parameters without groups.
     spared = recipe['decay'] == 'weights' and ('beta' in parameter.name or 'gamma' in parameter.name)
     return 0.0 if spared else float(decay)
 
 
 def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
-    """The number of first steps in which new layers and the loss train alone."""
+    """Number of first steps in which only new layers and the loss are trained."""
     epochs = recipe['head_first_epochs']
     if epochs and recipe['total_iter_num']:
         raise InputError(f'head_first_epochs={epochs}: counts epochs, and this recipe counts iterations '
@@ -133,11 +133,11 @@ def _head_first_steps(recipe: Mapping[str, Any], total_steps: int) -> int:
 
 
 def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell, lr: NDArray[Any]) -> nn.Cell:
-    """The optimizer of a recipe.
+    """Create the optimizer of a recipe.
 
-    Every trained parameter has a weight decay and a learning rate: lr, times loss_lr_factor and Loss.lr_factors for those
-    of the loss. In the first head_first_epochs the rate is 0 except for the loss's parameters and the network's new_layers,
-    so that no other weight moves (the running statistics of BatchNorm do, and moments accumulate).
+    Every trained parameter has a weight decay and a learning rate: lr, times loss_lr_factor and Loss.lr_factors for
+    parameters of the loss. In the first head_first_epochs the rate is 0 except for the loss's parameters and the network's
+    new_layers, so that no other weight moves (the running statistics of BatchNorm do, and moments accumulate).
 
     Args:
         recipe: optimizer, a key of OPTIMIZERS, with beta1 and epsilon_hat, or momentum; weight_decay, a float, or a dict of

@@ -1,4 +1,4 @@
-"""Mixed precision: in which floating-point format a network of images computes."""
+"""Mixed precision: the floating-point format in which a network of images computes."""
 import mindspore as ms
 from mindspore import amp, nn
 
@@ -9,10 +9,10 @@ LEVELS = ENTRIES['amp_level'].type.choices or ()
 
 
 def level_for(amp_level: str, target: str) -> str:
-    """The level that `auto` stands for on a device: O2 on Ascend, O0 elsewhere; other levels unchanged.
+    """Resolve `auto` for a device: O2 on Ascend, O0 elsewhere; other levels are unchanged.
 
     Args:
-        amp_level: 'auto'; 'O0', float32; 'O2', float16 with BatchNorm in float32; 'bfloat16', the same with bfloat16.
+        amp_level: 'auto'; 'O0', float32; 'O2', float16 with BatchNorm in float32; 'bfloat16', as O2 with bfloat16.
         target: 'Ascend', 'GPU' or 'CPU'.
 
     Raises:
@@ -28,7 +28,7 @@ def level_for(amp_level: str, target: str) -> str:
 
 
 def mixed_precision(network: nn.Cell, level: str) -> nn.Cell:
-    """The network in the precision of a level of level_for; the names and the float32 of its parameters stay."""
+    """Cast the network to a level of level_for; its parameters keep their names and float32."""
     if level == 'O0':
         return network
     return amp.auto_mixed_precision(network, 'O2', dtype=ms.bfloat16 if level == 'bfloat16' else ms.float16)

@@ -1,4 +1,4 @@
-"""How far a training has come, how fast it is, and the lines that say so."""
+"""Progress and speed of a training, and the lines that report them."""
 from __future__ import annotations
 
 import sys
@@ -12,18 +12,18 @@ from mindspore import Tensor, nn
 from src.common.errors import InputError
 from src.common.terminal import MovingLine
 
-# Seconds from one line of progress within an epoch to the next in a log; on a terminal a line moves instead.
+# Seconds between progress lines within an epoch in a log; a terminal shows one moving line instead.
 LOG_SECONDS = 60
 
 
 @dataclass
 class Run:
-    """How far a training has come; stored with every state.
+    """Progress of a training, stored with every state.
 
-    step: steps done. seconds: spent in steps, without the first one of each process, which compiles. timed_steps: steps
-    in these seconds. losses: sum and number of the losses of the epoch in progress. skipped: steps whose gradients
-    overflowed and changed nothing. best, best_step: the best validation and after how many steps it was reached.
-    history: one dict an epoch with epoch, step, loss (mean over the epoch), lr and, where it was measured, accuracy.
+    step: steps done. seconds: time of all steps except the first one of each process, which compiles. timed_steps: number
+    of steps in this time. losses: sum and number of the losses of the epoch in progress. skipped: steps whose gradients
+    overflowed and changed nothing. best, best_step: the best validation result and its step.
+    history: one dict per epoch with epoch, step, loss (mean over the epoch), lr and, if measured, accuracy.
     """
     step: int = 0
     seconds: float = 0.0
@@ -36,7 +36,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def validated(self, value: float) -> bool:
-        """Note a validation; returns whether it is the best so far. Of equal ones the later: it has been trained longer."""
+        """Record a validation; returns whether it is the best so far. Of equal results the later one wins."""
         if self.history and self.history[-1]['step'] == self.step:
             self.history[-1]['accuracy'] = value
         better = self.best is None or value >= self.best
@@ -48,14 +48,14 @@ class Run:
 class Clock:
     """Measures step times: validation and saving are excluded, waiting for data is not.
 
-    Losses are fetched from the device only when somebody wants to see them, since each fetch waits for it.
+    Losses are fetched from the device only when they are shown, since each fetch waits for the device.
 
     Args:
         run: counts steps and seconds.
         step: the training step.
         total, per_epoch: steps of the training and of an epoch.
-        samples: of a step, over all processes.
-        processes: how many train together.
+        samples: samples of a step, over all processes.
+        processes: number of processes that train together.
         verbose: whether this process prints.
     """
 
@@ -71,7 +71,7 @@ class Clock:
         self.line = MovingLine(verbose)
 
     def add(self, loss: Tensor, finite: Tensor, stop: Tensor) -> None:
-        """Take what a step returned."""
+        """Add the outputs of a step."""
         self.pending.append((loss, finite))
         self.stop_before, self.stop = self.stop, stop
         if self.first:
@@ -88,17 +88,17 @@ class Clock:
                        f'{_left(seconds * (self.total - run.step - 1))}')
 
     def stop_of_all(self, noted: int) -> int:
-        """The signal that ends the training, the same in all processes after the same step.
+        """Signal that ends the training, the same in all processes after the same step.
 
-        Several processes look at what the step before returned: to wait for this step's would leave the devices idle until
-        the next one is sent.
+        Several processes look at the outputs of the previous step: waiting for the current step would leave the devices
+        idle until the next step is sent.
         """
         if self.processes == 1:
             return noted
         return 0 if self.stop_before is None else int(self.stop_before.asnumpy())
 
     def late(self) -> bool:
-        """Whether it is time for a line of progress."""
+        """Whether a progress line is due."""
         return not (self.line.active and sys.stdout.isatty()) and time.perf_counter() - self.shown > LOG_SECONDS
 
     def settle(self) -> float | None:
@@ -125,17 +125,17 @@ class Clock:
         return value
 
     def restart(self) -> None:
-        """Leave out what came after a step that was settled."""
+        """Exclude the time since the last settled step."""
         if not self.pending:
             self.began = time.perf_counter()
 
     @property
     def rate(self) -> float | None:
-        """Samples a second over all processes, None before the second step."""
+        """Samples per second over all processes, None before the second step."""
         return self.samples * self.run.timed_steps / self.run.seconds if self.run.seconds else None
 
     def show_progress(self, loss: float | None) -> None:
-        """A line within an epoch, where it is time for one."""
+        """Print a progress line within an epoch, if one is due."""
         if not self.late():
             return
         self.shown = time.perf_counter()
@@ -145,7 +145,7 @@ class Clock:
                   flush=True)
 
     def close_epoch(self, epoch: int, lr: float) -> None:
-        """Put the epoch into the history and print its line."""
+        """Add the epoch to the history and print its line."""
         run = self.run
         run.history.append({'epoch': epoch, 'step': run.step, 'loss': run.losses[0] / max(run.losses[1], 1), 'lr': lr})
         run.losses = [0.0, 0]
@@ -160,11 +160,11 @@ class Clock:
 
 
 def _left(seconds: float) -> str:
-    """The time that is left, as HH:MM:SS."""
+    """Format the remaining time as HH:MM:SS."""
     hours, rest = divmod(int(seconds), 3600)
     return f'{hours:02d}:{rest // 60:02d}:{rest % 60:02d}'
 
 
 def diverged(step: int) -> InputError:
-    """The error of a training whose loss is no number after `step` steps."""
-    return InputError(f'the loss became NaN or infinite after step {step}: lower --lr, or look at the data')
+    """InputError for a loss that is NaN or infinite after `step` steps."""
+    return InputError(f'the loss became NaN or infinite after step {step}: lower --lr, or check the data')

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Signals:
-    """Within `with`, notes SIGINT and SIGTERM instead of ending the process; `noted` is the signal's number or 0.
+    """Block in which SIGINT and SIGTERM are noted instead of ending the process; `noted` is the signal's number or 0.
 
     Once MindSpore has run a graph, its own handler turns SIGINT into SIGTERM.
     """
@@ -22,8 +22,8 @@ class Signals:
         return self
 
     def now(self) -> int:
-        """`noted`; takes the handlers again: a pipeline of images that starts puts one of MindSpore below Python's, which
-        ends the process."""
+        """`noted`. Also installs the handlers again: a starting image pipeline puts a handler of MindSpore, which ends the
+        process, below Python's."""
         for number in self._before:
             signal.signal(number, self._note)
         return self.noted

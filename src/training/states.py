@@ -1,4 +1,4 @@
-"""Training states: written at once or not at all, read only when whole, and resumed only by the training that wrote them."""
+"""Training states: written atomically, read only if complete, and resumed only by the training that wrote them."""
 from __future__ import annotations
 
 import json
@@ -18,38 +18,38 @@ from src.common.records import as_table
 from src.recipes.recipe import differences
 
 RESULT, CURVES = 'result.json', 'curves.png'
-# What the learning rates are made of: it may change where those of the steps that are done stay the same.
+# Entries that set the learning rates; they may change if the rates of the steps done stay the same.
 SCHEDULE = {'epoch_size', 'total_iter_num', 'pretrain_epoch_size', 'lr_mode', 'lr_max', 'lr_init', 'lr_end', 'lr_epochs',
             'lr_steps', 'warmup_epochs', 'warmup', 'head_first_epochs'}
 Point = tuple[int, int]
 
 
 def flush_subnormals(cell: nn.Cell) -> None:
-    """Set what is too small for a normal float in the parameters of a cell, and -0, to 0.
+    """Set subnormal numbers and -0 in the parameters of a cell to 0.
 
-    On a CPU MindSpore's kernels keep or flush such numbers as the thread happens to be set that runs them: moments that
-    have decayed that far would differ between two runs of the same training, though nothing else does.
+    On a CPU MindSpore's kernels keep or flush such numbers depending on the thread that runs them. Moments that have
+    decayed so far would be the only difference between two runs of the same training.
     """
     for parameter in cell.get_parameters():
         values = parameter.asnumpy()
         if values.dtype.kind == 'f':
             small = np.abs(values) < np.finfo(values.dtype).tiny
             if values[small].tobytes().strip(b'\0'):
-                # Not set_data: the compiled step would keep the tensor it knows, and later states hold this one.
+                # Not set_data: the compiled step would keep its old tensor, and later states would hold the new one.
                 ops.assign(parameter, ms.Tensor(np.where(small, values.dtype.type(0), values)))
 
 
 class TrainingStates:
     """The training states in a folder, named PREFIX-EPOCH_STEP.ckpt as MindSpore's ModelCheckpoint names them.
 
-    A state holds the network, the loss, the optimizer and what a resumed training needs to know. Where one is asked for by
-    its point, that is (epoch, step within the epoch), both counted from 1.
+    A state holds the network, the loss, the optimizer and what a resumed training needs to know. It is identified by its
+    point: (epoch, step within the epoch), both counted from 1.
 
     Args:
-        folder: where they are; made when the first one is written.
-        prefix: how their names begin.
+        folder: folder of the states; made when the first state is written.
+        prefix: start of their file names.
         steps_per_epoch: turns a number of steps into a point.
-        keep: how many of the newest stay.
+        keep: number of the newest states to keep.
     """
 
     def __init__(self, folder: Path, prefix: str, steps_per_epoch: int, keep: int):
@@ -60,64 +60,64 @@ class TrainingStates:
         self.stale: set[Point] = set()
 
     def point(self, step: int) -> Point:
-        """The point after `step` steps of training."""
+        """Point after `step` steps of training."""
         epoch, within = divmod(step - 1, self.steps_per_epoch)
         return epoch + 1, within + 1
 
     def path(self, point: Point) -> Path:
-        """The file of the state at a point."""
+        """File of the state at a point."""
         return self.folder / f'{self.prefix}-{point[0]}_{point[1]}.ckpt'
 
     def point_of(self, name: str) -> Point | None:
-        """The point that a file name says, None where it is no name of a state."""
-        # Nine digits are a billion epochs: more are no number of ours.
+        """Point that a file name stands for, None if it is no name of a state."""
+        # Nine digits are a billion epochs; a longer number is not ours.
         found = re.fullmatch(re.escape(self.prefix) + r'-([1-9]\d{0,8})_([1-9]\d{0,8})\.ckpt', name, re.ASCII)
         return (int(found[1]), int(found[2])) if found else None
 
     def points(self) -> list[Point]:
-        """Where there are states, ascending."""
+        """Points of the stored states, ascending."""
         return sorted(filter(None, (self.point_of(path.name) for path in self.folder.glob('*.ckpt'))))
 
     def start_after(self, point: Point) -> None:
-        """Count the states after a point as stale: they go once this training has saved its next one."""
+        """Mark the states after a point as stale; they are removed once this training has saved its next state."""
         self.stale = {other for other in self.points() if other > point}
 
     def save(self, cell: nn.Cell, step: int, recorded: Recorded) -> None:
-        """Write the state after `step` steps, with what the training recorded."""
+        """Write the state after `step` steps, with the records of the training."""
         flush_subnormals(cell)
         save_cell(cell, self.path(self.point(step)), replace(recorded, steps_per_epoch=self.steps_per_epoch))
         self.stale.discard(self.point(step))
 
     def prune(self) -> None:
-        """Remove the stale states and all but the newest `keep` others."""
+        """Remove the stale states, and all other states but the newest `keep`."""
         fresh = [point for point in self.points() if point not in self.stale]
         for point in [*self.stale, *fresh[:-self.keep]]:
             self.path(point).unlink(missing_ok=True)
         self.stale.clear()
 
     def load(self, cell: nn.Cell, point: Point, recorded: Recorded) -> Recorded:
-        """Put the state at a point into `cell`; returns what its training recorded.
+        """Load the state at a point into `cell`; returns the records of its training.
 
         Args:
-            cell: as it was when the state was saved.
-            point: of points().
+            cell: the same cell as when the state was saved.
+            point: one of points().
             recorded: recipe, found and device_num of this training. They must equal those stored in the state, except for
-                entries that say how to run a training, entries added since, if they are at their defaults, and those of
-                SCHEDULE, if the steps that are done would have had the same learning rates.
+                entries that may change on resume, entries added since, if they are at their defaults, and entries of
+                SCHEDULE, if the steps done would have had the same learning rates.
 
         Raises:
-            InputError: the file is broken (the one before it is offered), or of another recipe, network, loss or data.
+            InputError: the file is broken (the message offers the previous state), or of another recipe, network, loss or data.
         """
         path = self.path(point)
         state, saved = self.read(point)
-        # As JSON has it, in which tuples are lists.
+        # As in JSON, where tuples are lists.
         mine = read_recorded(json.dumps(as_table(recorded)), str(path))
         then, now = ({'device_num': one.device_num, **one.found} for one in (saved, mine))
         others = [*differences(saved.recipe, mine.recipe),
                   # Not what the state is too old to say.
                   *((name, value, now.get(name)) for name, value in then.items() if value != now.get(name))]
         own = {p.name: p for p in cell.get_parameters()}
-        # The learning rates of all steps, which the optimizer keeps.
+        # Learning rates of all steps, as stored in the optimizer.
         rates = {name for name in own if name.rpartition('.')[2].startswith('learning_rate')} if others else set()
         done = int((saved.run or {}).get('step', 0))
         same = rates & set(state) and all(np.array_equal(own[name].asnumpy()[:done], state[name].asnumpy()[:done])
@@ -141,10 +141,10 @@ class TrainingStates:
         return saved
 
     def read(self, point: Point) -> tuple[dict[str, Parameter], Recorded]:
-        """The parameters of the state at a point by name, and what its training recorded.
+        """Parameters of the state at a point, by name, and the records of its training.
 
         Raises:
-            InputError: the file is broken; the state before it is offered.
+            InputError: the file is broken; the message offers the previous state.
         """
         path = self.path(point)
         if not path.is_file():
@@ -159,10 +159,10 @@ class TrainingStates:
 
 
 def left_by_training(folder: Path) -> list[Path]:
-    """The files of an earlier training in a folder, which set_aside moves; others stay where they are.
+    """Files of an earlier training in a folder, which set_aside moves; other files stay.
 
     Raises:
-        InputError: a file has the name of such a file, and no training of this project wrote it.
+        InputError: a file has such a name but was not written by a training of this project.
     """
     found = []
     for path in sorted(folder.glob('*')):
@@ -180,7 +180,7 @@ def left_by_training(folder: Path) -> list[Path]:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move what another training left in a folder to its first free sub-folder earlier-N; returns that or None."""
+    """Move the files of an earlier training to the first free sub-folder earlier-N; returns that folder or None."""
     old = left_by_training(folder)
     if not old:
         return None
@@ -195,11 +195,11 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def find_training(checkpoint: str, folder: str | None, distribute: bool) -> tuple[Path, bool | str]:
-    """Where the training is that --checkpoint names.
+    """Find the training that --checkpoint names.
 
     Args:
-        checkpoint: a training's folder, or one of its states (of any rank).
-        folder: --save_ckpt.
+        checkpoint: folder of a training, or one of its states (of any rank).
+        folder: value of --save_ckpt.
         distribute: whether the states are in folders of ranks.
 
     Returns:
@@ -213,6 +213,6 @@ def find_training(checkpoint: str, folder: str | None, distribute: bool) -> tupl
         raise InputError(f'--checkpoint={checkpoint}: no such file or folder')
     home, name = (path, True) if path.is_dir() else (path.parent.parent if distribute else path.parent, path.name)
     if folder and Path(folder).resolve() != home.resolve():
-        raise InputError(f'--checkpoint={checkpoint}: a training continues in its own folder; give --save_ckpt={home} or '
+        raise InputError(f'--checkpoint={checkpoint}: a training is resumed in its own folder; give --save_ckpt={home} or '
                          'leave it out')
     return home, name

@@ -45,7 +45,7 @@ class WithLoss(nn.Cell):
 
 
 def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What a network or a gradient returns, which is no tuple where it is one Tensor."""
+    """Outputs of a network or gradient as a tuple, also if it is a single Tensor."""
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
@@ -72,7 +72,7 @@ class Average(nn.Cell):
         for number, parameter in enumerate(parameters):
             groups.setdefault(parameter.dtype, []).append(number)
         self.groups = tuple(tuple(numbers) for numbers in groups.values())
-        # Where the gradient of each parameter lies when those of the groups follow each other.
+        # Position of each parameter's gradient once the gradients are grouped by dtype.
         order = [number for numbers in self.groups for number in numbers]
         self.places = tuple(order.index(number) for number in range(len(parameters)))
         self.shapes = tuple(parameter.shape for parameter in parameters)
@@ -128,14 +128,14 @@ class Update(nn.Cell):
             self.loss_scale.name, self.counter.name = 'loss_scale', 'loss_scale_counter'
             self.skipped = Parameter(Tensor(0, mstype.int32), name='skipped_steps')
         self.distributed = process.size > 1
-        # On a device that saturates the numbers themselves do not show an overflow.
+        # On a device that saturates, the numbers themselves do not show an overflow.
         self.ask_device = process.target != 'CPU'
         if self.distributed:
             self.average = Average(optimizer.parameters, process.size)
             self.all_gather = ops.AllGather()
 
     def scale(self) -> Parameter | float:
-        """The factor of the loss."""
+        """Current factor of the loss."""
         return self.loss_scale if self.dynamic else self.fixed_scale
 
     def construct(self, stop: Tensor, loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,7 +189,7 @@ class TrainStep(nn.Cell):
         network: batch columns -> scalar loss.
         update: follows the gradients.
 
-    Inputs: stop, int32 scalar; the columns of a batch. Outputs: those of Update, with the loss before the update.
+    Inputs: stop, int32 scalar; the columns of a batch. Outputs: as Update, with the loss before the update.
     """
 
     def __init__(self, network: WithLoss, update: Update) -> None:
@@ -207,7 +207,7 @@ class TrainStep(nn.Cell):
 
 
 class _LossGradient(nn.Cell):
-    """The loss of a whole batch and its gradients to the network's outputs and to the loss's own parameters.
+    """Loss of a whole batch, and its gradients to the network's outputs and to the loss's own parameters.
 
     Inputs: the network's outputs, then the loss's columns.
     Outputs: scaled loss; tuple of gradients to the outputs; tuple of gradients to `weights`.
@@ -281,11 +281,11 @@ class ReplayStep(nn.Cell):
     network would be drawn twice.
 
     Args:
-        together: all the network's columns and outputs have one row an image.
+        together: all the network's columns and outputs have one row per image.
         update: follows the gradients.
         chunk_size: rows that run at once.
 
-    Inputs and outputs: those of TrainStep.
+    Inputs and outputs: as TrainStep.
     """
 
     def __init__(self, together: WithLoss, update: Update, chunk_size: int) -> None:
@@ -329,13 +329,13 @@ class ReplayStep(nn.Cell):
 
 def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: Mapping[str, Any], lr: NDArray[Any],
                 process: Process) -> nn.Cell:
-    """The training step of a recipe.
+    """Create the training step of a recipe.
 
     Args:
         network, loss: to train; the names of the loss's parameters are made to begin with 'loss.'.
         network_columns: number of columns of a batch that the network takes; the others are the loss's.
         recipe: amp_level, 'auto' if there is none; loss_scale, a float or 'dynamic' (always dynamic if amp_level stands for
-            another level than O0); clip_norm; chunk_size, 0 for the whole batch at once; those of create_optimizer.
+            another level than O0); clip_norm; chunk_size, 0 for the whole batch at once; and the entries of create_optimizer.
         lr: (steps,) float array, the learning rate of every step.
         process: device target and number of processes.
 
@@ -348,7 +348,7 @@ def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: M
     """
     chunk = recipe['chunk_size']
     if chunk < 0:
-        raise InputError(f'chunk_size={chunk}: rows of a batch that run at once, 0 for all')
+        raise InputError(f'chunk_size={chunk}: expected a number of rows, 0 for the whole batch')
     together = WithLoss(network, loss, network_columns)
     optimizer = create_optimizer(recipe, network, loss, lr)
     level = level_for(recipe.get('amp_level', 'auto'), process.target)

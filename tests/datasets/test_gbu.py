@@ -142,7 +142,7 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     with pytest.raises(InputError, match='class fox is not in'):
         write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')), 'folder')
     (tmp_path / 'unseen.txt').write_text('\n'.join(names[1:]))
-    with pytest.raises(InputError, match='unseen.txt: leaves images of one class to learn from'):
+    with pytest.raises(InputError, match='unseen.txt: leaves images of one class for training'):
         write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')), 'folder')
     with pytest.raises(InputError, match='trainval_loc has images of one class'):
         replace(bench, trainval=np.flatnonzero(bench.labels == 0)).choosing(0)

@@ -311,7 +311,7 @@ def test_csv_names_its_columns(tmp_path, delimiter):
     ('path,label\na.jpg,\n', ":2: label ''"), ('path,label\n,3\n', ':2: has no path'), ('path,label\n', 'lists no image'),
     ('path,label,camera\na.jpg,1,x\n', ":2: camera 'x'"), ('path,label,split\na.jpg,1,tset\n', ":2: split 'tset'"),
     ('path,label,split\na.jpg,1,test\n', 'lists no image whose split is train'),
-    ('path,label,is_query\na.jpg,1,maybe\n', ":2: is_query 'maybe'"), ('path,label\n"a.jpg,1\n', 'look at its quotes'),
+    ('path,label,is_query\na.jpg,1,maybe\n', ":2: is_query 'maybe'"), ('path,label\n"a.jpg,1\n', 'check its quotes'),
     ('path,label\na.jpg,"' + 200_000 * 'x' + '"\n', ':2: ')])
 def test_malformed_csv(tmp_path, text, words):
     file = write(tmp_path / 'bad.csv', text)
@@ -326,7 +326,7 @@ def test_encodings(tmp_path, encoding, name):
         (tmp_path / file).write_bytes(text.encode(encoding))
         images = read_image_list(str(tmp_path / file), encoding=encoding)
         assert images.class_names == (name,) and images.paths == [str(tmp_path / name / '1.jpg')]
-        with pytest.raises(InputError, match=f'{file}: is no text in utf-8; give its encoding'):
+        with pytest.raises(InputError, match=f'{file}: is not text in utf-8; give its encoding'):
             read_image_list(str(tmp_path / file))
         (tmp_path / file).write_bytes(b'\xef\xbb\xbf' + text.encode())
         assert read_image_list(str(tmp_path / file)).class_names == (name,)

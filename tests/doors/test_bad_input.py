@@ -104,8 +104,8 @@ def test_values_of_metric_learning(refused, products, flag):
     ('--set=backbone_options.width=0', 'width is 0'), ('--seed=4294967296', '--seed=4294967296'),
     ('--loss_name=ctl --batch_size=8', '--loss_name=ctl: needs a head with a neck'),
     ('--loss_name=xbm --set=memory=4', 'memory=4: must hold the 12 rows'),
-    ('--loss_name=triplet --set=memory=50', 'memory=50: TripletLoss compares certain rows'),
-    ('--gather=True', '--gather=True: is for pair losses'),
+    ('--loss_name=triplet --set=memory=50', 'memory=50: TripletLoss compares only certain rows'),
+    ('--gather=True', '--gather=True: needs a pair loss'),
     ('--set=momentum=1', 'below 1'),
     ('--save_ckpt=/proc', '--save_ckpt: cannot make the folder /proc, or write to it')])
 def test_what_does_not_go_together_in_metric_learning(refused, products, flags, words):

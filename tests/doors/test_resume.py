@@ -55,7 +55,7 @@ def test_dem_stopped_by_a_signal(dem, tmp_path, number):
     training.process.send_signal(number)
     # While it computes MindSpore may make SIGINT a SIGTERM.
     assert training.end((128 + number, 143)) == ''
-    found = re.fullmatch(r'stopped by a signal after step (\d+) of 84, saved (.*); --resume goes on from there',
+    found = re.fullmatch(r'stopped by a signal after step (\d+) of 84, saved (.*); --resume continues from there',
                          training.lines[-1])
     step = int(found[1])
     assert 5 <= step < STEPS

@@ -198,7 +198,7 @@ def test_images_are_searched_and_mirrored(work, folder, said):
     assert '8 embeddings of 16 values' in out
     gallery = EmbeddingFile('more.npy')
     assert gallery.images.labels.tolist() == [0] * 4 + [1] * 4 and gallery.classes == {0: 'class 07', 1: 'new'}
-    np.testing.assert_allclose(gallery.take(np.arange(8)), work.embeddings[28:36], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(gallery.vectors(gallery.images, np.arange(8)), work.embeddings[28:36], rtol=1e-3, atol=1e-4)
     assert gallery.model == work.models[0]
     out = said('infer', f'--model_file={work.root}/late.onnx', '--query=more/new', '--gallery=gallery.npy', '--top_k=2',
                f'--threshold={work.root}/late.onnx.json')
@@ -207,7 +207,7 @@ def test_images_are_searched_and_mirrored(work, folder, said):
     assert all('class 08' in row[2] for row in rows[::2])
 
     said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=mirror.npy', '--mirror')
-    both = (gallery.take(np.arange(8)) + expected(work.network, gallery.images.paths, True)) / 2
+    both = (gallery.vectors(gallery.images, np.arange(8)) + expected(work.network, gallery.images.paths, True)) / 2
     np.testing.assert_allclose(np.load('mirror.npy'), both, rtol=1e-3, atol=1e-4)
     assert EmbeddingFile('mirror.npy').model == identity(work.network, mirror=True)
     # An exported network that was trained to be used so says it beside itself.
@@ -290,7 +290,7 @@ def test_a_gallery_in_milvus_answers_as_the_file(work, folder, here, said, refus
                      model=work.models[1])
     for flags in (['--query=other.npy', '--gallery=g.db'], ['--gallery=other.npy', '--output=g.db']):
         assert 'g.db: was written with another network' in refused(*flags)
-    assert '--output=g.db: is --gallery itself' in refused('--gallery=g.db', '--output=g.db')
+    assert '--output=g.db: is the same file as --gallery' in refused('--gallery=g.db', '--output=g.db')
     assert 'is a gallery in Milvus; give images' in refused('--query=g.db', '--gallery=gallery.npy')
 
 
@@ -388,7 +388,7 @@ def test_gallery_changed_since_is_refused(work, folder, refused):
     ('--gallery=gallery.npy --remove=gallery.npy.txt', 'gallery.npy: not a gallery of Milvus'),
     ('--gallery=gallery.npy --index=FLAT', 'gallery.npy: not a gallery of Milvus'),
     ('--gallery=gallery.npy --threshold=train.threshold.json', 'gallery.npy: not a gallery of Milvus'),
-    ('--gallery=gallery.npy --output=a.npy', '--output=a.npy: --gallery is loaded into a gallery in Milvus alone'),
+    ('--gallery=gallery.npy --output=a.npy', '--output=a.npy: --gallery can only be loaded into a Milvus gallery'),
     ('--gallery=gallery.npy', '--query and --gallery: give both'), ('--append', 'unrecognized arguments: --append'),
     ('--gallery=gallery.npy --output=g.db --list', '--output: is for the embeddings'),
     ('--top_k=3', '--top_k: is for a search or for --classes'), ('--picture=a.png', '--picture: is for a search'),

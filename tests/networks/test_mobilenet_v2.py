@@ -177,7 +177,7 @@ def test_frozen_layers_keep_all_their_values(small):
     network(Tensor(images_of(32, 32)))
     moved = {p.name.split('.')[1] for p in network.get_parameters() if (p.asnumpy() != before[p.name]).any()}
     assert moved == {'3', '4', '5'}
-    with pytest.raises(InputError, match='frozen_layers is 7: there are 0 to 6'):
+    with pytest.raises(InputError, match='frozen_layers is 7: give a number from 0 to 6'):
         small(frozen_layers=7)
 
 

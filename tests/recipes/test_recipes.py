@@ -100,7 +100,7 @@ def test_a_flag_changes_its_entry_alone(more):
 
 def test_every_start_says_which_recipe_and_why():
     assert command('train --dataset_path=D').why() == (
-        'recipe published of SOP softmax: the first for SOP softmax')
+        'recipe published of SOP softmax: the default for SOP softmax')
     assert command('train --dataset=CUB --recipe=ranked').why() == (
         'recipe ranked of CUB att: as --recipe says')
     asked = command('train --dataset_path=D --loss_name=multi_similarity --recipe=small')
@@ -122,7 +122,7 @@ def test_a_recipe_cannot_be_changed():
     made = recipe('train --dataset=CUB')
     for change in (lambda: setattr(made, 'seed', 2), lambda: made.update(seed=2), lambda: made.pop('seed'),
                    lambda: made.network_options.__setitem__('x', 1)):
-        with pytest.raises(TypeError, match='not changed'):
+        with pytest.raises(TypeError, match='immutable'):
             change()
     assert isinstance(made, Recipe) and copy.deepcopy(made) is made
     with pytest.raises(AttributeError, match='no entry wings'):
@@ -238,17 +238,17 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     recipe('export --save_ckpt=X --dataset=CUB --data_path=D --interval_step=5 --distribute=False --epoch_size=3')
     recipe('eval --save_ckpt=X --dataset=CUB --data_path=D --interval_step=5 --batch_size=7')
     said = capsys.readouterr().out
-    assert '--file_format: without effect in train.py' in said and '--data_path: without effect in export.py' in said
-    assert '--interval_step: without effect in eval.py' in said and '--batch_size: without effect for CUB' in said
+    assert '--file_format: has no effect in train.py' in said and '--data_path: has no effect in export.py' in said
+    assert '--interval_step: has no effect in eval.py' in said and '--batch_size: has no effect for CUB' in said
 
 
 @pytest.mark.parametrize('line, message', [
-    ('train --dataset=CUB --loss_name=triplet', '--loss_name=triplet: is not for CUB'),
+    ('train --dataset=CUB --loss_name=triplet', '--loss_name=triplet: has no effect for CUB'),
     ('train --dataset=CUB --pretrained=X', '--pretrained: has no effect on recipe `published` for CUB; remove it'),
     ('train --dataset=Market1501 --subset=half', '--subset: has no effect on recipe `published` for Market1501; remove it'),
     ('train --dataset=Market1501 --bgr=True', '--bgr: has no effect on recipe'),
     ('train --dataset=SOP --train_list=X', '--train_list: has no effect on recipe `published` for SOP; remove it'),
-    ('train --dataset_path=D --train_mode=att', '--train_mode=att: is not for SOP'),
+    ('train --dataset_path=D --train_mode=att', '--train_mode=att: has no effect for SOP'),
     ('train --dataset=CUB --model=ResNet50', '--model: has no effect on recipe `published` for CUB; remove it'),
     ('train --dataset=Market1501 --embedding_size=8', '--embedding_size: is for metric learning'),
     ('train --dataset_path=D --margin=1', '--margin: is not an option of --loss_name=softmax'),
@@ -257,11 +257,11 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     ('train --save_ckpt=O', 'which system?'),
     ('eval --data_path=D --save_ckpt=X', 'which system?'),
     ('train --dataset_path=D --lr_steps=5,-1', '--lr_steps'),
-    ('train --dataset=CUB --momentum=0.5', '--momentum=0.5: would be without effect, the optimizer is adam'),
-    ('train --dataset_path=D --lr_init=0.1', '--lr_init=0.1: would be without effect, there is no warm-up'),
-    ('train --dataset_path=D --lr_end=0.1', '--lr_end=0.1: would be without effect, --lr_mode is steps'),
-    ('train --recipe=paddle --pretrain_epoch_size=1', '--pretrain_epoch_size=1: would be without effect'),
-    ('train --dataset_path=D --validation_fraction=0.2', '--validation_fraction=0.2: would be without effect'),
+    ('train --dataset=CUB --momentum=0.5', '--momentum=0.5: would have no effect: the optimizer is adam'),
+    ('train --dataset_path=D --lr_init=0.1', '--lr_init=0.1: would have no effect: there is no warm-up'),
+    ('train --dataset_path=D --lr_end=0.1', '--lr_end=0.1: would have no effect: --lr_mode is steps'),
+    ('train --recipe=paddle --pretrain_epoch_size=1', '--pretrain_epoch_size=1: would have no effect'),
+    ('train --dataset_path=D --validation_fraction=0.2', '--validation_fraction=0.2: would have no effect'),
     ('train --dataset_path=D --loss_scale=0', '--loss_scale=0: expected a finite number above 0'),
     ('train --dataset=CUB --recipe=ranked --set dropout=[0.1,1]', 'below 1'),
     ('train --dataset_path=D --recipe=ranked', '--recipe=ranked: for SOP softmax there are published'),
@@ -375,9 +375,10 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
 @pytest.mark.parametrize('name, text, message', [
     ('a.yaml', 'epoch_sise: 3', 'epoch_sise: no such entry or flag; did you mean epoch_size?'),
     ('a.yaml', 'epoch_size: many', 'a.yaml: epoch_size: expected a whole number'),
-    ('a.yaml', '- 1', 'expected names and values'),
-    ('a.yaml', 'a: [1', 'no YAML'), ('a.json', '{"epoch_size": 3', 'no JSON'), ('a.json', '[' * 100000, 'no JSON'),
-    ('a.json', '"text"', 'expected names and values'), ('a.yaml', '3: 4', 'expected names and values')])
+    ('a.yaml', '- 1', 'expected a table of names and values'),
+    ('a.yaml', 'a: [1', 'not valid YAML'), ('a.json', '{"epoch_size": 3', 'not valid JSON'),
+    ('a.json', '[' * 100000, 'not valid JSON'),
+    ('a.json', '"text"', 'expected a table of names and values'), ('a.yaml', '3: 4', 'expected a table of names and values')])
 def test_a_bad_file_of_entries_is_one_line(tmp_path, name, text, message):
     with pytest.raises(InputError, match=re.escape(message)) as raised:
         recipe(f'train --dataset_path=D {write(tmp_path, name, text)}')

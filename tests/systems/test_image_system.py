@@ -88,7 +88,7 @@ def test_training_starts_from_a_published_checkpoint_and_its_classifier(publishe
     assert all((mine[name] == values[name]).all() for name in mine)
     assert (system.loss.weight.asnumpy() == 1).all() and system.loss.bias.asnumpy().tolist() == [0, 1, 2]
     said = capsys.readouterr().out
-    assert f'starting from {published}' in said and 'the classifier goes on' in said and 'index_var' in said
+    assert f'starting from {published}' in said and 'the classifier is kept' in said and 'index_var' in said
     assert system.found.class_num == 3 and system.found.class_names == ['class_0', 'class_1', 'class_2']
     batches = list(system.batches(0, 1))
     assert len(batches) == system.steps_per_epoch - 1 and batches[0][0].shape == (2, 3, 8, 8)
@@ -112,16 +112,16 @@ def test_a_classifier_goes_on_for_the_same_classes_and_a_training_for_the_same_l
     for labels, kept in (('aabbcc', True), ('ccbbaa', True), ('aabbdd', False), ('001122', False)):
         capsys.readouterr()
         prepared(list(labels), pretrained='x')
-        assert ('the classifier goes on' in capsys.readouterr().out) == kept
+        assert ('the classifier is kept' in capsys.readouterr().out) == kept
     prepared(list('aabbcc'), found)
-    with pytest.raises(InputError, match='list.txt: the training images, or their labels, are others'):
+    with pytest.raises(InputError, match='list.txt: the training images or their labels have changed'):
         prepared(list('ababcc'), found)
 
 
 @pytest.mark.parametrize('labels, loss, more, words', [
     ('000000', 'softmax', '', 'list.txt: all 6 training images are of one class, 0'),
-    ('000111', 'supcon', '--batch_size=2', '--batch_size=2: holds images of one class alone, 2 of it'),
-    ('012345', 'supcon', '--set=small_classes=repeat', 'each of a class of its own')])
+    ('000111', 'supcon', '--batch_size=2', '--batch_size=2: holds images of only one class, 2 of it'),
+    ('012345', 'supcon', '--set=small_classes=repeat', 'are all of different classes')])
 def test_what_nothing_can_be_learnt_from_is_refused(pictures, labels, loss, more, words):
     (pictures / 'list.txt').write_text(''.join(f'train/class_{i // 2}/{i}.png {label}\n' for i, label in enumerate(labels)))
     used = parse_args('train', [f'--dataset_path={pictures}/list.txt', *SMALL, '--recipe=small', f'--loss_name={loss}',
@@ -264,7 +264,7 @@ def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pict
     ({'class_num': 7}, '--class_num=7: the training list has 3 classes'),
     ({'class_num': 12, 'turned_classes': True}, '--class_num=12: the training list has 3 classes$'),
     ({'image_size': [16, 24], 'turned': True}, 'turned: images of 16 x 24 pixels, only square ones'),
-    ({'run_eval': True, 'picture': 'a.png'}, '--picture=a.png: of metric learning the threshold is drawn'),
+    ({'run_eval': True, 'picture': 'a.png'}, '--picture=a.png: metric learning draws the threshold only'),
     ({'augmentation': {'colour': {'tint': 'a'}}}, "augmentation colour: tint='a': expected a number"),
     ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
     ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
