@@ -257,7 +257,7 @@ def flag_cases():
              '--set=loss_options.margin=x --set=nothing=1 --set=epoch_size --set= --set=loss_options=5 '
               '--set=augmentation={"x":{}} '
              '--set=backbone_options.width=0 --set=backbone_options.width=1000000000 --set=backbone_options.stem=x '
-             '--validation=train --validation_fraction=1.5 --warmup_epochs=3 --distribute=maybe --distribute=True '
+             '--validation=train --validation_fraction=1.5 --warmup_epochs=-3 --distribute=maybe --distribute=True '
               '--device_num=0 '
              '--class_num=3 --config_path=none.yaml --config_path= --checkpoint=none --checkpoint= --pretrained=none.ckpt '
              '--samples_each_class=0 --keep_checkpoint_max=0 --interval_step=-1 --num_workers=0 --profile=list.txt/x '
@@ -271,7 +271,7 @@ def flag_cases():
              '--file_format=AIR --file_name= --file_name=products --file_name=list.txt/x --save_ckpt=none --save_ckpt='),
             ([*EMBED, '--ckpt_file=net'], '--output=e.txt --output= --output=products --ckpt_file=none.ckpt '
              '--ckpt_file=list.txt '
-             '--engine=torch --eval_transform=x --dataset_path=none --query=list.txt --append --remove=list.txt --top_k=3 '
+             '--engine=torch --eval_transform=x --dataset_path=none --query=list.txt --remove=list.txt --top_k=3 '
              '--threshold=x --amp_level=O9 --add_classes=added.csv --classes=named --image_size=0'),
             (SEARCH, '--top_k=0 --top_k=x --threshold=none.json --index=tree --gallery=none.npy --gallery=list.txt '
              '--query=none.txt '
@@ -310,7 +310,7 @@ def record_cases():
                           ('found unknown', {'found': {'x': 1}}), ('found typed', {'found': {'class_num': 'x'}}),
                           ('conventions', {'found': {'conventions': {'padding': 7}}}), ('device_num', {'device_num': 0}),
                           ('unknown', {'wings': 1}), ('run a list', {'run': []})):
-        yield Case(f'record of a checkpoint: {name}', EVAL, 'net/train.ckpt', record(ckpt, **entries))
+        yield Case(f'record of a checkpoint: {name}', EVAL, 'net/train.ckpt|padding', record(ckpt, **entries))
     for door in (EXPORT, [*EMBED, '--ckpt_file=net']):
         for name in ('backbone', 'image_size', 'backbone_options', 'unknown'):
             yield Case(f'{door[0]}, recipe: {name}', door, name, record(ckpt, 'recipe', **{name: wrong[name]}))

@@ -57,7 +57,7 @@ def stage(name, path, args):
         print(open_collection(args.milvus).build_index(*read_index(args.index)))
         return {}
     rng = np.random.default_rng(1)
-    queries = file.take(np.sort(rng.choice(args.rows, QUERIES, replace=False)))
+    queries = file.vectors(file.images, np.sort(rng.choice(args.rows, QUERIES, replace=False)))
     queries = queries + 0.5 * rng.standard_normal(queries.shape, dtype=np.float32)
     if name.endswith('one'):
         queries = queries[:1]

@@ -1,6 +1,7 @@
-"""ResNet50's training step on a CPU: this project's, with plain convolutions, PyTorch's, and the limit.
+"""A backbone's training step on a CPU: this project's, with plain convolutions, PyTorch's, and the limit.
 
-    python benchmarks/resnet_step.py                                     # 64 px, batch 32
+    python benchmarks/resnet_step.py                                     # ResNet50, 64 px, batch 32
+    python benchmarks/resnet_step.py --backbone=mobilenet_v2 --image_size=128 --batch_size=64
     python benchmarks/resnet_step.py --image_size=224 --batch_size=8
     python benchmarks/resnet_step.py --layers                            # one convolution of each size instead
 
@@ -23,11 +24,12 @@ from mindspore.common.initializer import Normal
 from src.common.device import reference_convolutions, set_up
 from src.losses import create_loss
 from src.networks import convolution, create_image_network
+from src.networks.mobilenet_v2 import OUT_CHANNELS, STAGES, STEM
 from src.recipes.recipe import make_recipe
 from src.training.train_step import create_step
 
 CLASSES = 41
-BACKBONE = {'padding': 'symmetric', 'bn_eps': 1e-5}
+BACKBONES = {'resnet50': {'padding': 'symmetric', 'bn_eps': 1e-5}, 'mobilenet_v2': {}}
 # Convolutions of ResNet50 and ResNet18: inputs, outputs, kernel, stride, and the image's side over the side of their inputs.
 LAYERS = ((512, 512, 3, 1, 32), (512, 2048, 1, 1, 32), (2048, 512, 1, 1, 32), (512, 512, 3, 2, 16), (1024, 2048, 1, 2, 16),
           (256, 256, 3, 1, 16), (256, 1024, 1, 1, 16), (128, 128, 3, 1, 8))
@@ -49,14 +51,14 @@ class Convolutions(nn.Cell):
         return self.grad(images)
 
 
-def ours(by_products, images, labels, process):
+def ours(backbone, by_products, images, labels, process):
     """A function that does one step and waits for it. by_products: False for MindSpore's convolutions alone."""
     ms.set_seed(1)
-    network = create_image_network('resnet50', backbone_options=BACKBONE)
+    network = create_image_network(backbone, backbone_options=BACKBONES[backbone])
     for _, cell in network.cells_and_names():
         if isinstance(cell, convolution.Convolution):
             cell.by_products = by_products
-    loss = create_loss('softmax', num_classes=CLASSES, embedding_size=2048)
+    loss = create_loss('softmax', num_classes=CLASSES, embedding_size=network.out_channels)
     recipe = make_recipe('SOP', 'softmax', 'small')
     step = create_step(network, loss, 1, recipe, np.full(10000, 0.01, np.float32), process)
     step.set_train()
@@ -65,15 +67,15 @@ def ours(by_products, images, labels, process):
     return lambda: step(*columns)[0].asnumpy()
 
 
-def multiplications(images):
+def multiplications(backbone, images):
     """The number of multiplications of all convolutions in the forward pass."""
     total = []
-    network = create_image_network('resnet50', backbone_options=BACKBONE)
+    network = create_image_network(backbone, backbone_options=BACKBONES[backbone])
     ms.set_context(mode=ms.PYNATIVE_MODE)
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.Conv2d):
             def count(cell, inputs, output):
-                total.append(output.size * cell.in_channels * cell.kernel_size[0] * cell.kernel_size[1])
+                total.append(output.size * cell.in_channels // cell.group * cell.kernel_size[0] * cell.kernel_size[1])
             cell.register_forward_hook(count)
     network.set_train(False)
     network(Tensor(images[:1]))
@@ -105,15 +107,48 @@ def torch_bottleneck(inputs, channels, stride):
     return Block()
 
 
-def torch_step(images, labels, channels_last):
-    """A function that does one step of the same network in PyTorch."""
-    import torch
+def torch_resnet50():
+    """Layers and width of PyTorch's ResNet50."""
     from torch import nn as tnn
     layers, inputs = [tnn.Conv2d(3, 64, 7, 2, 3, bias=False), tnn.BatchNorm2d(64), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)], 64
     for stage, (channels, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
         for block in range(blocks):
             layers.append(torch_bottleneck(inputs, channels, 2 if stage and not block else 1))
             inputs = 4 * channels
+    return layers, inputs
+
+
+def torch_mobilenet_v2():
+    """Layers and width of PyTorch's MobileNetV2."""
+    from torch import nn as tnn
+
+    def layer(inputs, outputs, kernel, stride=1, groups=1, act=True):
+        found = [tnn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False), tnn.BatchNorm2d(outputs)]
+        return [*found, tnn.ReLU6(inplace=True)] if act else found
+
+    class Block(tnn.Module):
+        def __init__(self, inputs, outputs, expansion, stride):
+            super().__init__()
+            wide = inputs * expansion
+            self.body = tnn.Sequential(*(layer(inputs, wide, 1) if expansion > 1 else []), *layer(wide, wide, 3, stride, wide),
+                                       *layer(wide, outputs, 1, act=False))
+            self.adds = stride == 1 and inputs == outputs
+
+        def forward(self, x):
+            return x + self.body(x) if self.adds else self.body(x)
+    layers, inputs = layer(3, STEM, 3, 2), STEM
+    for expansion, channels, number, stride in STAGES:
+        for block in range(number):
+            layers.append(Block(inputs, channels, expansion, 1 if block else stride))
+            inputs = channels
+    return [*layers, *layer(inputs, OUT_CHANNELS, 1)], OUT_CHANNELS
+
+
+def torch_step(backbone, images, labels, channels_last):
+    """A function that does one step of the same network in PyTorch."""
+    import torch
+    from torch import nn as tnn
+    layers, inputs = {'resnet50': torch_resnet50, 'mobilenet_v2': torch_mobilenet_v2}[backbone]()
     network = tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(inputs, CLASSES))
     x, y = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
     if channels_last:
@@ -146,7 +181,7 @@ def one_layer(inputs, outputs, kernel, stride, side, batch_size):
 
 
 def main():
-    args = tools.parser(__doc__, image_size=64, batch_size=32, rounds=7, layers=False).parse_args()
+    args = tools.parser(__doc__, backbone='resnet50', image_size=64, batch_size=32, rounds=7, layers=False).parse_args()
     process = set_up('CPU')
     if args.layers:
         for inputs, outputs, kernel, stride, share in LAYERS:
@@ -159,14 +194,14 @@ def main():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((args.batch_size, 3, args.image_size, args.image_size), np.float32)
     labels = rng.integers(0, CLASSES, args.batch_size).astype(np.int32)
-    ways = {'ours': ours(True, images, labels, process)}
-    if not reference_convolutions():
-        ways['plain'] = ours(False, images, labels, process)
+    ways = {'ours': ours(args.backbone, True, images, labels, process)}
+    if args.backbone == 'resnet50' and not reference_convolutions():
+        ways['plain'] = ours(args.backbone, False, images, labels, process)
     if importlib.util.find_spec('torch'):
-        ways['PyTorch'] = torch_step(images, labels, False)
-        ways['PyTorch, channels last'] = torch_step(images, labels, True)
+        ways['PyTorch'] = torch_step(args.backbone, images, labels, False)
+        ways['PyTorch, channels last'] = torch_step(args.backbone, images, labels, True)
     taken = tools.in_turns(ways, args.rounds)
-    limit = 6 * multiplications(images) / tools.product_rate()
+    limit = 6 * multiplications(args.backbone, images) / tools.product_rate()
     for name, (wall, used) in {**taken, 'limit': (limit, float('nan'))}.items():
         print(f'{name:24} {wall * 1e3:8.1f} ms, {used * 1e3:8.1f} ms of the processor, '
               f'{wall / taken["ours"].wall:5.2f} of ours')

@@ -32,7 +32,7 @@ def main():
                         classes=(600, 'simulated'), groups=(200, 'simulated')).parse_args()
     if args.embeddings:
         file = EmbeddingFile(args.embeddings)
-        x, labels = file.take(np.arange(file.count)), file.images.labels
+        x, labels = file.vectors(file.images, np.arange(file.count)), file.images.labels
     else:
         x, labels = simulated(args.classes, args.groups)
     classes = np.unique(labels)

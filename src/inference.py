@@ -26,7 +26,7 @@ from src.retrieval.gallery import Gallery, Neighbours, check_model, classes_of
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
 from src.retrieval.search import TOP_K, find_neighbours
 from src.retrieval.thresholds import check_threshold, read_threshold
-from src.systems.trained import RecipeFor, Trained, load_trained
+from src.systems.trained import RecipeFor, load_trained
 from src.training.precision import level_for, mixed_precision
 
 UNKNOWN, KEPT = 'unknown', 'gallery'
@@ -179,10 +179,17 @@ def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[
     return answers, warnings
 
 
+def _classes(rows: Rows, near: Neighbours) -> Tuple[Optional[Array], Optional[Array]]:
+    """The classes of queries and neighbours, both names or both labels; None where they cannot be compared."""
+    own, theirs = classes_of(rows.images, rows.names), near.classes
+    same = own is not None and theirs is not None and (own.dtype == object) == (theirs.dtype == object)
+    return (own, theirs) if same else (None, None)
+
+
 def _draw(rows: Rows, near: Neighbours, shown: List[List[int]], picture: str) -> None:
     """Draw the first queries and the neighbours `shown`, numbers of near.images."""
-    own, theirs, right = classes_of(rows.images, rows.names), near.classes, None
-    if own is not None and theirs is not None and (own.dtype == object) == (theirs.dtype == object):
+    (own, theirs), right = _classes(rows, near), None
+    if own is not None and theirs is not None:
         right = [(theirs[numbers] == own[row]).tolist() for row, numbers in enumerate(shown)]
     neighbours_picture(rows.images.paths[:len(shown)], [[near.images.paths[i] for i in numbers] for numbers in shown], right,
                        picture, [row[:len(numbers)].tolist() for row, numbers in zip(near.similarities, shown)])
@@ -190,10 +197,8 @@ def _draw(rows: Rows, near: Neighbours, shown: List[List[int]], picture: str) ->
 
 def _report(rows: Rows, near: Neighbours, known: Array, gallery: str, path: str) -> None:
     """Write the page of a search; a query that is not known has no neighbours."""
-    own, theirs = classes_of(rows.images, rows.names), near.classes
-    if own is None or theirs is None or (own.dtype == object) != (theirs.dtype == object):
-        own = theirs = None
-    elif own.dtype != object:
+    own, theirs = _classes(rows, near)
+    if own is not None and theirs is not None and own.dtype != object:
         own, theirs = (np.array([f'class {label}' for label in labels.tolist()], object) for labels in (own, theirs))
     page = Page('Search', {'queries': len(known), 'gallery': gallery, 'unknown': int(np.count_nonzero(~known))})
     # A gallery may be larger than memory: the map is of the queries.
@@ -243,18 +248,14 @@ def open_classes(path: Optional[str], more: Optional[str] = None, encoding: str 
     else:
         trained = load_trained(path)
         batch, widths, model = 0, list(trained.network.input_widths), network_identity(trained.network)
-        run = _caller(trained)
+
+        def run(rows: Array) -> Array:
+            made: Array = trained.network(Tensor(rows)).asnumpy()
+            return made
     if model != classes.model:
         raise InputError(f'--classes={path}: the file of classes beside it belongs to another network; run eval.py or '
                          'export.py again')
     return classes.added(more, run, widths[0], batch, encoding) if more else classes
-
-
-def _caller(trained: Trained) -> Callable[[Array], Array]:
-    def run(rows: Array) -> Array:
-        made: Array = trained.network(Tensor(rows)).asnumpy()
-        return made
-    return run
 
 
 def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: Optional[str] = None,

@@ -34,6 +34,7 @@ STEPS, SUMS = 8, 16
 LABELS = {'triplet': [0, 0, 1, 2, 2, 3] * 4, 'identities': np.repeat(np.arange(6), 4)}
 PAIRS = np.repeat(np.arange(CLASSES), ROWS // CLASSES)
 Computed = Dict[str, Any]
+Trained = Tuple[nn.Cell, nn.Cell, Tuple[Tensor, ...]]  # a training step, its network, a batch
 
 
 class SmallResNet(ResNet):
@@ -75,10 +76,10 @@ def set_weights(cell: nn.Cell) -> None:
         parameter.set_data(Tensor(weight, parameter.dtype))
 
 
-def _steps(step: nn.Cell, network: nn.Cell, columns: Tuple[Tensor, ...], inputs: int) -> Computed:
+def steps(step: nn.Cell, network: nn.Cell, columns: Tuple[Tensor, ...]) -> Computed:
     """Losses of STEPS steps on one batch; sketches of the outputs before them and of the first step's gradients."""
     network.set_train(False)
-    outputs = network(*columns[:inputs]).asnumpy()
+    outputs = network(columns[0]).asnumpy()
     step.set_train()
     if step.update.dynamic:  # what the first steps skip would not be compared
         step.update.loss_scale.set_data(Tensor(1024, ms.float32))
@@ -91,8 +92,7 @@ def _steps(step: nn.Cell, network: nn.Cell, columns: Tuple[Tensor, ...], inputs:
             'gradients': {**{name: sketch(g) for name, g in zip(names, gradients) if g.ndim > 1}, 'vectors': sketch(rest)}}
 
 
-@lru_cache(maxsize=None)
-def dem_step(process: Process) -> Tuple[nn.Cell, nn.Cell, Tuple[Tensor, ...]]:
+def dem_step(process: Process) -> Trained:
     """DEM's training step for CUB, its network, and a batch."""
     recipe = make_recipe('CUB', 'att')
     network, loss = create_network(recipe.network), create_loss(recipe.loss_name)
@@ -103,13 +103,8 @@ def dem_step(process: Process) -> Tuple[nn.Cell, nn.Cell, Tuple[Tensor, ...]]:
     return step, network, batch
 
 
-def dem(process: Process) -> Computed:
-    step, network, batch = dem_step(process)
-    return _steps(step, network, batch, 1)
-
-
 @lru_cache(maxsize=None)
-def resnet_step(process: Process, level: str) -> Tuple[nn.Cell, nn.Cell, Tuple[Tensor, ...]]:
+def resnet_step(process: Process, level: str) -> Trained:
     """The training step of a ResNet of four blocks with softmax, in the precision of a level; its network; a batch."""
     recipe = Recipe({**make_recipe('SOP', 'softmax'), 'amp_level': level, 'weight_decay': 0.0})
     body = SmallResNet(width=8)
@@ -120,11 +115,6 @@ def resnet_step(process: Process, level: str) -> Tuple[nn.Cell, nn.Cell, Tuple[T
     step = create_step(mixed_precision(network, level), loss, 1, recipe, np.full(100000, 1e-3, np.float32), process)
     pictures = np.clip(values('pictures', ROWS, 3, SIDE, SIDE) * 50 + 120, 0, 255).astype(np.uint8)
     return step, network, (Tensor(pictures), Tensor(np.arange(ROWS) % CLASSES, ms.int32))
-
-
-def resnet(process: Process, level: str) -> Computed:
-    step, network, batch = resnet_step(process, level)
-    return _steps(step, network, batch, 1)
 
 
 def loss(name: str) -> Computed:
@@ -149,7 +139,8 @@ def loss(name: str) -> Computed:
 
 def main() -> None:
     process = set_up('CPU')
-    found = {'dem': dem(process), 'resnet': resnet(process, 'O0'), **{name: loss(name) for name in LOSSES}}
+    found = {'dem': steps(*dem_step(process)), 'resnet': steps(*resnet_step(process, 'O0')),
+             **{name: loss(name) for name in LOSSES}}
     with replacing(RECORDED) as path:
         path.write_text('{\n' + ',\n'.join(f'"{name}": {json.dumps(one)}' for name, one in found.items()) + '\n}\n')
     print(f'{RECORDED}: {RECORDED.stat().st_size} bytes, by MindSpore {ms.__version__}')

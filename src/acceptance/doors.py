@@ -15,7 +15,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from src.acceptance.environment import DEVICES, cann_home
-from src.acceptance.items import Node, Skipped, Wrong
+from src.acceptance.items import Node, Skipped, Wrong, judged
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
@@ -71,9 +71,7 @@ def train_dem(node: Node) -> str:
     said = _door(node, 'train', *DEM, _dem_data(node), f'--save_iter_step={STEPS // 2}', f'--save_ckpt={folder}')
     losses = [float(loss) for loss in re.findall(r'loss is (\S+)', said)]
     text = f'loss {losses[0]:.5f} to {losses[-1]:.5f} in {STEPS} steps, {_result(folder)["skipped_steps"]} skipped'
-    if not losses[-1] < losses[0]:
-        raise Wrong(text)
-    return text
+    return judged(text, losses[-1] < losses[0])
 
 
 def resume(node: Node) -> str:
@@ -88,9 +86,7 @@ def resume(node: Node) -> str:
     if 'resumed after step' not in said:
         raise Wrong('it started from the beginning')
     apart = _apart(whole / LAST, half / LAST)
-    if not apart <= (0 if node.target == 'CPU' else 1e-3):
-        raise Wrong(f'apart by {apart:.1e}')
-    return 'equal to the bit' if apart == 0 else f'apart by {apart:.1e}'
+    return judged('equal to the bit' if apart == 0 else f'apart by {apart:.1e}', apart <= (0 if node.target == 'CPU' else 1e-3))
 
 
 def _apart(one: Path, other: Path) -> float:
@@ -105,10 +101,7 @@ def evaluate(node: Node) -> str:
     flags = *DEM[:2], _dem_data(node), f'--save_ckpt={node.folder / "dem" / LAST}'
     found = [float(re.findall(r'accuracy _ \S+ _ \S+ = (\S+)', _door(node, 'eval', *flags, target=target))[0])
              for target in (node.target, 'CPU')]
-    text = f'{found[0]:.5f}, on a CPU {found[1]:.5f}'
-    if abs(found[0] - found[1]) > 0.01:
-        raise Wrong(text)
-    return text
+    return judged(f'{found[0]:.5f}, on a CPU {found[1]:.5f}', abs(found[0] - found[1]) <= 0.01)
 
 
 def train_images(node: Node) -> str:
@@ -118,9 +111,7 @@ def train_images(node: Node) -> str:
     losses = [float(loss) for loss in re.findall(r'loss is (\S+)', said)]
     result = _result(folder)
     text = f'loss {losses[0]:.5f} to {losses[-1]:.5f} in 12 steps, {result["skipped_steps"]} skipped'
-    if not np.isfinite(result['loss']):
-        raise Wrong(text)
-    return text
+    return judged(text, bool(np.isfinite(result['loss'])))
 
 
 def mindir(node: Node) -> str:
@@ -134,10 +125,7 @@ def mindir(node: Node) -> str:
         found.append(np.load(output).astype(np.float64))
     lengths = [np.linalg.norm(rows, axis=1) for rows in found]
     away = 1 - ((found[0] * found[1]).sum(1) / (lengths[0] * lengths[1])).min()
-    text = f'{len(found[0])} embeddings, lowest cosine {1 - away:.6f}'
-    if not away <= (1e-5 if node.target == 'CPU' else 1e-2):
-        raise Wrong(text)
-    return text
+    return judged(f'{len(found[0])} embeddings, lowest cosine {1 - away:.6f}', away <= (1e-5 if node.target == 'CPU' else 1e-2))
 
 
 def air(node: Node) -> str:
@@ -194,9 +182,7 @@ def several_devices(node: Node) -> str:
     count, times = _result(folder)['device_num'], re.findall(r'([\d.]+) ms/step', said)
     text = (f'{count} x {STEPS} steps, {"weights equal" if apart == 0 else f"weights apart by {apart:.1e}"}, '
             f'{times[-1] if times else "?"} ms a step')
-    if apart or count != node.devices:
-        raise Wrong(text)
-    return text
+    return judged(text, not apart and count == node.devices)
 
 
 def all_reduce(node: Node) -> str:
@@ -207,9 +193,7 @@ def all_reduce(node: Node) -> str:
     counts = [len(re.findall(r' = (?:PrimFunc_)?AllReduce\(', text)) for text in graphs]
     steps = [count for count, text in zip(counts, graphs) if re.search(r' = (?:PrimFunc_)?(Fused)?Adam\w*\(', text)]
     text = f'{", ".join(map(str, sorted(set(steps))))} in {len(steps)} graphs of a step' if steps else 'no graph of a step'
-    if set(steps) != {1}:
-        raise Wrong(text)
-    return text
+    return judged(text, set(steps) == {1})
 
 
 def killed_rank(node: Node) -> str:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from src.acceptance.items import Node, Skipped, Wrong
+from src.acceptance.items import Node, Skipped, Wrong, judged
 from src.report import DRIVER, OF_CANN
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / 'requirements.txt'
@@ -59,10 +59,7 @@ def cann(node: Node) -> str:
         raise Wrong(f'no release in {", ".join(files)}')
     from mindspore.run_check._check_version import AscendEnvChecker
     accepted = AscendEnvChecker(None).version
-    text = f'{said[0]}; MindSpore {version("mindspore")} accepts {", ".join(accepted)}'
-    if said[0] not in accepted:
-        raise Wrong(text)
-    return text
+    return judged(f'{said[0]}; MindSpore {version("mindspore")} accepts {", ".join(accepted)}', said[0] in accepted)
 
 
 def packages_of_cann(node: Node) -> str:

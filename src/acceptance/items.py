@@ -19,6 +19,13 @@ class Wrong(Exception):
     """What was found is not what is wanted; the text is what was found."""
 
 
+def judged(text: str, good: bool) -> str:
+    """The text of what was found if it is good; else raises Wrong."""
+    if not good:
+        raise Wrong(text)
+    return text
+
+
 class Skipped(Exception):
     """The item has no meaning on this machine; the text says why."""
 

@@ -3,20 +3,18 @@ import importlib.util
 import os
 import sys
 import tempfile
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Callable, List, Optional, Sequence, Tuple, Union
 
 import mindspore as ms
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from mindspore import Tensor, nn
-from numpy.typing import NDArray
 
+from src.checkpoints.protobuf import message_type
+from src.common.arrays import Array
 from src.common.errors import InputError
 from src.networks.folding import fold_batch_norm
 
-Array = NDArray[Any]
 # One float32 array an input -> float32 array of the embeddings.
 Run = Callable[..., Array]
 # Shapes of the inputs of a model, 0 for a dimension of any size.
@@ -26,6 +24,11 @@ ENGINES = ('mindspore', 'onnxruntime')
 # Relative difference by rounding. GPU and Ascend round the factors of their products, to 10 bits of mantissa.
 TOLERANCE = {'CPU': 1e-5, 'GPU': 1e-3, 'Ascend': 1e-2}
 FEW_IMAGES = 500  # for fewer the export takes longer than it saves (ResNet50: 3 s)
+# The fields of onnx.proto that lead to the shape of an output.
+OnnxModel = message_type(
+    ('Model', 'graph', 7, 'Graph'), ('Graph', 'output', 12, 'Value*'), ('Value', 'type', 2, 'Type'),
+    ('Type', 'tensor_type', 1, 'Tensor'), ('Tensor', 'shape', 2, 'Shape'), ('Shape', 'dim', 1, 'Dimension*'),
+    ('Dimension', 'dim_value', 1, 'int64'), ('Dimension', 'dim_param', 2, 'string'))
 
 
 def has_onnxruntime() -> bool:
@@ -46,35 +49,12 @@ def write_onnx(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: in
 def _name_output_batch(path: Path) -> None:
     """Declare the output of an ONNX file as (batch, D): MindSpore names the dynamic axes of inputs alone, and onnxruntime
     warns whenever a batch has another size than the traced one."""
-    model = _onnx_model_class()()
+    model = OnnxModel()
     model.ParseFromString(path.read_bytes())
     rows = model.graph.output[0].type.tensor_type.shape.dim[0]
     rows.ClearField('dim_value')
     rows.dim_param = 'batch'
     path.write_bytes(model.SerializeToString())
-
-
-@lru_cache(maxsize=1)
-def _onnx_model_class() -> Any:
-    """The protobuf type of an ONNX model, with only those fields of onnx.proto that lead to the shape of an output; the other
-    fields of a file are kept as they are."""
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name='onnx_output_shape.proto', package='onnx_output_shape', syntax='proto2')
-    for message, name, number, kind in (
-            ('Model', 'graph', 7, 'Graph'), ('Graph', 'output', 12, 'Value'), ('Value', 'type', 2, 'Type'),
-            ('Type', 'tensor_type', 1, 'Tensor'), ('Tensor', 'shape', 2, 'Shape'), ('Shape', 'dim', 1, 'Dimension'),
-            ('Dimension', 'dim_value', 1, kinds.TYPE_INT64), ('Dimension', 'dim_param', 2, kinds.TYPE_STRING)):
-        if not file.message_type or file.message_type[-1].name != message:
-            file.message_type.add(name=message)
-        field = file.message_type[-1].field.add(
-            name=name, number=number, label=kinds.LABEL_REPEATED if name in ('output', 'dim') else kinds.LABEL_OPTIONAL)
-        if isinstance(kind, str):
-            field.type, field.type_name = kinds.TYPE_MESSAGE, f'.{file.package}.{kind}'
-        else:
-            field.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f'{file.package}.Model'))
 
 
 class _Once(nn.Cell):

@@ -23,6 +23,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src.checkpoints.checkpoint import quiet_mindspore
 from src.checkpoints.engine import TOLERANCE, Run, Shapes, difference, has_onnxruntime, open_onnx, write_onnx
+from src.checkpoints.protobuf import message_type
 from src.common.errors import InputError
 from src.common.files import check_replaceable, replacing
 from src.common.records import as_table, parse_json, read_json, read_record
@@ -35,6 +36,7 @@ ADVICE = 'remove it, or export the model again'
 UNKNOWN = '0' * 32
 # The name of the card among the metadata of a model.
 KEY = b'metric_learning_card'
+UserInfo = message_type(('Model', 'pairs', 14, 'Pair*'), ('Pair', 'key', 1, 'bytes'), ('Pair', 'value', 2, 'bytes'))
 
 
 @dataclass(frozen=True)
@@ -268,15 +270,8 @@ def _entry(text: str) -> bytes:
     That field is a list of pairs in both ONNX's ModelProto (metadata_props) and MindIR's (user_info), and what is appended to a
     message is added to its lists.
     """
-    value = text.encode()
-    pair = b'\x0a' + _varint(len(KEY)) + KEY + b'\x12' + _varint(len(value)) + value
-    return b'\x72' + _varint(len(pair)) + pair
-
-
-def _varint(number: int) -> bytes:
-    """A length as protobuf writes it: seven bits a byte, the lowest first."""
-    low, number = number & 127, number >> 7
-    return bytes([low | 128]) + _varint(number) if number else bytes([low])
+    entry: bytes = UserInfo(pairs=[{'key': KEY, 'value': text.encode()}]).SerializeToString()
+    return entry
 
 
 def _split(model: bytes) -> Tuple[bytes, Optional[str]]:

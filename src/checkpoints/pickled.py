@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Optional, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from src.common.arrays import Array
 from src.common.errors import InputError
 
-Array = NDArray[Any]
 # (type code, key, number of elements) -> the array of a PyTorch storage.
 Storage = Callable[[str, str, int], Array]
 # PyTorch's storage types. bfloat16, which numpy lacks, is the upper half of a float32.
@@ -151,14 +150,11 @@ class _Unpickler(_Unbounded):
         for code in (pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS, pickle.INST, pickle.OBJ):
             del self.dispatch[code[0]]
 
-        def tensor(*args: Any) -> _Tensor:
-            return _Tensor(*args)
-
         # Functions made for this unpickler alone: a pickle may set attributes of the objects it gets.
         self.table: Dict[Tuple[str, str], Any] = {
-            ('collections', 'OrderedDict'): lambda pairs=(): self._ordered(pairs),
-            ('torch._utils', '_rebuild_tensor'): tensor,
-            ('torch._utils', '_rebuild_tensor_v2'): tensor,
+            ('collections', 'OrderedDict'): lambda pairs=(): OrderedDict(
+                (_key(key), value) for key, value in self._spend(pairs, 100)),
+            **{('torch._utils', f'_rebuild_tensor{version}'): lambda *args: _Tensor(*args) for version in ('', '_v2')},
             ('torch._utils', '_rebuild_parameter'): lambda data, *_: data,
             ('torch', 'Size'): lambda items=(): tuple(self._spend(items, 8)),
             ('builtins', 'tuple'): lambda items=(): tuple(self._spend(items, 8)),
@@ -178,9 +174,6 @@ class _Unpickler(_Unbounded):
         if self.left < 0:
             raise ValueError('copies of copies')
         return items
-
-    def _ordered(self, pairs: Any) -> Any:
-        return OrderedDict((_key(key), value) for key, value in self._spend(pairs, 100))
 
     def load_setitem(self) -> None:
         _key(self.stack[-2])

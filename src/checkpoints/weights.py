@@ -11,16 +11,15 @@ from typing import Any, Container, Dict, Iterable, List, Optional, Sequence, Set
 
 import mindspore as ms
 import numpy as np
-from numpy.typing import NDArray
 
 from src.checkpoints.checkpoint import Recorded, check_values, quiet_mindspore, read_recorded
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
+from src.common.arrays import Array
 from src.common.errors import InputError
 from src.networks import backbone_class
 from src.networks.backbone import Backbone
 
-Array = NDArray[Any]
 OF_TORCH = ('.pth', '.pt', '.pth.tar')
 SUFFIXES = ('.ckpt', '.safetensors', *OF_TORCH, '.pdparams')
 # Names of the modules that wrap a network in other projects.
@@ -184,9 +183,9 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
     """
     if not isinstance(weights, Weights):
         weights = read_weights(weights)
-    targets = {_plain(p.name): p for p in network.get_parameters()}
+    targets = {p.name.removeprefix('network.'): p for p in network.get_parameters()}
     prefix = _prefix(weights.values, targets)
-    values = _in_our_names({_without(name, prefix): value for name, value in weights.values.items()}, network, targets)
+    values = _in_our_names({name.removeprefix(prefix): value for name, value in weights.values.items()}, network, targets)
     untouched = [name for name in targets for start in new_layers
                  if name.startswith(start) and (_is_dropped(name) or not any(given.startswith(start) for given in values))]
     dropped = [name for name in values if name in untouched or name not in targets
@@ -221,10 +220,6 @@ def _prefix(names: Iterable[str], targets: Container[str]) -> str:
         if found is None or any(name in targets for name in names):
             return '' if prefix == 'network.' else prefix
         prefix, names = prefix + found, [name[len(found):] for name in names]
-
-
-def _without(name: str, prefix: str) -> str:
-    return name[len(prefix):] if name.startswith(prefix) else name
 
 
 def classifier_of(weights: Weights) -> Optional[Tuple[Array, Optional[Array]]]:
@@ -274,7 +269,7 @@ def _in_our_names(given: Dict[str, Array], network: ms.nn.Cell, targets: Dict[st
             if kind == 'num_batches_tracked':
                 continue
             name = f'{"neck" if module == CTL_NECK else module}.{BATCH_NORM.get(kind, kind)}'
-        renamed[rename(_plain(name))] = value
+        renamed[rename(name.removeprefix('network.'))] = value
     return renamed
 
 
@@ -287,10 +282,6 @@ def _embedding_of_paddle(given: Dict[str, Array], targets: Dict[str, ms.Paramete
         values['embedding.weight'] = np.ascontiguousarray(values.pop('fc_0.w_0').T)  # (in, out) there
         values['embedding.bias'] = values.pop('fc_0.b_0')
     return values
-
-
-def _plain(name: str) -> str:
-    return _without(name, 'network.')
 
 
 def _is_dropped(name: str) -> bool:

@@ -155,9 +155,9 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description='Write own embeddings and classes in the layout of the benchmark.')
     for name in ('features', 'classes', 'unseen', 'folder'):
         parser.add_argument(name)
-    parser.add_argument('--by', choices=('folder', 'label'), required=True, help='what names the class of an image')
+    parser.add_argument('--by', choices=('folder', 'label'), required=True, help='source of the class name of an image')
     parser.add_argument('--seed', type=natural, default=1)
-    parser.add_argument('--encoding', default=UTF_8, help='of CLASSES and UNSEEN')
+    parser.add_argument('--encoding', default=UTF_8, help='encoding of CLASSES and UNSEEN')
     print(write_benchmark(**vars(parser.parse_args(args))))
 
 

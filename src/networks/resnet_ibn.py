@@ -33,7 +33,9 @@ class InstanceNorm(nn.Cell):
         x = ops.cast(x, ms.float32)
         x = x - ops.mean(x, (2, 3), True)
         x = x / ops.sqrt(ops.mean(x * x, (2, 3), True) + self.eps)
-        return x * self.gamma.reshape(-1, 1, 1) + self.beta.reshape(-1, 1, 1)
+        # Mixed precision would round them.
+        gamma, beta = ops.cast(self.gamma, ms.float32), ops.cast(self.beta, ms.float32)
+        return x * gamma.reshape(-1, 1, 1) + beta.reshape(-1, 1, 1)
 
 
 class InstanceBatchNorm(nn.Cell):

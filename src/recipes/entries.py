@@ -149,8 +149,8 @@ ENTRIES: Dict[str, Entry] = {
     'pretrained': Entry(text.or_none(), None, 'pretrained weights to start from', IMAGES),
     'sampler': Entry(text.or_none(), None, 'sampler of batches; None for the one that the loss needs', IMAGES),
     'samples_each_class': Entry(POSITIVE, 2, 'images per class in a batch', IMAGES),
-    'small_classes': Entry(text.or_none(), None, 'handling of classes with fewer images: leave_out, repeat, mask, or None '
-                           "for the sampler's default", IMAGES),
+    'small_classes': Entry(one_of(('leave_out', 'repeat', 'mask')).or_none(), None, 'handling of classes with fewer images: '
+                           "leave_out, repeat, mask, or None for the sampler's default", IMAGES),
     'last_batch': Entry(text, 'drop', "handling of an epoch's last short batch: drop or wrap", IMAGES),
 
     # Images.

@@ -207,7 +207,9 @@ def use_recipe(saved: Recipe, changes: Changes = (), dataset: Optional[str] = No
         if not (row.transfers and dataset in row.datasets):
             raise InputError(f'--dataset={dataset}: the checkpoint was trained for {saved.dataset}')
         saved = Recipe({**saved, 'dataset': dataset})
-    if mode and mode != saved.get('train_mode', mode):
+    if mode and 'train_mode' not in saved:
+        raise InputError(f'--train_mode={mode}: is not for {saved.dataset}; remove it')
+    if mode and mode != saved.train_mode:
         raise InputError(f'--train_mode={mode}: the checkpoint was trained for {saved.train_mode}')
     return _changed(saved, as_changes(changes), fixed=True)
 
@@ -291,16 +293,12 @@ def _set(entries: Dict[str, Any], change: Change, fixed: bool) -> None:
     if name in _TABLES:
         value = {option: _read(change._replace(value=one, text=False), _option_type(
             change._replace(entry=f'{name}.{option}'), {**entries, name: {}})) for option, one in value.items()}
-    # Backbones of one module have the same options; backbones of other modules would refuse them.
-    if name == 'backbone' and _module(value) != _module(entries[name]):
-        entries['backbone_options'] = {}
+    if name == 'backbone' and value != entries[name]:
+        known = component_options('backbone_options', value)
+        entries['backbone_options'] = {option: one for option, one in entries['backbone_options'].items() if option in known}
     if name == 'head' and value != entries[name]:
         entries['head_options'] = {}
     entries[name] = value
-
-
-def _module(backbone: str) -> str:
-    return str(BACKBONES.get(backbone, backbone)).partition('.')[0]
 
 
 def _read(change: Change, kind: Type) -> Any:

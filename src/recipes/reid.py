@@ -14,6 +14,7 @@ CTL = dict(
 SMALL = dict(CTL, image_size=[64, 64], train_transform='resize_crop', num_workers=2, loss_scale=1.0, lr_epochs=[12, 16],
              warmup_epochs=2, epoch_size=20)
 # MobileNetV2 from ImageNet weights (--pretrained=mobilenet_v2.pth) on small square pictures; see metric_learning.PRETRAINED.
+# Groceries of the other session, seed 1: CTL instance mAP 64.9, centroid 93.4; baseline 62.4, 93.3; three minutes each.
 PRETRAINED = dict(CTL, image_size=128, train_transform='resize_crop', num_workers=2, loss_scale=1.0, mirror=True,
                   backbone='mobilenet_v2', backbone_options={'frozen_layers': 7}, lr_mode='one_cycle', warmup_epochs=0,
                   epoch_size=3)

@@ -265,12 +265,9 @@ class EmbeddingFile(Gallery):
         return Neighbours(*found, self.images, classes_of(self.images, self.classes))
 
     def vectors(self, images: ImageList, rows: Array) -> Array:
-        return self.take(rows)
-
-    def take(self, numbers: Array) -> Array:
-        """The embeddings (n, D) float32 of the images with these numbers: 0..count-1, ascending. Reads the whole file."""
+        """See Gallery; reads the whole file."""
         parts = []
         for start, block in self.blocks():
-            low, high = np.searchsorted(numbers, (start, start + len(block))).tolist()
-            parts.append(block[numbers[low:high] - start])
+            low, high = np.searchsorted(rows, (start, start + len(block))).tolist()
+            parts.append(block[rows[low:high] - start])
         return np.concatenate(parts)

@@ -67,7 +67,7 @@ HAIR = [(30, 24, 22), (92, 60, 36), (196, 160, 90), (120, 116, 112)]
 SIDES = ('front', 'back', 'side')
 # Arguments of --easy.
 EASY_PRODUCTS: Dict[str, Any] = {'classes': 72, 'test_classes': 24, 'size': 64, 'mess': 0.4}
-EASY_DESCRIBED: Dict[str, Any] = {'mess': 0.3}
+EASY_DESCRIBED: Dict[str, Any] = {'mess': 0.4}
 REID_FOLDERS = {'market': 'market1501', 'duke': 'DukeMTMC-reID'}
 REID_PARTS = {'train': 'bounding_box_train', 'query': 'query', 'gallery': 'bounding_box_test', 'junk': 'bounding_box_test'}
 

@@ -5,6 +5,8 @@ from typing import Callable, Iterator, Union
 
 from mindspore import profiler
 
+from src.common.errors import InputError
+
 # The first steps compile graphs and fill queues.
 SKIPPED, PROFILED = 3, 3
 
@@ -18,10 +20,17 @@ def profiled(folder: Union[str, Path, None], target: str) -> Iterator[Callable[[
 
     Yields:
         Function to call after every step.
+
+    Raises:
+        InputError: the folder cannot be made.
     """
     if folder is None:
         yield lambda: None
         return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--profile={folder}: cannot make this folder: {error.strerror}') from error
     activities = [profiler.ProfilerActivity.CPU] + ([profiler.ProfilerActivity.NPU] if target == 'Ascend' else [])
     schedule = profiler.schedule(wait=0, warmup=1, active=PROFILED, repeat=1, skip_first=SKIPPED - 1)
     with profiler.profile(activities=activities, schedule=schedule,

@@ -114,7 +114,8 @@ class TrainingStates:
         mine = read_recorded(json.dumps(as_table(recorded)), str(path))
         then, now = ({'device_num': one.device_num, **one.found} for one in (saved, mine))
         others = [*differences(saved.recipe, mine.recipe),
-                  *((name, then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name))]
+                  # Not what the state is too old to say.
+                  *((name, value, now.get(name)) for name, value in then.items() if value != now.get(name))]
         own = {p.name: p for p in cell.get_parameters()}
         # Learning rates of all steps, as stored in the optimizer.
         rates = {name for name in own if name.rpartition('.')[2].startswith('learning_rate')} if others else set()

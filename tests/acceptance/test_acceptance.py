@@ -80,9 +80,6 @@ def here(monkeypatch):
     """Items of one device run in this process, operator by operator."""
     monkeypatch.setattr(device, 'process_of', lambda target: Process('CPU', 0, 0, 1))
     monkeypatch.setattr(device, 'TIMED', 1)
-    computations.dem_step.cache_clear()
-    yield
-    computations.dem_step.cache_clear()
 
 
 def test_what_is_recorded_is_what_this_project_computes(here):

@@ -26,7 +26,9 @@ from src.losses.references import WithReferences  # noqa: E402
 from src.networks import create_network, head_class  # noqa: E402
 from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
+from src.networks.mobilenet_v2 import MobileNetV2  # noqa: E402
 from src.networks.resnet import ResNet  # noqa: E402
+from src.networks.resnet_ibn import ResNet50IbnA  # noqa: E402
 from src.recipes.recipe import RECIPES, Recipe, make_recipe  # noqa: E402
 from src.training.precision import mixed_precision  # noqa: E402
 from src.training.train_step import create_step  # noqa: E402
@@ -40,6 +42,17 @@ LABELS = {'triplet': [0, 0, 1, 2, 2, 3] * 2, 'pairs': [0, 0, 1, 1, 2, 2] * 2}
 
 class SmallResNet(ResNet):
     blocks = (1, 1, 1, 1)
+
+
+class SmallResNetIbnA(ResNet50IbnA):
+    blocks = (1, 1, 1, 1)
+
+
+def small(backbone, options):
+    """A backbone of its kind with few channels; MobileNetV2 has few."""
+    if backbone == 'mobilenet_v2':
+        return MobileNetV2(**options)
+    return (SmallResNetIbnA if backbone == 'resnet50_ibn_a' else SmallResNet)(**options, width=8)
 
 
 class Units(nn.Cell):
@@ -82,16 +95,19 @@ def recipes(*systems):
 def networks_of_images():
     """Training, evaluation and export of every backbone, head and optimizer."""
     seen = set()
-    for name, recipe in recipes('metric_learning', 'reid'):
-        # Whether weights decay, and how much, is one graph.
-        parts = {'backbone_options': dict(recipe.backbone_options, width=8), 'head': recipe.head,
-                 'head_options': recipe.head_options, 'optimizer': recipe.optimizer, 'decay': recipe.decay}
+    listed = list(recipes('metric_learning', 'reid'))
+    # No recipe has it.
+    ibn = next(recipe for name, recipe in listed if name == 'lists ctl published').changed({'backbone': 'resnet50_ibn_a'})
+    for name, recipe in [*listed, ('lists ctl resnet50_ibn_a', ibn)]:
+        # Whether weights decay, and how much, is one graph; so are resnets of all depths.
+        parts = {'backbone': recipe.backbone.strip('1234580'), 'backbone_options': recipe.backbone_options,
+                 'head': recipe.head, 'head_options': recipe.head_options, 'optimizer': recipe.optimizer, 'decay': recipe.decay}
         if str(parts) in seen:
             continue
         seen.add(str(parts))
 
         def build(recipe=recipe, parts=parts):
-            body = SmallResNet(**parts['backbone_options'])
+            body = small(recipe.backbone, parts['backbone_options'])
             for _, cell in body.cells_and_names():
                 if isinstance(cell, Convolution):
                     cell.by_products = False

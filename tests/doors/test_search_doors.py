@@ -198,7 +198,7 @@ def test_images_are_searched_and_mirrored(work, folder, said):
     assert '8 embeddings of 16 values' in out
     gallery = EmbeddingFile('more.npy')
     assert gallery.images.labels.tolist() == [0] * 4 + [1] * 4 and gallery.classes == {0: 'class 07', 1: 'new'}
-    np.testing.assert_allclose(gallery.take(np.arange(8)), work.embeddings[28:36], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(gallery.vectors(gallery.images, np.arange(8)), work.embeddings[28:36], rtol=1e-3, atol=1e-4)
     assert gallery.model == work.models[0]
     out = said('infer', f'--model_file={work.root}/late.onnx', '--query=more/new', '--gallery=gallery.npy', '--top_k=2',
                f'--threshold={work.root}/late.onnx.json')
@@ -207,7 +207,7 @@ def test_images_are_searched_and_mirrored(work, folder, said):
     assert all('class 08' in row[2] for row in rows[::2])
 
     said('infer', f'--save_ckpt={work.root}/training', '--images=more', '--output=mirror.npy', '--mirror')
-    both = (gallery.take(np.arange(8)) + expected(work.network, gallery.images.paths, True)) / 2
+    both = (gallery.vectors(gallery.images, np.arange(8)) + expected(work.network, gallery.images.paths, True)) / 2
     np.testing.assert_allclose(np.load('mirror.npy'), both, rtol=1e-3, atol=1e-4)
     assert EmbeddingFile('mirror.npy').model == identity(work.network, mirror=True)
     # An exported network that was trained to be used so says it beside itself.

@@ -47,7 +47,8 @@ def test_blocks_and_chosen_rows(gallery, monkeypatch):
         found, paths, labels = contents(gallery)
         np.testing.assert_array_equal(found, rows(20))
         assert paths == images(0, 20).paths and labels.tolist() == images(0, 20).labels.tolist()
-        np.testing.assert_array_equal(EmbeddingFile(gallery).take(np.array([0, 5, 19])), rows(20)[[0, 5, 19]])
+        file = EmbeddingFile(gallery)
+        np.testing.assert_array_equal(file.vectors(file.images, np.array([0, 5, 19])), rows(20)[[0, 5, 19]])
 
 
 @pytest.mark.parametrize('suffix', ['.npy', '.npz'])
@@ -182,7 +183,7 @@ def test_centroids_are_the_means_of_the_classes(tmp_path, monkeypatch, block):
     assert found.images.labels.tolist() == sorted(set(labels.tolist()))
     for i, label in enumerate(sorted(set(labels.tolist()))):
         own = x[labels == label].astype(float)
-        np.testing.assert_allclose(found.take(np.array([i]))[0], own.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.vectors(found.images, np.array([i]))[0], own.mean(0), rtol=1e-5, atol=1e-6)
         lengths = np.linalg.norm(own, axis=1)
         nearest = np.argmax(own @ own.mean(0) / np.where(lengths == 0, 1, lengths))
         assert found.images.paths[i] == f'/{np.flatnonzero(labels == label)[nearest]}.png'

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn
 
 from src.common.errors import InputError
 from src.training.precision import level_for, mixed_precision
+from src.training.profiling import profiled
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = '''
@@ -64,3 +65,9 @@ def test_a_profile_names_the_operators(tmp_path):
     table, = (tmp_path / 'out').rglob('cpu_op_type_info_0.csv')
     assert 'op_type' in table.read_text() and 'MatMul' in table.read_text()
     assert list((tmp_path / 'out').rglob('trace_view.json'))
+
+
+def test_a_profile_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='--profile=.*file/x: cannot make'), profiled(tmp_path / 'file' / 'x', 'CPU'):
+        raise AssertionError('no step may be taken')

@@ -131,6 +131,13 @@ def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path)
         states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=True))
 
 
+def test_a_state_that_is_older_than_something_found_in_the_data_goes_on(tmp_path):
+    states(tmp_path).save(nn.Dense(3, 4), 5, replace(facts(), found={'class_num': 3}))
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), replace(facts(), found={'class_num': 3, 'images': 'hash'}))
+    with pytest.raises(InputError, match='class_num 3, now it is 4'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), replace(facts(), found={'class_num': 4, 'images': 'hash'}))
+
+
 def test_numbers_too_small_to_be_normal_are_saved_as_zero(tmp_path):
     cell = nn.Dense(6, 1, has_bias=False)
     tiny = np.finfo(np.float32).tiny
