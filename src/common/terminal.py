@@ -3,6 +3,7 @@ import sys
 import time
 
 SECONDS = 0.2   # between two updates of the line
+TOLD_EVERY = 5  # seconds between two printed lines where there is no terminal
 
 
 class MovingLine:
@@ -14,7 +15,7 @@ class MovingLine:
 
     def __init__(self, wanted: bool = True):
         self.active = wanted and sys.stderr.isatty()
-        self.shown = 0.0
+        self.wanted, self.shown, self.told = wanted, 0.0, time.perf_counter()
 
     def show(self, text: str) -> None:
         """Overwrite the line, at most once in SECONDS."""
@@ -22,6 +23,14 @@ class MovingLine:
         if self.active and now - self.shown > SECONDS:
             self.shown = now
             print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
+
+    def tell(self, text: str, last: bool = False) -> None:
+        """Show progress; print it as a line that stays where it is the last, and now and then where there is no terminal."""
+        self.show(text)
+        if self.wanted and (last or not self.active and time.perf_counter() - self.told > TOLD_EVERY):
+            self.told = time.perf_counter()
+            self.clear()
+            print(text, file=sys.stderr)
 
     def clear(self) -> None:
         """Clear the line before permanent lines are printed."""

@@ -293,6 +293,7 @@ def _set(entries: Dict[str, Any], change: Change, fixed: bool) -> None:
     if name in _TABLES:
         value = {option: _read(change._replace(value=one, text=False), _option_type(
             change._replace(entry=f'{name}.{option}'), {**entries, name: {}})) for option, one in value.items()}
+    # Options that another backbone does not have are dropped.
     if name == 'backbone' and value != entries[name]:
         known = component_options('backbone_options', value)
         entries['backbone_options'] = {option: one for option, one in entries['backbone_options'].items() if option in known}
