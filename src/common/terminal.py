@@ -3,11 +3,11 @@ import sys
 import time
 
 SECONDS = 0.2   # between two updates of the line
-TOLD_EVERY = 5  # seconds between two printed lines where there is no terminal
+TOLD_EVERY = 5  # seconds between two printed lines without a terminal
 
 
 class MovingLine:
-    """One line of standard error that is overwritten; silent if standard error is no terminal.
+    """One line of standard error that is overwritten; `show` is silent if standard error is no terminal.
 
     Args:
         wanted: whether this process may write at all.
@@ -25,7 +25,7 @@ class MovingLine:
             print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
 
     def tell(self, text: str, last: bool = False) -> None:
-        """Show progress; print it as a line that stays where it is the last, and now and then where there is no terminal."""
+        """Show progress. The last line stays; without a terminal, a line is printed every TOLD_EVERY seconds."""
         self.show(text)
         if self.wanted and (last or not self.active and time.perf_counter() - self.told > TOLD_EVERY):
             self.told = time.perf_counter()

@@ -104,7 +104,7 @@ def _find(images: ImageList, whole: bool, show_progress: bool) -> Dict[str, str]
         for done, (path, reason) in enumerate(zip(paths, pool.map(why, paths)), 1):
             if reason:
                 found[path] = reason
-            line.tell(f'looking at {done}/{len(paths)} pictures, {done / (time.perf_counter() - began):.0f} pictures/s, '
+            line.tell(f'checked {done}/{len(paths)} pictures, {done / (time.perf_counter() - began):.0f} pictures/s, '
                       f'{len(found)} broken')
     line.clear()
     return found
