@@ -118,7 +118,7 @@ def test_an_exported_model_that_a_310_cannot_be_measured_by_is_refused(tmp_path,
 
     def opened(batch, **entries):
         card = Card(**entries) if entries else None
-        monkeypatch.setattr(ascend310, 'open_exported', lambda path: Exported(path, len, [[batch, 3, 8, 8]], card))
+        monkeypatch.setattr(ascend310, 'open_exported', lambda path: Exported(path, len, [[batch, 3, 8, 8]], '', card))
         return main(['infer', str(tmp_path), model, 'data', '0'])
     with pytest.raises(InputError, match='model.mindir: does not say what was trained'):
         opened(8)

@@ -1,4 +1,4 @@
-"""The one exception that stands for bad input."""
+"""The exception for bad input."""
 from typing import Any, Dict, Optional
 
 
@@ -10,7 +10,7 @@ class InputError(ValueError):
     keeps its traceback.
 
     Attributes:
-        figures: what an evaluation had measured before the error.
+        figures: results of an evaluation measured before the error.
     """
 
     figures: Optional[Dict[str, Any]] = None

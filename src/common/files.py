@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, nothing of the user's is lost, and refused work leaves no folder."""
+"""Write files atomically, without losing the user's files and without leaving folders of refused work."""
 import fcntl
 import os
 import re
@@ -81,7 +81,7 @@ def held(folders: Iterable[Path], flag: str) -> Iterator[None]:
     """Make folders and keep other processes that hold them out; those that are still empty at the end are removed again.
 
     Args:
-        folders: the folders. flag: what named them, for errors.
+        folders: the folders. flag: the flag that named them, for errors.
 
     Raises:
         InputError: a folder cannot be made or written to, or another process holds it.
@@ -116,7 +116,7 @@ def check_replaceable(path: Union[str, Path], marks: Iterable[bytes], flag: str)
 
     Args:
         path: the file, which need not exist. marks: one of them is in every file of this kind that the project writes.
-        flag: what named it, for errors.
+        flag: the flag that named it, for errors.
 
     Raises:
         InputError: it exists, is not empty, and has none of the marks.

@@ -87,7 +87,7 @@ def create(make: Callable[..., Any], what: str, *args: Any, **options: Any) -> A
     """make(*args, **options).
 
     Raises:
-        InputError: unknown options, with those that `what` has; a value that is no number where the default is one.
+        InputError: an unknown option (names the options of `what`), or a value that is not a number though the default is.
     """
     try:
         inspect.signature(make).bind(*args, **options)

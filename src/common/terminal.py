@@ -3,10 +3,11 @@ import sys
 import time
 
 SECONDS = 0.2   # between two updates of the line
+TOLD_EVERY = 5  # seconds between two printed lines without a terminal
 
 
 class MovingLine:
-    """One line of standard error that is overwritten; silent if standard error is no terminal.
+    """One line of standard error that is overwritten; `show` is silent if standard error is no terminal.
 
     Args:
         wanted: whether this process may write at all.
@@ -14,7 +15,7 @@ class MovingLine:
 
     def __init__(self, wanted: bool = True):
         self.active = wanted and sys.stderr.isatty()
-        self.shown = 0.0
+        self.wanted, self.shown, self.told = wanted, 0.0, time.perf_counter()
 
     def show(self, text: str) -> None:
         """Overwrite the line, at most once in SECONDS."""
@@ -22,6 +23,14 @@ class MovingLine:
         if self.active and now - self.shown > SECONDS:
             self.shown = now
             print(f'\r\x1b[K{text}', end='', file=sys.stderr, flush=True)
+
+    def tell(self, text: str, last: bool = False) -> None:
+        """Show progress. The last line stays; without a terminal, a line is printed every TOLD_EVERY seconds."""
+        self.show(text)
+        if self.wanted and (last or not self.active and time.perf_counter() - self.told > TOLD_EVERY):
+            self.told = time.perf_counter()
+            self.clear()
+            print(text, file=sys.stderr)
 
     def clear(self) -> None:
         """Clear the line before permanent lines are printed."""

@@ -2,7 +2,6 @@
 import hashlib
 import json
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,13 +13,13 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.records import read_json, read_record
+from src.common.terminal import MovingLine
 from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
 
 THREADS = 4  # which mostly wait for the disk
 SHOWN = 20  # broken images named by an error; the file beside the list names all
 PARTS = 8  # of a list, whose hashes are kept
-SHOWN_EVERY = 5  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,14 @@ def _find(images: ImageList, whole: bool, show_progress: bool) -> Dict[str, str]
         return ''
 
     paths, found = list(dict.fromkeys(images.paths)), {}
-    began = shown = time.perf_counter()
+    began, line = time.perf_counter(), MovingLine(show_progress)
     with ThreadPoolExecutor(THREADS) as pool:
         for done, (path, reason) in enumerate(zip(paths, pool.map(why, paths)), 1):
             if reason:
                 found[path] = reason
-            now = time.perf_counter()
-            if show_progress and now - shown > SHOWN_EVERY:
-                shown = now
-                print(f'looking at {done}/{len(paths)} pictures, {done / (now - began):.0f} pictures/s, {len(found)} broken',
-                      file=sys.stderr)
+            line.tell(f'checked {done}/{len(paths)} pictures, {done / (time.perf_counter() - began):.0f} pictures/s, '
+                      f'{len(found)} broken')
+    line.clear()
     return found
 
 

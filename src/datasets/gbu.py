@@ -104,7 +104,7 @@ class Benchmark:
             raise InputError(f'{path}: class {self.names[untrained[0]]} is in test_seen_loc and not in trainval_loc')
 
     def statistics(self) -> str:
-        """Counts of the loaded data, with the published ones where they differ, in one line."""
+        """Counts of the loaded data, with the published counts if they differ, in one line."""
         unseen = np.unique(self.labels[self.test_unseen]) if self.unseen_classes is None else self.unseen_classes
         counts = (len(self.semantics), len(unseen), self.semantics.shape[1],
                   len(self.labels), len(self.trainval), len(self.test_seen), len(self.test_unseen))

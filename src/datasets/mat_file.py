@@ -12,7 +12,7 @@ from src.common.errors import InputError
 from src.datasets.mat_v5 import read_v5
 
 File = Union[str, 'os.PathLike[str]']
-# A file may declare this many bytes of values, and so many times its own size: compression of real data gains less.
+# Bytes of values that any file may declare, or this multiple of its size: compression of real data gains less.
 ALWAYS, EXPANSION = 2 ** 26, 200
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from src.common.arrays import Array
 
-# Types of elements: numbers, text, and what holds other elements.
+# Types of elements: numbers, text and containers.
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
 TEXTS = {2: 'latin1', 4: 'utf-16', 16: 'utf-8', 17: 'utf-16'}
 MATRIX, COMPRESSED = 14, 15

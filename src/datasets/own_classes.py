@@ -3,8 +3,8 @@
     python -m src.datasets.own_classes FEATURES CLASSES UNSEEN FOLDER --by=folder|label [--seed=1] [--encoding=utf-8]
 
 FEATURES: an embedding file of infer.py. CLASSES: a CSV with one row per class, its name first, then numbers. UNSEEN: a text
-file with one name of an unseen class per line. --by says what names the class of an image: the folder that it lies in, or its
-label in FEATURES (the name of the label where it has one, else its number).
+file with one name of an unseen class per line. --by gives the source of an image's class name: its folder, or its label in
+FEATURES (the name of the label if it has one, else its number).
 """
 import argparse
 import os
@@ -93,10 +93,10 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
     CLASS_SHARE of the seen classes are the val classes. An unseen class without images is still a possible answer.
 
     Args:
-        by: 'folder' or 'label', what names the class of an image. encoding: of the two text files.
+        by: 'folder' or 'label', the source of an image's class name. encoding: of the two text files.
 
     Returns:
-        one line with the counts of what was written, and the classes of equal numbers.
+        one line with the counts of the written data, and the classes described by equal numbers.
 
     Raises:
         InputError: a bad file, a class that is not in the CSV, too few seen or unseen classes or images.
@@ -155,9 +155,9 @@ def main(args: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description='Write own embeddings and classes in the layout of the benchmark.')
     for name in ('features', 'classes', 'unseen', 'folder'):
         parser.add_argument(name)
-    parser.add_argument('--by', choices=('folder', 'label'), required=True, help='what names the class of an image')
+    parser.add_argument('--by', choices=('folder', 'label'), required=True, help='source of the class name of an image')
     parser.add_argument('--seed', type=natural, default=1)
-    parser.add_argument('--encoding', default=UTF_8, help='of CLASSES and UNSEEN')
+    parser.add_argument('--encoding', default=UTF_8, help='encoding of CLASSES and UNSEEN')
     print(write_benchmark(**vars(parser.parse_args(args))))
 
 

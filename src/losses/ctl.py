@@ -78,7 +78,7 @@ class CTLLoss(Loss):
 
 
 class BaselineLoss(CTLLoss):
-    """CTL's classifier and batch-hard triplet alone: the baseline for what centroids add.
+    """CTL's classifier and batch-hard triplet alone: the baseline that shows the gain from centroids.
 
     Source: Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification" (CVPRW 2019), the stage
     without center loss. The baseline in CTL's published code (train_base_model.py) keeps the center loss with weight

@@ -16,7 +16,7 @@ STEM, OUT_CHANNELS = 32, 1280
 
 
 class InvertedResidual(nn.Cell):
-    """1x1 convolution to more channels, 3x3 depthwise, 1x1 to fewer; added to the input where the shape stays.
+    """1x1 convolution to more channels, 3x3 depthwise, 1x1 to fewer; added to the input if the shape stays.
 
     Args:
         in_channels, out_channels: channels of input and output. expansion: channels in between as a multiple of in_channels;

@@ -1,7 +1,7 @@
-"""Recipes of DEM on AwA and CUB, by (dataset, class semantics, name); what a recipe does not say is the entry's default."""
+"""Recipes of DEM on AwA and CUB, by (dataset, class semantics, name); other entries have their defaults."""
 from typing import Any, Dict, Tuple
 
-# The published code hands Adam its weight decay where beta1 stands, so its results were trained with beta1 0.01 (words: 0.001)
+# The published code passes its weight decay to Adam as beta1, so its results were trained with beta1 0.01 (words: 0.001)
 # and no decay. The recipes called `paper` have the paper's own values.
 DEM = dict(optimizer='adam', beta1=0.01, clip_norm=0.2, distributed_lr_factor=5.0, loss_name='mse', interval_step=100,
            run_eval=True, validation_fraction=0.05)
@@ -11,7 +11,7 @@ ATT = dict(metric='euclidean', lr_max=1e-5)
 WORD = dict(metric='cosine', lr_max=1e-4, beta1=0.001)
 FUSION = dict(metric='cosine', lr_max=1e-4)
 PAPER_FUSION = dict(FUSION, beta1=0.9, weight_decay={'fc1': 1e-3, 'fc2': 1e-2, 'fc3': 1e-2})
-# Found on held-out seen classes; docs/RESULTS.md has what each choice contributes. The network maps all seen classes in every
+# Found on held-out seen classes; docs/RESULTS.md tells the gain of each choice. The network maps all seen classes in every
 # step and is trained to rank them by the cosine that classifies.
 RANKED = dict(loss_name='prototype_softmax', metric='cosine', beta1=0.9, clip_norm=0.0, batch_size=200, lr_mode='cosine',
               lr_max=2e-4, interval_step=20, feature_scaling='centred')

@@ -164,7 +164,7 @@ ENTRIES: Dict[str, Entry] = {
                    run=True),
     'gallery': Entry(text.or_none(), None, 'list or folder of gallery images', IMAGES, run=True),
     'encoding': Entry(encoding, 'utf-8', 'encoding of lists, e.g. gbk or latin-1', IMAGES, run=True),
-    'skip_broken': Entry(real(0, 1), 0.0, 'largest fraction of unreadable images to skip, 0 to 1', IMAGES, run=True),
+    'skip_broken': Entry(real(0, 1), 0.0, 'largest fraction of unreadable images to skip', IMAGES, run=True),
     'image_size': Entry(size, 224, 'side of the images in pixels, or height,width', IMAGES),
     'interpolation': Entry(one_of(('antialias', 'bilinear', 'bicubic')), 'bilinear', 'interpolation of crops and resizing; '
                            "antialias is torchvision's bilinear", IMAGES),
@@ -178,7 +178,7 @@ ENTRIES: Dict[str, Entry] = {
     'num_workers': Entry(POSITIVE, 8, 'threads that read images', IMAGES, run=True),
 
     # Measuring.
-    'test_batch_size': Entry(POSITIVE, 50, 'batch size of the evaluation', IMAGES, run=True),
+    'test_batch_size': Entry(POSITIVE, 50, 'batch size of evaluation and inference', IMAGES, run=True),
     'mirror': Entry(boolean, False, 'average each embedding with that of the mirrored image', IMAGES),
     'turned': Entry(boolean, False, 'join to each embedding those of the image turned by 90, 180 and 270 degrees: four times '
                     'as wide', IMAGES),

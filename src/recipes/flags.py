@@ -12,9 +12,9 @@ from src.recipes.systems import DATASETS
 from src.recipes.types import Refused, Type, boolean, encoding, one_of, real, text, whole
 
 TRAIN, EVAL, EXPORT, INFER = DOORS = ('train', 'eval', 'export', 'infer')
-DEVICE, WORK, FILES, TRAINING = 'device', 'what to work on', 'checkpoints and results', 'training'
+DEVICE, WORK, FILES, TRAINING = 'device', 'data', 'checkpoints and results', 'training'
 ZERO_SHOT, METRIC, REID = 'zero-shot learning (DEM)', 'metric learning', 're-identification (CTL)'
-MEASURING, INFERENCE, EXPORTING = 'measuring', 'inference', 'export'
+MEASURING, INFERENCE, EXPORTING = 'evaluation', 'inference', 'export'
 
 
 class Flag(NamedTuple):
@@ -108,7 +108,7 @@ FLAGS = [
     Flag(('--encoding',), (INFER,), WORK, type=encoding, default='utf-8', help='encoding of lists, e.g. gbk or latin-1'),
     Flag(('--skip_broken',), (TRAIN, EVAL), WORK, 'skip_broken'),
     Flag(('--skip_broken',), (INFER,), WORK, type=real(0, 1), default=0.0,
-         help='largest fraction of unreadable images to skip, 0 to 1'),
+         help='largest fraction of unreadable images to skip'),
 
     Flag(('--recipe',), DOORS, TRAINING, type=one_of(dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)])), suggests='SOP',
          help='named set of hyper-parameters; see --list_recipes'),

@@ -1,8 +1,8 @@
 """Recipes of the benchmark 'the good, the bad and the ugly' (GBU), by (dataset, class semantics, name).
 
-From each list of `candidates` the change that does best on the benchmark's val classes is kept, where it is better than no
-change; `kernel_candidates` the same before any training, by kernel ridge regression alone (src.systems.generalised). The
-recipe `chosen` was chosen on the val classes of CUB alone.
+From each list of `candidates` the change that does best on the benchmark's val classes is kept, if it is better than no
+change. `kernel_candidates` are chosen in the same way before any training, by kernel ridge regression alone
+(src.systems.generalised). The recipe `chosen` was chosen only on the val classes of CUB.
 """
 from typing import Any, Dict, Tuple
 

@@ -1,7 +1,7 @@
 """Recipes of metric learning on Stanford Online Products or any list or folder of images, by (dataset, loss, name).
 
-Of those of one loss the first is the default. A loss takes the recipes that it does not have here from its kind, `element`
-or `pair`, with its constructor's defaults.
+The first recipe of a loss is its default. A loss without a recipe here takes the recipe of its kind, `element` or `pair`,
+with its constructor's defaults.
 """
 from typing import Any, Dict, Tuple
 
@@ -25,7 +25,7 @@ SMALL = dict(
     image_size=64, train_transform='resize_crop', flip=0.5, num_workers=2, recall_k=[1, 5, 10],
     backbone_options={'padding': 'same', 'bn_eps': 1e-4}, lr_mode='steps', epoch_size=15, weight_decay=5e-4)
 SMALL_ELEMENT = dict(SMALL, batch_size=32, lr_max=0.05)
-# Few steps at a low rate: more of either forget what the first stage learnt (docs/RESULTS.md).
+# Few steps at a low rate: otherwise the network forgets the first stage (docs/RESULTS.md).
 SMALL_PAIR = dict(SMALL, lr_max=1e-3, epoch_size=4)
 # PaddleCV's scale 80 and margin 0.15 are for 11,318 classes.
 SMALL_ARCMARGIN = {'scale': 30.0, 'margin': 0.3, 'easy_margin': False}
@@ -74,8 +74,8 @@ PRETRAINED_PAIR = dict(PRETRAINED, backbone_options={'frozen_layers': 7, 'frozen
                        optimizer='adam', lr_max=3e-5, epoch_size=2)
 
 # ResNet50 from ImageNet weights (--pretrained=resnet50-19c8e357.pth) on Stanford Online Products. Not run by us: rates,
-# batches and epochs are their sources', the head and the batches of few super-classes what most of the best published
-# recipes share. Recall@K may also follow the normalised softmax (--pretrained=FIRST/train.ckpt), whose head it has.
+# batches and epochs are from the cited sources; the head and the batches of few super-classes are common to most of the
+# best published recipes. Recall@K may also follow the normalised softmax (--pretrained=FIRST/train.ckpt), whose head it has.
 NEWER = dict(
     backbone_options={**SYMMETRIC, 'frozen_batch_norm': True}, head='embedding',
     head_options={'embedding_size': 512, 'pool': 'gem', 'layer_norm': True, 'unit_length': True},
@@ -103,7 +103,7 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'arcmargin', 'small'): dict(SMALL_ELEMENT, loss_options=SMALL_ARCMARGIN),
     ('SOP', 'triplet', 'small'): dict(SMALL_PAIR, loss_options={'margin': 0.5, 'reduction': 'sum'}),
     ('SOP', 'quadruplet', 'small'): dict(SMALL_PAIR, loss_options={'margin': 0.1}, batch_size=24),
-    # Of these two losses the gradient grows with the embeddings' norms, which are not normalised.
+    # The gradient of these two losses grows with the norms of the embeddings, which are not normalised.
     ('SOP', 'eml', 'small'): dict(SMALL_PAIR, lr_max=1e-4),
     ('SOP', 'npairs', 'small'): dict(SMALL_PAIR, lr_max=1e-4, loss_options={'reg_lambda': 0.01}),
     ('SOP', 'element', 'quick'): QUICK_ELEMENT,

@@ -1,6 +1,6 @@
-"""Recipes of re-identification, by (`lists`, loss, name): every dataset takes them that has none of its own.
+"""Recipes of re-identification, by (`lists`, loss, name), for all its datasets without recipes of their own.
 
-The loss `baseline` is what CTL is compared with. A loss takes the recipes that it does not have here from its kind.
+CTL is compared with the loss `baseline`. A loss without a recipe here takes the recipe of its kind.
 """
 from typing import Any, Dict, Tuple
 

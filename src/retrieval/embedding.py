@@ -1,6 +1,4 @@
 """Embedding images with a trained network."""
-import math
-import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
@@ -19,7 +17,6 @@ from src.datasets.image_list import ImageList
 from src.networks import backbone_class
 
 Run = Callable[[Array], Array]
-SHOWN_EVERY = 5  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,7 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
     Raises:
         InputError: an image is missing or broken; the message names it.
     """
-    began = shown = time.perf_counter()
-    done, line = 0, MovingLine(show_progress)
+    began, done, line = time.perf_counter(), 0, MovingLine(show_progress)
     given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
                          options.deviation, options.num_workers)
     dataset = eval_dataset(images, given, options.batch_size)
@@ -122,15 +118,9 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
             embeddings = _embed_view(network, filled, options.mirror)
         yield embeddings[:count].astype(np.float32, copy=False)
         done += count
-        now = time.perf_counter()
-        rate = done / (now - began)
-        text = (f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
-                f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}')
-        line.show(text)
-        if show_progress and (now - shown > (math.inf if line.active else SHOWN_EVERY) or done == len(images)):
-            shown = now
-            line.clear()
-            print(text, file=sys.stderr)
+        rate = done / (time.perf_counter() - began)
+        line.tell(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '
+                  f'{time.strftime("%H:%M:%S", time.gmtime((len(images) - done) / rate))}', done == len(images))
 
 
 def _embed_view(network: Run, images: Array, mirror: bool) -> Array:

@@ -161,11 +161,8 @@ class NamedClasses:
         Raises:
             InputError: features of another width than those of the training.
         """
-        scale, width = self.space.features, self.prototypes.shape[1]
-        if scale.mean is not None:
-            width = len(scale.mean)
-        elif self.space.whitening is not None:
-            width = len(self.space.whitening)
+        scale = self.space.features
+        width = self.width if scale.mean is None else len(scale.mean)
         if features.shape[1] != width:
             raise InputError(f'embeddings of {features.shape[1]} values, the classes were learnt on features of {width}; use '
                              'the image network that made those')

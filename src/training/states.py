@@ -206,7 +206,7 @@ def find_training(checkpoint: str, folder: str | None, distribute: bool) -> tupl
         (folder, True for its last state or the name of a state).
 
     Raises:
-        InputError: there is no such file or folder, or --save_ckpt is another folder.
+        InputError: no such file or folder, or --save_ckpt is another folder.
     """
     path = Path(checkpoint)
     if not path.exists():

@@ -24,7 +24,7 @@ class System(ABC):
         process: this process among those that train together, and its device.
 
     Attributes:
-        Found: dataclass of what is found in the data and the weights (widths, number of classes, conventions). With the recipe
+        Found: dataclass of facts found in the data and the weights (widths, number of classes, conventions). With the recipe
             it determines the network; both are stored with a checkpoint.
         measure: name of the value of validate(), for the log.
         recipe: after prepare() the recipe of the training, including choices made on held-out classes.

@@ -15,7 +15,7 @@ from src.training.precision import level_for
 if TYPE_CHECKING:
     from src.common.device import Process
 
-# A dynamic loss scale starts with the first and doubles after so many steps without overflow.
+# First value of a dynamic loss scale, and steps without overflow after which it doubles.
 FIRST_SCALE, SCALE_WINDOW = 2.0 ** 16, 2000
 
 
@@ -97,7 +97,7 @@ class Update(nn.Cell):
     """Average gradients over the processes, check that they are finite, clip them, update the weights.
 
     If a gradient or the loss is not finite in any process, no process updates weights, moments or global_step, so that the
-    schedule resumes where it was.
+    schedule continues from the same step.
 
     Args:
         optimizer (nn.Optimizer or WithOwnUpdates): takes unscaled gradients.

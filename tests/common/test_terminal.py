@@ -23,7 +23,7 @@ def test_a_log_and_another_process_stay_silent(monkeypatch, stream, wanted):
 
 def test_the_line_is_written_over_not_too_often_and_cleared_once(monkeypatch):
     monkeypatch.setattr(sys, 'stderr', Screen())
-    now = iter((10.0, 10.1, 10.3))
+    now = iter((0.0, 10.0, 10.1, 10.3))
     monkeypatch.setattr(terminal.time, 'perf_counter', lambda: next(now))
     line = terminal.MovingLine()
     for text in ('one', 'too soon', 'two'):
@@ -31,3 +31,15 @@ def test_the_line_is_written_over_not_too_often_and_cleared_once(monkeypatch):
     line.clear()
     line.clear()
     assert sys.stderr.getvalue() == '\r\x1b[Kone\r\x1b[Ktwo\r\x1b[K'
+
+
+@pytest.mark.parametrize('stream, said', [(io.StringIO, '2\n4\n'), (Screen, '\r\x1b[K1\r\x1b[K2\r\x1b[K3\r\x1b[K4\r\x1b[K4\n')])
+def test_progress_is_told_now_and_then_and_at_the_end(monkeypatch, stream, said):
+    monkeypatch.setattr(sys, 'stderr', stream())
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, 'perf_counter', lambda: now[0])
+    line = terminal.MovingLine()
+    for number in range(1, 5):
+        now[0] += 3
+        line.tell(str(number), number == 4)
+    assert sys.stderr.getvalue() == said
