@@ -12,7 +12,7 @@ from typing import Any, Container, Dict, Iterable, List, Optional, Sequence, Set
 import mindspore as ms
 import numpy as np
 
-from src.checkpoints.checkpoint import Recorded, check_values, quiet_mindspore, read_recorded
+from src.checkpoints.checkpoint import Recorded, check_values, load_ckpt, quiet_mindspore, read_recorded
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
 from src.common.arrays import Array
@@ -117,7 +117,7 @@ def _read(path: Path) -> Weights:
     with quiet_mindspore():
         try:
             if path.suffix == '.ckpt':
-                values = ms.load_checkpoint(str(path), crc_check=True)
+                values = load_ckpt(path)
             else:
                 values = ms.load_checkpoint(str(path), format='safetensors')
             facts = values.pop('facts', None)
