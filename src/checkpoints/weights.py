@@ -117,11 +117,11 @@ def _read(path: Path) -> Weights:
     with quiet_mindspore():
         try:
             if path.suffix == '.ckpt':
-                values = load_ckpt(path)
+                loaded = load_ckpt(path)
             else:
-                values = ms.load_checkpoint(str(path), format='safetensors')
-            facts = values.pop('facts', None)
-            arrays = {name: _to_numpy(value) for name, value in values.items()}
+                loaded = ms.load_checkpoint(str(path), format='safetensors')
+            facts = loaded.pop('facts', None)
+            arrays = {name: _to_numpy(value) for name, value in loaded.items()}
         except Exception as error:  # of several libraries
             raise InputError(f'{path} cannot be read as {path.suffix}: it is cut short, damaged, or holds something '
                              'else than named weights; give another file') from error
