@@ -65,8 +65,8 @@ def _recorded(checkpoint: Path) -> Dict[str, Any]:
     """Records of a training in its checkpoint; the reason as `recipe` if it cannot be read."""
     try:
         # Imported here: the report must also work where MindSpore cannot be imported.
-        import mindspore as ms
-        return json.loads(ms.load_checkpoint(str(checkpoint)).get('facts', '{}'))
+        from src.checkpoints.checkpoint import load_ckpt
+        return json.loads(str(load_ckpt(checkpoint).get('facts', '{}')))
     except Exception as error:  # any error: it may be the one to report
         return {'recipe': f'{checkpoint}: {type(error).__name__}: {error}'}
 

@@ -1,6 +1,9 @@
 """Checkpoints of this project: parameters with a checksum, and the record of the training they come from."""
 import json
 import logging
+import math
+import re
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +11,9 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Union
 
 import mindspore as ms
 import numpy as np
+from google.protobuf.message import DecodeError
 from mindspore import Parameter, nn
+from mindspore.train.checkpoint_pb2 import Checkpoint
 
 from src.common.errors import InputError
 from src.common.files import replacing
@@ -107,6 +112,39 @@ def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Recorded
         temporary.chmod(0o644)
 
 
+def load_ckpt(path: Union[str, Path]) -> Dict[str, Any]:
+    """Load a .ckpt file with MindSpore, and its checksum if it has one.
+
+    MindSpore builds each tensor from its declared shape without looking at the number of bytes: a damaged file would end the
+    process, at once or later. So they are compared first.
+
+    Returns:
+        name -> Parameter, or text.
+
+    Raises:
+        ValueError: a shape that the bytes do not have, or no checkpoint.
+        Others: see mindspore.load_checkpoint.
+    """
+    raw = Path(path).read_bytes()
+    message = Checkpoint()
+    message.ParseFromString(raw[:-17] if raw[-17:-10] == b'crc_num' else raw)
+    # A large parameter is stored in several parts, each with the whole shape.
+    expected: Dict[str, int] = {}
+    found: 'Counter[str]' = Counter()
+    for element in message.value:
+        tensor = element.tensor
+        bits = {'Bool': 8}.get(tensor.tensor_type) or int(next(iter(re.findall(r'\d+$', tensor.tensor_type)), 0))
+        if tensor.tensor_type != 'str':
+            shape = [] if list(tensor.dims) == [0] else tensor.dims
+            if not bits or min(shape, default=0) < 0:
+                raise ValueError(f'{element.tag}: damaged')
+            expected[element.tag] = math.prod(shape) * bits // 8
+            found[element.tag] += len(tensor.tensor_content)
+    if dict(found) != expected:
+        raise ValueError('a tensor has another number of bytes than its shape')
+    return ms.load_checkpoint(str(path), crc_check=True)
+
+
 def read_checkpoint(path: Union[str, Path]) -> Dict[str, Union[Parameter, str]]:
     """Read a checkpoint written by save_cell.
 
@@ -121,8 +159,8 @@ def read_checkpoint(path: Union[str, Path]) -> Dict[str, Union[Parameter, str]]:
         raise InputError(f'{path}: no such checkpoint')
     with quiet_mindspore():
         try:
-            state = ms.load_checkpoint(str(path), crc_check=True)
-        except (RuntimeError, ValueError, TypeError, OSError) as error:
+            state = load_ckpt(path)
+        except (RuntimeError, ValueError, TypeError, OSError, DecodeError) as error:
             raise InputError(f'{path}: not a whole checkpoint of this project; use another one') from error
     check_values({name: value.asnumpy() for name, value in state.items() if isinstance(value, Parameter)}, path)
     return state

@@ -12,7 +12,7 @@ from typing import Any, Container, Dict, Iterable, List, Optional, Sequence, Set
 import mindspore as ms
 import numpy as np
 
-from src.checkpoints.checkpoint import Recorded, check_values, quiet_mindspore, read_recorded
+from src.checkpoints.checkpoint import Recorded, check_values, load_ckpt, quiet_mindspore, read_recorded
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
 from src.common.arrays import Array
@@ -117,11 +117,11 @@ def _read(path: Path) -> Weights:
     with quiet_mindspore():
         try:
             if path.suffix == '.ckpt':
-                values = ms.load_checkpoint(str(path), crc_check=True)
+                loaded = load_ckpt(path)
             else:
-                values = ms.load_checkpoint(str(path), format='safetensors')
-            facts = values.pop('facts', None)
-            arrays = {name: _to_numpy(value) for name, value in values.items()}
+                loaded = ms.load_checkpoint(str(path), format='safetensors')
+            facts = loaded.pop('facts', None)
+            arrays = {name: _to_numpy(value) for name, value in loaded.items()}
         except Exception as error:  # of several libraries
             raise InputError(f'{path} cannot be read as {path.suffix}: it is cut short, damaged, or holds something '
                              'else than named weights; give another file') from error

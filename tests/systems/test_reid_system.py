@@ -321,7 +321,7 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path, here, m
                         '--picture=ranked.png', '--result_file=eval.json')
     assert code == 0, err
     evaluated = json.loads((project / 'eval.json').read_text())
-    assert evaluated == {key: result[key] for key in ('queries', 'instance', 'centroid', 'accuracy', 'measures')}
+    assert evaluated == {key: result[key] for key in ('queries', 'instance', 'centroid', 'accuracy', 'measures', 'test')}
     assert result['accuracy'] == result['measures']['instance mAP'] == result['instance']['mAP']
     assert (project / 'ranked.png').read_bytes().startswith(b'\x89PNG')
 
