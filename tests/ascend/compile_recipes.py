@@ -52,7 +52,7 @@ def small(backbone, options):
     """A backbone of its kind with few channels; MobileNetV2 has few."""
     if backbone == 'mobilenet_v2':
         return MobileNetV2(**options)
-    return (SmallResNetIbnA if backbone == 'resnet50_ibn_a' else SmallResNet)(**options, width=8)
+    return (SmallResNetIbnA if backbone == 'resnet50_ibn_a' else SmallResNet)(**{**options, 'width': 8})
 
 
 class Units(nn.Cell):
