@@ -1,5 +1,6 @@
 """Inference as functions of values, for infer.py: embed images, change and search galleries, name images."""
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
@@ -16,15 +17,26 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.records import as_table
 from src.common.values import height_width, in_milvus
+from src.datasets.broken import without_broken
 from src.datasets.image_list import ImageList
-from src.datasets.images import open_images
+from src.datasets.images import open_images, read_any_list
 from src.page import Page, Shown
 from src.pictures import named_picture, neighbours_picture
 from src.retrieval.embedding import EmbeddingOptions, embed_batches, embedding_identity
-from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile
-from src.retrieval.gallery import Gallery, Neighbours, check_model, classes_of
+from src.retrieval.embedding_file import SUFFIXES, EmbeddingFile, check_output, write_embeddings
+from src.retrieval.gallery import (
+    Card,
+    Gallery,
+    Neighbours,
+    check_model,
+    classes_of,
+    in_parts,
+    open_collection,
+    open_gallery,
+)
+from src.retrieval.milvus import read_index
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
-from src.retrieval.search import TOP_K, find_neighbours
+from src.retrieval.search import TOP_K, centroids_of, find_neighbours
 from src.retrieval.thresholds import check_threshold, read_threshold
 from src.systems.trained import RecipeFor, load_trained
 from src.training.precision import level_for, mixed_precision
@@ -79,9 +91,10 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     if path.endswith(EXPORTED):
         return _open_model(path, recipe_for, engine)
     trained = load_trained(path, recipe_for=recipe_for)
+    options = trained.options  # refuses a network that takes no images
     network = mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False)
     run = Engine(network, engine=engine, target=target)
-    return Embedder(run, trained.options, trained.recipe.get('subset', 'full'), trained.identity)
+    return Embedder(run, options, trained.recipe.get('subset', 'full'), trained.identity)
 
 
 def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:
@@ -100,6 +113,99 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
     options = EmbeddingOptions.of_recipe(recipe)
     options = replace(options, batch_size=batch or options.batch_size, **statistics)
     return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options))
+
+
+def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, encoding: str = 'utf-8',
+                 skip_broken: float = 0.0) -> Tuple[int, int]:
+    """Write the embeddings of images to a new embedding file, or add them to a Milvus gallery; prints what was done.
+
+    Args:
+        path: images as for open_images.
+        output: NAME.npy, NAME.npz, NAME.db or http://HOST:PORT.
+        embedder: loads the network; called once the output is known to be writable.
+        encoding: of lists.
+        skip_broken: largest share of unreadable images to leave out.
+
+    Returns:
+        (number of images, width of an embedding).
+
+    Raises:
+        InputError: a bad output, an image that is missing or broken, or embeddings of another network in the gallery.
+    """
+    gallery = open_collection(output, new=True) if in_milvus(output) else None
+    if gallery is None:
+        check_output(output)
+    loaded = embedder()
+    listed = open_images(path, 'test', subset=loaded.subset, need_labels=False, encoding=encoding)
+    images = without_broken(listed, skip_broken, keep=False, show_progress=True)
+    for why, count in images.left_out.items():
+        print(f'{count} {why}: left out')
+    began = time.perf_counter()
+    if gallery:
+        card = Card.of(images, loaded.model, bool(images.names))
+        width = gallery.add(in_parts(images, images.names, loaded.embed(images)), card)
+    else:
+        width = write_embeddings(output, loaded.embed(images), images, model=loaded.model, classes=images.names)
+    seconds = time.perf_counter() - began
+    print(f'{output}: {len(images)} embeddings of {width} values in {seconds:.1f} s, {len(images) / seconds:.1f} images/s')
+    return len(images), width
+
+
+def load_gallery(gallery: str, output: str) -> int:
+    """Load a gallery of either kind into a Milvus gallery, without the network; returns the number of images now in it.
+
+    Raises:
+        InputError: a bad gallery, the same one twice, or embeddings of another network in the output.
+    """
+    if os.path.realpath(output) == os.path.realpath(gallery):
+        raise InputError(f'--output={output}: is the same file as --gallery; give another name')
+    began, source = time.perf_counter(), open_gallery(gallery)
+    loaded = open_collection(output, new=True)
+    loaded.add(source.parts(), source.card)
+    count = loaded.size()
+    print(f'{output}: {count} images now; {gallery} loaded in {time.perf_counter() - began:.1f} s')
+    return count
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changes of a gallery, made in this order.
+
+    remove: list of images to remove. threshold: file of the threshold to keep with the gallery. index: as for read_index.
+    centroids: embedding file for the mean embedding of each class. listed: whether to print the classes and their sizes.
+    """
+    remove: Optional[str] = None
+    threshold: Optional[str] = None
+    index: Optional[str] = None
+    centroids: Optional[str] = None
+    listed: bool = False
+
+
+def change_gallery(path: str, changes: Changes) -> Iterator[str]:
+    """Make changes, and yield a line about each. All but centroids and listed need a Milvus gallery.
+
+    Raises:
+        InputError: a bad file, an image that the gallery does not have, or an embedding file that would have to change.
+    """
+    if changes.centroids:
+        check_output(changes.centroids, '--centroids')
+    index = read_index(changes.index) if changes.index else None
+    if changes.remove:
+        yield f'{path}: {open_collection(path).remove(read_any_list(changes.remove).paths)} images'
+    if changes.threshold:
+        gallery = open_collection(path)
+        threshold = read_threshold(changes.threshold, gallery.model or '')
+        gallery.keep_threshold(as_table(threshold))
+        yield f'{path}: keeps the threshold {threshold.similarity:.4f}'
+    if index:
+        yield open_collection(path).build_index(*index)
+    if changes.centroids:
+        yield f'{changes.centroids}: {centroids_of(open_gallery(path), changes.centroids)} classes'
+    if changes.listed:
+        shown = open_gallery(path)
+        sizes = shown.class_sizes()
+        yield f'{path}: {shown.size()} images of {len(sizes) or "unknown"} classes, {shown.width} values each'
+        yield from (f'{name}\t{count}' for name, count in sizes.items())
 
 
 def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query', encoding: str = 'utf-8') -> Rows:

@@ -145,9 +145,6 @@ def open_gallery(where: str) -> Gallery:
 def open_collection(where: str, new: bool = False) -> 'MilvusGallery':
     """Open a collection of Milvus, a gallery that can be changed; new: whether it may be absent.
 
-    Whoever uses MindSpore and Milvus in one process imports mindspore first: it needs the Python implementation of
-    protobuf, which the first import of protobuf chooses.
-
     Raises:
         InputError: an embedding file, no such gallery, or pymilvus is not installed.
     """

@@ -363,6 +363,8 @@ def _connect(where: str, new: bool) -> Any:
         if os.path.exists(where) and not os.path.isdir(where):
             raise InputError(f'{where}: is no gallery of milvus-lite 3, which is a folder; give another name')
     try:
+        # First: it needs the Python implementation of protobuf, which the first import of protobuf chooses.
+        import mindspore  # noqa: F401
         from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
         for package in ('pymilvus', 'milvus_lite', 'grpc'):    # they log tracebacks of what is raised too

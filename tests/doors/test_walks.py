@@ -124,7 +124,7 @@ def test_a_head(walk, products):
 def test_an_augmentation(walk, products):
     made, path = walk('An augmentation'), 'src/datasets/augmentation.py'
     made.insert(path, 'AFFINE_FROM = 1.25\n', f'\n\n{FILES["augmentation"].rstrip()}\n', ['_mine(size, OPTIONS)'])
-    made.insert(path, "AUGMENTATIONS: Dict[str, Callable[..., Callable]] = {", "'mine': _mine, ", ["'mine': _mine"])
+    made.insert(path, "AUGMENTATIONS: Dict[str, Callable[..., Augment]] = {", "'mine': _mine, ", ["'mine': _mine"])
     assert made.edits == 2
     recipe = made.use(f'--dataset_path={products}', '--model=resnet18', '--set=backbone_options.width=8',
                       '--set', "augmentation={'mine': {'chance': 1}}")['recipe']
@@ -134,7 +134,7 @@ def test_an_augmentation(walk, products):
 def test_a_learning_rate_mode(walk, products):
     made, path = walk('A learning-rate mode'), 'src/training/learning_rate.py'
     made.insert(path, 'import InputError\n', f'\n\n{FILES["mode"].rstrip()}\n', ['mine(plan)'])
-    made.insert(path, 'LR_MODES: dict[str, Callable[[Plan], np.ndarray]] = {\n', "    'mine': mine,\n")
+    made.insert(path, 'LR_MODES: dict[str, Callable[[Plan], Rates]] = {\n', "    'mine': mine,\n")
     assert made.edits == 2
     result = made.use(f'--dataset_path={products}', '--model=resnet18', '--set=backbone_options.width=8', '--lr_mode=mine')
     # The rate of the second and last step.

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import mindspore  # noqa: F401  # before pymilvus: see src.retrieval.gallery.open_gallery
 import numpy as np
 import pytest
 
