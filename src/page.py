@@ -87,12 +87,16 @@ class Page:
     def add_training(self, checkpoint: Union[str, Path]) -> None:
         """Add the curves of the training that left a checkpoint, where its result.json lies beside it."""
         path = Path(checkpoint)
+        result = (path if path.is_dir() else path.parent) / 'result.json'
+        if not result.is_file():
+            return
+        note, curves = 'From result.json beside the checkpoint.', ''
         try:
-            history = json.loads(((path if path.is_dir() else path.parent) / 'result.json').read_text())['history']
+            history = json.loads(result.read_text())['history']
             curves = _drawn(lambda file: plot_curves(history, file))
         except (OSError, ValueError, KeyError, TypeError):
-            return
-        self.add('Training', 'From result.json beside the checkpoint.', curves)
+            note = 'No curves: the result.json beside the checkpoint cannot be read.'
+        self.add('Training', note, curves)
 
     def add_search(self, query: Shown, gallery: Shown, indices: Array, similarities: Array,
                    answerable: Optional[Array] = None) -> None:
@@ -113,20 +117,20 @@ class Page:
             return
         own, near = query.classes, gallery.classes[indices]
         right = (near == own[:, None]) & (indices >= 0)
-        # What has no image of its class to find says nothing about the network.
+        # A query without an image of its class to find says nothing about the network.
         asked = (np.isin(own, gallery.classes) if answerable is None else answerable) & (indices[:, 0] >= 0)
         ks = sorted({1, 2, 5, right.shape[1]} & set(range(1, right.shape[1] + 1))) if asked.any() else []
-        self.add('Found among the first K', f'Share of {asked.sum()} queries with an image of their class among the K nearest.',
+        self.add('Recall@K', f'Share of {asked.sum()} queries that have an image of their class among the K nearest.',
                  _table(('K', '% of the queries'), [(k, round(100 * right[asked, :k].any(1).mean(), 1)) for k in ks], 1))
         bad = np.flatnonzero(asked & ~right[:, 0])
         worst = _of_different(bad[np.argsort(-similarities[bad, 0], kind='stable')], own)
         good = np.flatnonzero(asked & right[:, 0])
         best = _of_different(good[np.lexsort((-similarities[good, 0], -right[good].sum(1)))], own)
         for name, numbers, note in (
-                ('worst', worst, 'Nearest image of another class, by falling similarity: the surest mistakes.'),
+                ('worst', worst, 'The nearest image is of another class; the most similar mistakes first.'),
                 ('best', best, 'Most right neighbours first.')):
-            self.add(f'Queries that went {name}', note + ' One query a class; green is right, red is wrong; below each the '
-                     'similarity, the class and the file.' if len(numbers) else 'There is none.', rows(numbers, right))
+            self.add(f'Queries that went {name}', note + ' One query per class; green is right, red is wrong. Below each '
+                     'picture: similarity, class and file.' if len(numbers) else 'None.', rows(numbers, right))
         self.add_confusions(own[bad], near[bad, 0], own[asked])
         self._add_map(query if gallery.embeddings is None else gallery, [*own[bad], *own])
 
@@ -176,13 +180,13 @@ class Page:
         np.add.at(matrix, (labels, predicted), 1)
         matrix = matrix[matrix.sum(1) > 0]
         if len(names) <= CELLS:
-            self.add('Confusion matrix', 'A row a class, a column what its images were taken for; the darker, the larger the '
-                     'share. Cells tell their names to the pointer.',
+            self.add('Confusion matrix', 'One row per class, one column per answer; a darker cell is a larger share of the '
+                     'class. Point at a cell to see its names.',
                      _matrix(matrix / matrix.sum(1, keepdims=True), table[np.unique(labels)], table))
         taken, own = np.bincount(nearest, minlength=len(names)), np.bincount(labels, minlength=len(names))
         order = np.argsort(-taken, kind='stable')[:PAIRS]
-        self.add('Hubs', 'Classes that are the nearest to most images, calibration aside. Few classes far above the images '
-                 'they have are hubs.', _table(('class', 'nearest to', 'has images'), [
+        self.add('Hubs', 'Classes that are nearest to the most images, without calibration. A class that is nearest to far '
+                 'more images than it has is a hub.', _table(('class', 'nearest to', 'has images'), [
                      (table[i], int(taken[i]), int(own[i])) for i in order], 1))
         self._add_map(Shown(features, None, table[labels]), prototypes=Shown(prototypes, None, table))
 
@@ -228,7 +232,7 @@ class Page:
         other = [('other classes', GREY)] if any(mark[3] == GREY for mark in marks) else []
         share = 100 * (spread[:2] ** 2).sum() / max((spread ** 2).sum(), 1e-30)
         self.add('Map of the embeddings', f'{len(x)} of {len(embeddings)} images on the first two principal axes, which hold '
-                 f'{share:.0f} % of the variance: what is apart here is apart, what is together may not be.'
+                 f'{share:.0f} % of the variance: points far apart here are far apart; points close together here need not be.'
                  + ' Squares are prototypes.' * (prototypes is not None),
                  _scatter(marks) + _legend([*colours.items(), *other]))
 

@@ -160,3 +160,12 @@ def test_a_browser_shows_it_without_an_error(page, tmp_path):
     assert 'CONSOLE' not in done.stderr, done.stderr
     found = json.loads(html.unescape(re.search('<title>(.*?)</title>', done.stdout)[1]))
     assert found['broken'] == 0 and found['images'] > 24 and found['wide'] <= found['port']
+
+
+@pytest.mark.parametrize('text, words', [(None, ''), ('{"history": ', 'cannot be read'), ('{"history": 5}', 'cannot be read')])
+def test_a_result_that_cannot_be_read_is_said(tmp_path, text, words):
+    if text:
+        (tmp_path / 'result.json').write_text(text)
+    made = Page('Title', {})
+    made.add_training(tmp_path)
+    assert words in made.parts[-1] and ('Training' in made.parts[-1]) == bool(words)
