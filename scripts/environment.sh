@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and run_tests.sh: a virtual environment with the given requirements, made once a machine.
+# Sourced by quickstart.sh and run_tests.sh: a virtual environment with the given requirements, made once per machine.
 # Sets PYTHON. An active virtual environment is used as it is; else VENV, by default outside the checkout, because
 # MindSpore's wheel is large and every checkout can share one.
 # usage: . scripts/environment.sh; prepare_environment REQUIREMENTS_FILE
@@ -27,14 +27,14 @@ prepare_environment() {
     # pip takes seconds to find that nothing is to do; a stamp with the requirements tells at once.
     stamp=$venv/.installed-$(cat "$1" requirements.txt | cksum | cut -d ' ' -f 1)
     if [ ! -e "$stamp" ]; then
-        echo "installing $1 into $venv (MindSpore is a large download, once a machine)"
+        echo "installing $1 into $venv (MindSpore is a large download, once per machine)"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$1"
         touch "$stamp"
     fi
     check_ascend
 }
 
-# On a machine with an Ascend device says in one line what MindSpore will miss there; others it leaves alone.
+# Says in one line which packages MindSpore will miss on a machine with an Ascend device; silent on other machines.
 check_ascend() {
     set -- "${DEVICE_FILES:-/dev/davinci}"[0-9]*
     [ -e "$1" ] || return 0

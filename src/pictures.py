@@ -37,7 +37,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: FilePath) -> None:
 
     Args:
         history: mappings with `epoch` (from 1), `step` and `loss`, optionally `lr` and `accuracy` (0..1); a value may be
-            missing or None. If `step` grows through the whole run, the axis is the step; if it starts anew in each epoch, the
+            missing or None. If `step` grows through the whole run, the axis is the step; if it restarts in each epoch, the
             axis is the epoch.
 
     Raises:

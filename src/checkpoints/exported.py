@@ -211,7 +211,7 @@ def open_exported(path: str) -> Exported:
     card = read_card(path)
     run, shapes = (open_onnx if path.endswith('.onnx') else _open_mindir)(path)
     if card is None:
-        print(f'{path}: nothing is known of it (no card inside, no {card_path(path)}): preprocessing is what the flags say',
+        print(f'{path}: has no card, inside or as {card_path(path)}: preprocessing is taken from the flags',
               file=sys.stderr)
     return Exported(path, run, shapes, card.model if card else _checksum(Path(path).read_bytes()), card)
 

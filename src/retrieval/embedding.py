@@ -80,7 +80,7 @@ class EmbeddingOptions:
 
 
 def embedding_identity(network: str, options: EmbeddingOptions) -> str:
-    """The identity of embeddings: that of the network (src.checkpoints.exported.network_identity) and that of the options."""
+    """Identity of embeddings: the network's (src.checkpoints.exported.network_identity) and the options'."""
     return f'{network}+{options.identity}'
 
 

@@ -36,7 +36,7 @@ from src.retrieval.gallery import Card, ClassId, Gallery, Neighbours, Part, clas
 
 SUFFIXES = ('.npy', '.npz')
 BLOCK_BYTES = 32 * 2 ** 20
-ADVICE = 'write it anew with infer.py'
+ADVICE = 'write it again with infer.py'
 PIECES, PIECE_BYTES = 16, 4096
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # Exceptions of numpy and zipfile for files that are no arrays, encrypted, damaged, or packed in an unsupported way.
@@ -175,7 +175,7 @@ class EmbeddingFile(Gallery):
         if card and ((card.rows, card.width) != (self.count, self.width)
                      or path.endswith('.npy') and card.checksum != _checksum(path, os.path.getsize(path))):
             raise InputError(f'{path}{".json" * path.endswith(".npy")}: describes another file than {path}; remove it if the '
-                             'embeddings and their list are right, or write them anew')
+                             'embeddings and their list are right, or write them again')
         self.classes = {int(label): name for label, name in card.classes.items()} if card and card.classes else None
         self._model = card.model if card else None
 

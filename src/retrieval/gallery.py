@@ -149,8 +149,8 @@ def open_collection(where: str, new: bool = False) -> 'MilvusGallery':
         InputError: an embedding file, no such gallery, or pymilvus is not installed.
     """
     if not in_milvus(where):
-        raise InputError(f'{where}: not a gallery of Milvus (NAME.db or http://HOST:PORT), and only those change; write an '
-                         'embedding file anew, or load it: infer.py --gallery=FILE --output=NAME.db')
+        raise InputError(f'{where}: is not a gallery of Milvus (NAME.db or http://HOST:PORT), and only those can be changed; '
+                         'write a new embedding file, or load this one: infer.py --gallery=FILE --output=NAME.db')
     # pymilvus is an extra requirement and takes a second to import.
     from src.retrieval.milvus import MilvusGallery
     return MilvusGallery(where, new)

@@ -26,13 +26,14 @@ from src.retrieval.gallery import Card, ClassId, Gallery, Neighbours, Part, ways
 
 COLLECTION = 'gallery'
 PROPERTY = 'embedding_card'
+ADVICE = 'write the gallery again with infer.py'
 PATH, VECTOR, FACTS = 'path', 'embedding', ['label', 'class_name', 'camera']
 LONGEST = 4096             # bytes of a path or of a class's name
 NO_NUMBER = -1             # in a column that the images do not have; the card says which
 BATCH_BYTES = 4 * 2 ** 20  # of embeddings in one request: servers refuse more than 64 MB, and Python lists are 8 times as large
 PATHS_AT_ONCE, QUERIES_AT_ONCE = 8192, 100
 SECONDS, RETRIES = 30, 8   # to connect, and where the server does not answer (a minute); what it works on takes its time
-# Defaults of an index's parameters, the last of which is that of the search; 0: by the number of images.
+# Default parameters of each index; the last one belongs to the search. 0: chosen by the number of images.
 INDEXES: Dict[str, Dict[str, int]] = {'FLAT': {}, 'IVF_FLAT': {'nlist': 0, 'nprobe': 0},
                                       'HNSW': {'M': 16, 'efConstruction': 200, 'ef': 64}}
 MEASURED_QUERIES, MEASURED_K = 200, 10
@@ -69,7 +70,7 @@ class MilvusGallery(Gallery):
         vectors = [one for one in described['fields'] if one['name'] == VECTOR]
         if card is None or not vectors:
             raise InputError(f'{self.path}: is a collection of another program; give another name, as {self._where}#NAME')
-        self._card = read_record(Card, parse_json(card, self.path, 'write it anew'), self.path, 'write it anew')
+        self._card = read_record(Card, parse_json(card, self.path, ADVICE), self.path, ADVICE)
         self.width = int(vectors[0]['params']['dim'])
         # A process killed right after it had made the collection leaves it without an index.
         if not self._call('list_indexes'):

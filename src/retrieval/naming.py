@@ -82,7 +82,7 @@ class ClassesCard:
 
 @dataclass(frozen=True)
 class NamedClasses:
-    """The classes that images are told apart into.
+    """The classes that images are assigned to.
 
     names: C of them. unseen: (C,) bool, whether no image of the class was trained on. prototypes: (C, P) float32, made by the
     network of identity `model`. space: where they are compared with features. gamma: subtracted from the scores of seen

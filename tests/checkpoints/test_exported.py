@@ -98,7 +98,7 @@ def test_exported_model_with_its_card(network, tmp_path, capsys, file_format, ba
     Path(path).write_bytes(whole.replace(exported.KEY, b'x' * len(exported.KEY)))
     unknown = open_exported(path)
     assert unknown.card is None and unknown.model == open_exported(path).model != network_identity(network)
-    assert capsys.readouterr().err.startswith(f'{path}: nothing is known of it')
+    assert capsys.readouterr().err.startswith(f'{path}: has no card')
 
 
 def test_the_card_inside_is_metadata_for_other_programs(network, tmp_path):
