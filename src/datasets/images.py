@@ -16,8 +16,8 @@ from src.datasets.image_list import (
 )
 from src.datasets.tables import UTF_8
 
-# Names of sub-folders that are parts of a dataset.
-PARTS = ('train', 'test', 'val', 'valid', 'validation')
+# Names of sub-folders that are parts of a dataset, in small letters.
+PARTS = ('train', 'training', 'test', 'testing', 'val', 'valid', 'validation')
 # Number of first lines of the full list of Stanford Online Products that make each subset (README of the published
 # implementation).
 SUBSET_ROWS: Dict[str, Dict[str, Optional[int]]] = {
@@ -46,6 +46,8 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
         raise InputError(f'{flag} is missing: a list or a folder of images')
     if not os.path.exists(path):
         raise InputError(f'{flag}={path}: no such folder or list')
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f'{flag}={path}: is neither a file nor a folder; write the list to a file')
     if os.path.isfile(path):
         if not is_image(path):
             images = read_image_list(path, part=split, encoding=encoding, need_labels=need_labels)
@@ -70,11 +72,11 @@ def read_any_list(file: str) -> ImageList:
 
 def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
     """Folder of the classes: the sub-folder called `split`, or the folder itself if `split` may be the name of a class."""
-    parts = [name for name in PARTS if os.path.isdir(os.path.join(path, name))]
+    parts = sorted((name for name in sub_folders(path) if name.lower() in PARTS), key=lambda name: PARTS.index(name.lower()))
     if not parts:
         return path
     divided = [name for name in parts if sub_folders(os.path.join(path, name))]
-    others = [name for name in sub_folders(path) if name not in PARTS and holds_images(os.path.join(path, name))]
+    others = [name for name in sub_folders(path) if name not in parts and holds_images(os.path.join(path, name))]
     if not divided and (others or need_labels):
         return path
     # Beside train and test, another folder is not a class, but e.g. the output of a training.

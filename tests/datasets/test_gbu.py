@@ -174,8 +174,21 @@ def test_the_user_says_what_names_the_class_of_an_image(tmp_path):
         write_benchmark(*files, str(tmp_path / 'no'), 'folder')
     with pytest.raises(InputError, match='bare.npz: has no labels; give --by=folder'):
         write_benchmark(str(tmp_path / 'bare.npz'), *files[1:], str(tmp_path / 'no'), 'label')
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match='folder, --by'):
         main(files)
+    (tmp_path / 'theirs').mkdir()
+    for name in ('att_splits.mat', 'res101.mat'):
+        (tmp_path / 'theirs' / name).write_text('theirs')
+        with pytest.raises(InputError, match=f'{name}: exists, and was not written'):
+            write_benchmark(*files, str(tmp_path / 'theirs'), 'folder')
+        (tmp_path / 'theirs' / name).unlink()
+
+
+@pytest.mark.parametrize('text', ['name;a;b\nx;1;2\n', 'x;1;2\n', 'name\ta\tb\nx\t1\t2\n', '\n"x; y",1,2\n'])
+def test_delimiters_of_classes(tmp_path, text):
+    (tmp_path / 'c.csv').write_text(text)
+    names, numbers = read_classes(str(tmp_path / 'c.csv'))
+    assert names == [text.strip().splitlines()[-1][:1] if '"' not in text else 'x; y'] and numbers.tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize('text, words', [
