@@ -56,7 +56,7 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
         else:
             images = ImageList([os.path.abspath(path)], None)
     elif _has_sop_lists(path):
-        images = _read_sop(path, split, subset, flag)
+        images = _read_sop(path, split, subset, flag, encoding)
     else:
         folder = _part_of(path, split, flag, need_labels)
         images = read_image_folder(folder) if need_labels else _read_any_folder(folder)
@@ -109,12 +109,12 @@ def _has_sop_lists(root: str) -> bool:
                             *(_sop_list(root, split, subset) for subset in SUBSET_ROWS[split])])
 
 
-def _read_sop(root: str, split: str, subset: str, flag: str) -> ImageList:
+def _read_sop(root: str, split: str, subset: str, flag: str, encoding: str) -> ImageList:
     """Read the prepared list if it exists, else the first rows of the Ebay file."""
     prepared, source = _sop_list(root, split, subset), os.path.join(root, f'Ebay_{split}.txt')
     if os.path.isfile(prepared):
-        return read_image_list(prepared)
+        return read_image_list(prepared, encoding=encoding)
     if not os.path.isfile(source):
         raise InputError(f'{root}: holds neither {os.path.basename(prepared)} nor Ebay_{split}.txt; '
                          f'{flag} must be the Stanford_Online_Products folder')
-    return read_image_list(source).select(slice(SUBSET_ROWS[split][subset]))
+    return read_image_list(source, encoding=encoding).select(slice(SUBSET_ROWS[split][subset]))

@@ -7,7 +7,7 @@ file with one name of an unseen class per line. --by gives the source of an imag
 FEATURES (the name of the label if it has one, else its number).
 """
 import os
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.io
@@ -18,7 +18,7 @@ from src.common.errors import InputError
 from src.common.files import check_replaceable, replacing
 from src.common.run import run
 from src.common.values import Parser, natural
-from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
+from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE, said_equal
 from src.datasets.splits import held_out, held_out_of_each_class
 from src.datasets.tables import UTF_8, as_name, plain_number, read_lines, read_rows
 from src.retrieval.embedding_file import EmbeddingFile
@@ -142,16 +142,7 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
             scipy.io.savemat(temporary, arrays)
     return (f'{folder}: {counts[0]} seen and {len(set(unseen_names))} unseen classes, {trainval.sum()} images to train on, '
             f'{seen_test.sum()} and {is_unseen.sum()} to test'
-            + ''.join(f'; classes {" and ".join(same)} have equal numbers and cannot be told apart'
-                      for same in equal_rows(names, semantics)))
-
-
-def equal_rows(names: Sequence[str], semantics: Array) -> List[List[str]]:
-    """Names of classes whose rows (C, A) are equal, one list per set of equal rows."""
-    sets: Dict[bytes, List[str]] = {}
-    for name, row in zip(names, semantics):
-        sets.setdefault(row.tobytes(), []).append(name)
-    return [same for same in sets.values() if len(same) > 1]
+            + said_equal(names, semantics))
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

@@ -93,6 +93,9 @@ def test_without_names_and_val_classes(tmp_path):
     (lambda f, s: s.update(trainval_loc=s['trainval_loc'].astype(float) * 100), 'trainval_loc must hold'),
     (lambda f, s: s.update(test_seen_loc=s['trainval_loc']), 'is in trainval_loc and in test_seen_loc'),
     (lambda f, s: s.update(test_unseen_loc=s['test_seen_loc'] + 54 - 54), 'is in test_seen_loc and in test_unseen_loc'),
+    (lambda f, s: s.update(test_seen_loc=s['test_seen_loc'][[0, 1, 1]]), 'image 2 comes twice in test_seen_loc'),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, 'class  a'), "allclasses_names: 'class a' .* comes twice"),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, ' '), "allclasses_names: '' is empty"),
     (lambda f, s: s.pop('trainval_loc'), 'no variable trainval_loc'),
     (lambda f, s: f.update(features=f['features'][:, :-1]), 'one of two sides must be 54')])
 def test_contradictions(tmp_path, change, words):
