@@ -55,7 +55,7 @@ class Stand(nn.Cell):
 
 
 class Recorder(Stand):
-    """Write the inputs of every call to files. Outputs: zeros (N, 1)."""
+    """Write the inputs of every call to files. Outputs: numbers (N, 1), a different one for each row."""
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         for number, values in enumerate(inputs):
@@ -63,7 +63,8 @@ class Recorder(Stand):
                 values.asnumpy().astype(np.float32).tofile(path)
         self.count += 1
         self.shapes = [values.shape for values in inputs]
-        return Tensor(np.zeros((len(inputs[0]), 1), np.float32))
+        rows = len(inputs[0])
+        return Tensor(np.arange(self.count * rows, (self.count + 1) * rows, dtype=np.float32)[:, None])
 
 
 class Replayed(Stand):

@@ -25,7 +25,7 @@ def read_folder(folder: Path) -> Dict[str, Array]:
         if path.is_file() and not path.name.startswith('.'):
             try:
                 values[path.name] = _parameter(path.read_bytes())
-            except (ValueError, KeyError, DecodeError, struct.error) as error:
+            except (ValueError, KeyError, OverflowError, DecodeError, struct.error) as error:
                 raise InputError(f'{path} is no whole parameter of Paddle: give a weight file, or a folder that holds '
                                  "nothing else than Paddle's parameters") from error
     if not values:

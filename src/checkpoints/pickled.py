@@ -99,7 +99,9 @@ def _from_buffer(raw: bytes, dtype: _Dtype, shape: Tuple[int, ...], order: str) 
 class _Tensor:
     """A torch.Tensor in a pickle: a view of a storage, which may be filled later."""
 
-    def __init__(self, storage: Array, offset: int, shape: Tuple[int, ...], stride: Tuple[int, ...], *_: Any):
+    def __init__(self, storage: Array, offset: int, shape: Tuple[int, ...], stride: Tuple[int, ...], *more: Any):
+        if len(more) > 2 and more[2]:
+            raise Refused('a tensor whose sign or conjugate is to be computed')
         self.storage, self.offset, self.shape, self.stride = storage, offset, tuple(shape), tuple(stride)
 
     @property
@@ -327,13 +329,13 @@ def read_pdparams(path: Path) -> Tuple[Dict[str, Array], Dict[str, str]]:
 
 
 def _unwrapped(found: Any) -> Dict[str, Any]:
-    """The table of weights in what a file holds; Refused if it holds no table."""
+    """The table of weights in what a file holds; of one entry if it holds no table."""
     while isinstance(found, dict):
         inside = next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), None)
         if inside is None:
             return found
         found = inside
-    raise Refused(type(found).__name__)
+    return {'its only object': found}
 
 
 def _arrays(path: Path, load: Callable[[Path], Any]) -> Dict[str, Array]:

@@ -12,11 +12,19 @@ from typing import Any, Container, Dict, Iterable, List, Optional, Sequence, Set
 import mindspore as ms
 import numpy as np
 
-from src.checkpoints.checkpoint import Recorded, check_values, load_ckpt, quiet_mindspore, read_recorded
+from src.checkpoints.checkpoint import (
+    Recorded,
+    check_values,
+    find_checkpoint,
+    load_ckpt,
+    quiet_mindspore,
+    read_recorded,
+)
 from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.files import is_no_download
 from src.networks import backbone_class
 from src.networks.backbone import Backbone
 
@@ -83,7 +91,9 @@ class Report:
 
 
 def read_weights(path: Union[str, Path]) -> Weights:
-    """Read a weight file, or a folder of Paddle's. The checksum of a .ckpt is compared if it has one.
+    """Read a weight file, a folder of Paddle's, or the last checkpoint in the folder of a training.
+
+    The checksum of a .ckpt is compared if it has one.
 
     Raises:
         InputError: the file is missing, unreadable, damaged or of an unknown kind, or holds NaN or Inf; see read_recorded too.
@@ -98,14 +108,19 @@ def read_weights(path: Union[str, Path]) -> Weights:
 def _read(path: Path) -> Weights:
     known = path.name.endswith(SUFFIXES)
     if path.is_dir() and not known:
-        return Weights(str(path), read_folder(path))
+        if not any(path.glob('*.ckpt')):
+            return Weights(str(path), read_folder(path))
+        path, known = find_checkpoint(path), True  # the folder of a training
     if not known:
         raise InputError(f'{path} is not a weight file: give one that ends in {", ".join(SUFFIXES)}, or a folder of '
                          "Paddle's")
     try:
-        path.open('rb').close()
+        with path.open('rb') as file:
+            start = file.read(32)
     except OSError as error:
         raise InputError(f'{path} cannot be opened ({error.strerror}): give an existing weight file') from error
+    if is_no_download(start):
+        raise InputError(f'{path} is a web page or a Git LFS pointer instead of weights; download it again')
     if path.name.endswith(OF_TORCH):
         return Weights(str(path), read_pth(path))
     if path.suffix == '.ckpt' and is_pickled(path):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401 - formats must be imported
 
 from src.common.errors import InputError
+from src.common.files import is_no_download
 
 Pixels = NDArray[np.uint8]
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'TIFF')
@@ -62,13 +63,13 @@ def _open(file: IO[bytes]) -> Image.Image:
 def _not_a_picture(file: IO[bytes]) -> str:
     """What a file that Pillow does not recognise seems to be."""
     file.seek(0)
-    start = file.read(16)
+    start = file.read(32)
     if not start:
         return 'the file is empty'
     if start[4:8] == b'ftyp':
         return f'a {start[8:12].decode("ascii", "replace")} file (HEIC, AVIF or video); save it as JPEG or PNG'
-    if start.lstrip()[:1] == b'<' or start.startswith(b'version '):
-        return 'a text instead of a picture, such as the page of a failed download'
+    if is_no_download(start):
+        return 'a web page or a Git LFS pointer instead of a picture; download it again'
     return 'no picture of a known format'
 
 

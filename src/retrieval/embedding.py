@@ -1,7 +1,7 @@
 """Embedding images with a trained network."""
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
@@ -98,8 +98,10 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         float32 arrays (n, D), or (n, 4 D) if turned; n <= batch_size.
 
     Raises:
-        InputError: an image is missing or broken; the message names it.
+        InputError: an image is missing or broken; the message names it. Or different images all have the same embedding.
     """
+    differ = [False, False]
+    first: List[Array] = []
     began, done, line = time.perf_counter(), 0, MovingLine(show_progress)
     given = ImageOptions(options.image_size, options.eval_transform, options.interpolation, options.bgr, False, options.mean,
                          options.deviation, options.num_workers)
@@ -116,7 +118,13 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
                                          for turn in range(4)], axis=1)
         else:
             embeddings = _embed_view(network, filled, options.mirror)
-        yield embeddings[:count].astype(np.float32, copy=False)
+        rows = embeddings[:count].astype(np.float32, copy=False)
+        first = first or [batch[0], rows[0]]
+        differ = [known or bool((those != one).any()) for known, those, one in zip(differ, (batch, rows), first)]
+        if done + count == len(images) and differ == [True, False]:
+            raise InputError(f'{images.source or images.paths[0]}: all {len(images)} images have the same embedding: weights '
+                             'are damaged or training has collapsed; use other weights, or train with a lower --lr')
+        yield rows
         done += count
         rate = done / (time.perf_counter() - began)
         line.tell(f'{done}/{len(images)} images, {rate:.1f} images/s, time left '

@@ -218,9 +218,11 @@ def test_other_contents_are_refused(tmp_path):
     raw = {'0': VALUES.tobytes()}
     assert 'epoch (int), weights (dict)' in refused(
         write_zip(tmp_path / 'a.pth', {'epoch': 3, 'weights': {'x': plain}}, raw))
-    assert 'holds list' in refused(write_zip(tmp_path / 'b.pth', [plain], raw))
+    assert 'its only object (list)' in refused(write_zip(tmp_path / 'b.pth', [plain], raw))
     assert 'torch.QInt8Storage' in refused(write_zip(
         tmp_path / 'c.pth', {'x': tensor(Storage(kind('QInt8Storage'), '0', 12), 0, (12,), (1,))}, raw))
+    negative = Named('torch._utils', '_rebuild_tensor_v2', *plain.args, {'neg': True})
+    assert 'sign or conjugate' in refused(write_zip(tmp_path / 'g.pth', {'x': negative}, raw))
     assert 'cannot be read' in refused(write_zip(tmp_path / 'd.pth', {'x': plain}, {}))
     assert 'cannot be read' in refused(write_zip(tmp_path / 'e.pth', {'x': plain}, raw, 'middle'))
     assert 'cannot be read' in refused(write_zip(tmp_path / 'f.pth', {'x': plain}, raw,
@@ -377,7 +379,7 @@ def test_bad_folders(tmp_path):
     with pytest.raises(InputError, match='holds no weights'):
         read_weights(tmp_path)
     whole = lod_tensor(VALUES)
-    for content in (b'', b'text\n' * 30, whole[:-1], whole[:20], whole + b'x', whole[:14]):
+    for content in (b'', b'text\n' * 30, whole[:-1], whole[:20], whole + b'x', whole[:14], b'\1' + b'\xff' * 40):
         (tmp_path / 'conv1_weights').write_bytes(content)
         with pytest.raises(InputError, match='conv1_weights is no whole parameter'):
             read_weights(tmp_path)

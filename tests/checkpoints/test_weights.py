@@ -64,6 +64,16 @@ def failure(network, path, **options):
     return message
 
 
+def test_the_folder_of_a_training_is_its_last_checkpoint(tmp_path):
+    save_ckpt({'x': np.ones(2, np.float32)}, tmp_path / 'train.ckpt')
+    (tmp_path / 'result.json').write_text('{}')
+    weights = read_weights(tmp_path)
+    assert list(weights.values) == ['x'] and weights.path == str(tmp_path / 'train.ckpt')
+    (tmp_path / 'page.pth').write_text('<!DOCTYPE html>')
+    with pytest.raises(InputError, match='page.pth is a web page'):
+        read_weights(tmp_path / 'page.pth')
+
+
 @pytest.mark.parametrize('prefix', ['', 'network.'])
 def test_checkpoint_with_training_state(prefix, tmp_path):
     values = dem_values()
@@ -314,7 +324,7 @@ def test_weights_of_a_wrapped_network(tmp_path):
     np.testing.assert_array_equal(network.backbone.conv1.weight.asnumpy(), small_weights()['conv1.weight'])
 
 
-@pytest.mark.parametrize('prefix', ['module.', 'backbone.', 'base.', 'model.', 'module.backbone.base.'])
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'base.', 'model.', 'module.backbone.encoder.'])
 def test_a_prefix_of_all_names_is_taken_off_and_named(prefix, tmp_path):
     values = {prefix + name: value for name, value in small_weights().items()}
     save_file({**values, f'{prefix}fc.weight': np.ones((3, FEATURES), np.float32)}, str(tmp_path / 'a.safetensors'))

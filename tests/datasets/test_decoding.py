@@ -82,8 +82,8 @@ def test_sixteen_bits_become_eight():
 
 
 @pytest.mark.parametrize('content, words', [
-    (b'', 'empty'), (b'\0\0\0\x24ftypheic' + bytes(99), 'heic file'), (b'x' * 99, 'known'), (b'<!DOCTYPE html>', 'a text'),
-    (b'version https://git-lfs', 'a text')])
+    (b'', 'empty'), (b'\0\0\0\x24ftypheic' + bytes(99), 'heic file'), (b'x' * 99, 'known'), (b'<!DOCTYPE html>', 'web page'),
+    (b'version https://git-lfs', 'LFS pointer')])
 def test_the_words_for_other_files(content, words):
     with pytest.raises(ValueError, match=words):
         decode(np.frombuffer(content, np.uint8))

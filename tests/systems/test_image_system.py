@@ -12,12 +12,13 @@ from src.checkpoints.weights import read_weights
 from src.common.device import Process
 from src.common.errors import InputError
 from src.common.imagenet import MEAN
+from src.datasets.image_list import ImageList
 from src.losses import LOSSES, loss_class, loss_kind
 from src.networks import create_network
 from src.networks.resnet import ResNet18
 from src.recipes.command_line import parse_args
 from src.recipes.recipe import RECIPES, Recipe, make_recipe
-from src.retrieval.embedding import EmbeddingOptions
+from src.retrieval.embedding import EmbeddingOptions, embed_batches
 from src.systems.images import ImageFound
 from src.systems.metric_learning import MetricLearning, recall_across_cameras
 from src.training.loop import fit
@@ -51,6 +52,21 @@ def test_a_ckpt_of_unknown_origin_is_used_as_the_recipe_says(published, more, pa
     assert options['padding'] == padding
     said = capsys.readouterr().out
     assert 'index_var' in said and said.count('\n') == 1
+
+
+def test_different_images_of_the_same_embedding_are_refused(tmp_path):
+    """Weights of zeros or of 1e30, whose overflow MindSpore's ReLU turns into zeros, or a collapsed training."""
+    paths = [str(tmp_path / f'{i}.png') for i in range(3)]
+    for i, path in enumerate(paths):
+        Image.new('RGB', (8, 8), (80 * i, 0, 0)).save(path)
+    images, options = ImageList(paths, None), EmbeddingOptions((8, 8), batch_size=2)
+
+    def zeros(batch):
+        return np.zeros((len(batch), 4), np.float32)
+    with pytest.raises(InputError, match='all 3 images have the same embedding'):
+        list(embed_batches(images, zeros, options))
+    assert len(list(embed_batches(images, lambda batch: batch.mean((2, 3)), options))) == 2
+    assert len(list(embed_batches(images.select([1, 1, 1]), zeros, options))) == 2
 
 
 def test_images_are_normalised_by_the_statistics_of_the_backbone(monkeypatch):
