@@ -4,6 +4,11 @@ from typing import NoReturn, Sequence, Tuple, Union
 
 from src.common.errors import InputError
 
+# Annotations of options: src.recipes.types refuses numbers out of these ranges.
+Positive = float
+NonNegative = float
+BelowOne = float  # 0 to below 1
+
 SERVERS = ('http://', 'https://')
 
 

@@ -5,6 +5,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import XavierUniform, initializer
 
+from src.common.values import NonNegative, Positive
 from src.losses.loss import Loss
 from src.losses.pairs import normalize
 from src.losses.softmax import cross_entropy
@@ -41,7 +42,7 @@ class ArcMarginLoss(Loss):
     batch = 'shuffle'
     needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes: int, embedding_size: int, scale: float = 80.0, margin: float = 0.15,
+    def __init__(self, num_classes: int, embedding_size: int, scale: Positive = 80.0, margin: NonNegative = 0.15,
                  easy_margin: bool = False) -> None:
         super().__init__()
         self.weight = Parameter(initializer(XavierUniform(), (num_classes, embedding_size), ms.float32), name='weight')

@@ -3,6 +3,7 @@ from typing import Optional, Tuple
 
 from mindspore import Tensor, ops
 
+from src.common.values import NonNegative
 from src.losses.loss import PairLoss
 from src.losses.pairs import (
     BIG,
@@ -68,7 +69,7 @@ class BatchHardTripletLoss(PairLoss):
     batch = 'identities'
     takes_mask = True
 
-    def __init__(self, margin: float = 0.5) -> None:
+    def __init__(self, margin: NonNegative = 0.5) -> None:
         super().__init__()
         self.margin = margin
 

@@ -4,6 +4,7 @@ from typing import Optional
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.common.values import NonNegative
 from src.losses.batch_hard_triplet import batch_hard
 from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows, same_class
@@ -41,7 +42,7 @@ class CentroidTripletLoss(Loss):
     needs = ('num_instances',)
     takes_mask = True
 
-    def __init__(self, num_instances: int = 4, margin: float = 0.5) -> None:
+    def __init__(self, num_instances: int = 4, margin: NonNegative = 0.5) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.margin = margin

@@ -1,6 +1,7 @@
 """Contrastive loss of cosines."""
 from mindspore import Tensor, ops
 
+from src.common.values import NonNegative
 from src.losses.loss import PairLoss
 from src.losses.pairs import pair_masks, similarities
 
@@ -23,7 +24,7 @@ class ContrastiveLoss(PairLoss):
     Batch: P classes x K images, in any order.
     """
 
-    def __init__(self, margin: float = 0.5) -> None:
+    def __init__(self, margin: NonNegative = 0.5) -> None:
         super().__init__()
         self.margin = margin
 

@@ -4,6 +4,7 @@ from typing import List, Optional, Tuple
 import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 
+from src.common.values import NonNegative
 from src.losses.batch_hard_triplet import BatchHardTripletLoss
 from src.losses.center import CENTERS_STEP_SIZE, CenterLoss
 from src.losses.centroid_triplet import CentroidTripletLoss
@@ -50,8 +51,8 @@ class CTLLoss(Loss):
     uses_neck = True
     takes_mask = True
 
-    def __init__(self, num_classes: int, embedding_size: int, num_instances: int = 4, margin: float = 0.5,
-                 center_weight: float = 5e-4, centroid_weight: float = 1.0) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, num_instances: int = 4, margin: NonNegative = 0.5,
+                 center_weight: NonNegative = 5e-4, centroid_weight: NonNegative = 1.0) -> None:
         super().__init__()
         self.classifier = SoftmaxLoss(num_classes, embedding_size, label_smoothing=0.1, has_bias=False,
                                       weight_deviation=0.001)
@@ -88,5 +89,5 @@ class BaselineLoss(CTLLoss):
     Parameters: classifier.weight (C, D).
     """
 
-    def __init__(self, num_classes: int, embedding_size: int, num_instances: int = 4, margin: float = 0.5) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, num_instances: int = 4, margin: NonNegative = 0.5) -> None:
         super().__init__(num_classes, embedding_size, num_instances, margin, center_weight=0.0, centroid_weight=0.0)

@@ -1,6 +1,7 @@
 """Multi-similarity loss."""
 from mindspore import Tensor, ops
 
+from src.common.values import NonNegative, Positive
 from src.losses.loss import PairLoss
 from src.losses.pairs import BIG, log_one_plus_sum_exp, pair_masks, similarities
 
@@ -27,7 +28,7 @@ class MultiSimilarityLoss(PairLoss):
     Batch: P classes x K images, in any order.
     """
 
-    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, eps: float = 0.1) -> None:
+    def __init__(self, alpha: Positive = 2.0, beta: Positive = 50.0, base: float = 0.5, eps: NonNegative = 0.1) -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = beta

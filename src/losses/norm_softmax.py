@@ -6,6 +6,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import Uniform, initializer
 
+from src.common.values import NonNegative, Positive
 from src.losses.loss import Loss
 from src.losses.pairs import normalize
 from src.losses.softmax import cross_entropy
@@ -37,7 +38,8 @@ class NormSoftmaxLoss(Loss):
 
     needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes: int, embedding_size: int, temperature: float = 0.05, lr_factor: float = 1.0) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, temperature: Positive = 0.05,
+                 lr_factor: NonNegative = 1.0) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(embedding_size)
         self.weight = Parameter(initializer(Uniform(bound), (num_classes, embedding_size), ms.float32), name='weight')

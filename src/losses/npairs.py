@@ -2,6 +2,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.common.values import NonNegative
 from src.losses.loss import PairLoss
 from src.losses.pairs import BIG, anchors_of, masked_mean
 
@@ -32,7 +33,7 @@ class NpairsLoss(PairLoss):
     """
     batch = 'pairs'
 
-    def __init__(self, reg_lambda: float = 0.01) -> None:
+    def __init__(self, reg_lambda: NonNegative = 0.01) -> None:
         super().__init__()
         self.reg_lambda = reg_lambda
 

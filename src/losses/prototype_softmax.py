@@ -2,6 +2,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.common.values import BelowOne, Positive
 from src.losses.loss import Loss
 from src.losses.pairs import normalize
 from src.losses.softmax import cross_entropy
@@ -31,7 +32,7 @@ class PrototypeSoftmaxLoss(Loss):
 
     batch = 'prototypes'
 
-    def __init__(self, scale: float = 20.0, label_smoothing: float = 0.0) -> None:
+    def __init__(self, scale: Positive = 20.0, label_smoothing: BelowOne = 0.0) -> None:
         super().__init__()
         self.scale = scale
         self.label_smoothing = label_smoothing

@@ -5,6 +5,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import HeNormal, initializer
 
+from src.common.values import NonNegative, Positive
 from src.losses.loss import Loss
 from src.losses.pairs import log_one_plus_sum_exp, masked_mean, normalize
 
@@ -38,8 +39,8 @@ class ProxyAnchorLoss(Loss):
     batch = 'shuffle'
     needs = ('num_classes', 'embedding_size')
 
-    def __init__(self, num_classes: int, embedding_size: int, alpha: float = 32.0, delta: float = 0.1,
-                 lr_factor: float = 100.0) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, alpha: Positive = 32.0, delta: float = 0.1,
+                 lr_factor: NonNegative = 100.0) -> None:
         super().__init__()
         self.proxies = Parameter(initializer(HeNormal(mode='fan_out'), (num_classes, embedding_size), ms.float32),
                                  name='proxies')

@@ -1,6 +1,7 @@
 """Margin sample mining, called quadruplet by metric_learn and PaddleCV."""
 from mindspore import Tensor, ops
 
+from src.common.values import NonNegative
 from src.losses.loss import PairLoss
 from src.losses.pairs import BIG, expanded_squared_distances, normalize, pair_masks, rowwise_squared_distance
 
@@ -24,7 +25,7 @@ class QuadrupletLoss(PairLoss):
     Batch: P classes x 2 images (any number of images a class works, in any order).
     """
     batch = 'groups'
-    def __init__(self, margin: float = 0.1) -> None:
+    def __init__(self, margin: NonNegative = 0.1) -> None:
         super().__init__()
         self.margin = margin
 

@@ -4,6 +4,7 @@ from typing import Sequence
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.common.values import Positive
 from src.losses.loss import PairLoss
 from src.losses.pairs import masked_mean
 from src.losses.ranks import soft_ranks
@@ -38,8 +39,8 @@ class RecallAtKLoss(PairLoss):
 
     needs = ('num_instances',)
 
-    def __init__(self, num_instances: int = 4, k: Sequence[int] = (1, 2, 4, 8, 16), temperature: float = 0.01,
-                 rank_temperature: float = 1.0, counts_query: bool = False) -> None:
+    def __init__(self, num_instances: int = 4, k: Sequence[int] = (1, 2, 4, 8, 16), temperature: Positive = 0.01,
+                 rank_temperature: Positive = 1.0, counts_query: bool = False) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.k = tuple(k)

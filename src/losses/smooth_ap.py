@@ -2,6 +2,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.common.values import Positive
 from src.losses.loss import PairLoss
 from src.losses.pairs import masked_mean
 from src.losses.ranks import soft_ranks
@@ -31,7 +32,7 @@ class SmoothAPLoss(PairLoss):
 
     needs = ('num_instances',)
 
-    def __init__(self, num_instances: int = 4, temperature: float = 0.01, counts_query: bool = False) -> None:
+    def __init__(self, num_instances: int = 4, temperature: Positive = 0.01, counts_query: bool = False) -> None:
         super().__init__()
         self.num_instances = num_instances
         self.temperature = temperature

@@ -6,6 +6,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 from mindspore.common.initializer import Normal, Uniform, initializer
 
+from src.common.values import BelowOne
 from src.losses.loss import Loss
 from src.losses.pairs import masked_mean, real_rows
 
@@ -57,7 +58,7 @@ class SoftmaxLoss(Loss):
     needs = ('num_classes', 'embedding_size')
     takes_mask = True
 
-    def __init__(self, num_classes: int, embedding_size: int, label_smoothing: float = 0.0, has_bias: bool = True,
+    def __init__(self, num_classes: int, embedding_size: int, label_smoothing: BelowOne = 0.0, has_bias: bool = True,
                  weight_deviation: Optional[float] = None) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(embedding_size)

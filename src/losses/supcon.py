@@ -2,6 +2,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from src.common.values import Positive
 from src.losses.loss import PairLoss
 from src.losses.pairs import BIG, masked_mean, pair_masks, similarities
 
@@ -24,7 +25,7 @@ class SupConLoss(PairLoss):
     Batch: P classes x K images, in any order.
     """
 
-    def __init__(self, temperature: float = 0.1) -> None:
+    def __init__(self, temperature: Positive = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
 

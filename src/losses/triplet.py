@@ -3,6 +3,7 @@ import mindspore as ms
 from mindspore import Tensor, ops
 
 from src.common.errors import InputError
+from src.common.values import NonNegative
 from src.losses.loss import Loss
 from src.losses.pairs import normalize, rowwise_squared_distance
 
@@ -40,7 +41,7 @@ class TripletLoss(Loss):
     """
     batch = 'triplet'
 
-    def __init__(self, margin: float = 0.1, reduction: str = 'mean') -> None:
+    def __init__(self, margin: NonNegative = 0.1, reduction: str = 'mean') -> None:
         super().__init__()
         if reduction not in ('mean', 'sum'):
             raise InputError(f'reduction={reduction}: choose mean or sum')

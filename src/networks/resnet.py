@@ -10,6 +10,7 @@ from mindspore import Tensor, mint, ops
 from mindspore.common.initializer import HeNormal
 
 from src.common.errors import InputError
+from src.common.values import Positive
 from src.networks.backbone import Backbone
 from src.networks.convolution import Convolution
 from src.networks.heads import unit_length
@@ -116,7 +117,7 @@ class ResNet(Backbone):
     blocks: Tuple[int, int, int, int]
     conventions = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC, 'paddle': SYMMETRIC}
 
-    def __init__(self, padding: str = 'same', bn_eps: float = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
+    def __init__(self, padding: str = 'same', bn_eps: Positive = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
                  width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False, stages: int = 1):
         super().__init__()
         for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):

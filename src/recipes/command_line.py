@@ -235,7 +235,11 @@ def _set_change(word: str) -> Change:
 
 def _nearest_flag(word: str, door: str) -> str:
     names = [_dashed(name) for flag in FLAGS if door in (*flag.doors, *flag.idle) for name in flag.names]
-    near = get_close_matches('--' + word.lstrip('-').partition('=')[0].replace('-', '_'), names, 1, 0.75)
+    written = '--' + word.lstrip('-').partition('=')[0].replace('-', '_')
+    others = dict.fromkeys(f'{other}.py' for flag in FLAGS if written in flag.names for other in flag.doors)
+    if others and written not in names:
+        return f' ({written} is a flag of {", ".join(others)})'
+    near = get_close_matches(written.lower(), names, 1, 0.75)
     return f' (did you mean {near[0]}?)' if near else ''
 
 

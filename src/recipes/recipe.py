@@ -354,7 +354,7 @@ def _no_entry(change: Change, entries: Mapping[str, Any]) -> str:
 
 
 def _nearest(name: str, names: Any) -> str:
-    near = get_close_matches(name, list(names), 1)
+    near = get_close_matches(name.lower(), list(names), 1)
     return f'; did you mean {near[0]}?' if near else ''
 
 

@@ -144,7 +144,7 @@ def table(of: Type) -> Type:
     def convert(value: Any) -> dict:  # type: ignore[type-arg]  # values of any type
         _require(isinstance(value, dict) and all(isinstance(name, str) for name in value))
         return {name: of.read(item) for name, item in value.items()}
-    return Type(f'a dict of names and values, each {of.words}', convert)
+    return Type('a dict of names and values' + f', each {of.words}' * (of is not anything), convert)
 
 
 def settings(*names: str) -> Type:
@@ -183,5 +183,6 @@ def of_annotation(annotation: str) -> Type:
     for start in ('Sequence[', 'Tuple[', 'List['):
         if annotation.startswith(start):
             return several(of_annotation(annotation[len(start):-1].split(',')[0]))
-    numbers = {'int': whole(None, 2 ** 20), 'float': real(-math.inf), 'bool': boolean, 'str': text}
+    numbers = {'int': whole(None, 2 ** 20), 'float': real(-math.inf), 'bool': boolean, 'str': text,
+               'Positive': real(positive=True), 'NonNegative': real(), 'BelowOne': real(0, 1)}
     return numbers.get(annotation, anything)

@@ -119,6 +119,10 @@ def embed_batches(images: ImageList, network: Run, options: EmbeddingOptions, sh
         else:
             embeddings = _embed_view(network, filled, options.mirror)
         rows = embeddings[:count].astype(np.float32, copy=False)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise InputError(f'{images.paths[done + int(np.argmin(finite))]}: its embedding holds NaN or Inf: weights are '
+                             'damaged or training has diverged; use other weights, or train with a lower --lr')
         first = first or [batch[0], rows[0]]
         differ = [known or bool((those != one).any()) for known, those, one in zip(differ, (batch, rows), first)]
         if done + count == len(images) and differ == [True, False]:

@@ -193,6 +193,17 @@ def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
     assert '\n' not in str(raised.value) and '--set' in str(raised.value)
 
 
+@pytest.mark.parametrize('flags, message', [
+    ('supcon --set loss_options.temperature=0', 'finite number above 0'),
+    ('supcon --set loss_options.temperature=-1', 'above 0'),
+    ('arcmargin --arc_scale=0', '--arc_scale=0: expected a finite number above 0'), ('triplet --margin=-1', 'of at least 0'),
+    ('softmax --set loss_options.label_smoothing=1', 'below 1'),
+    ('softmax --set backbone_options.bn_eps=0', 'above 0')])
+def test_options_that_would_learn_nothing_are_refused(flags, message):
+    with pytest.raises(InputError, match=message):
+        recipe(f'train --dataset_path=D --recipe=small --loss_name={flags}')
+
+
 def test_options_are_those_of_the_backbone_that_another_flag_names(monkeypatch):
     monkeypatch.setitem(BACKBONES, 'other', 'convolution.Convolution')
     used = make_recipe('SOP', 'softmax', 'small', {'backbone_options.padding': 'same', 'backbone': 'other'})
@@ -312,7 +323,8 @@ def test_flags_act_in_the_order_in_which_they_are_written(flags, margin):
     ('train --dataset_path=D --train_batch_size=0', '--train_batch_size=0: '),
     ('train --dataset=Market1501 SOLVER.BASE_LR fast', 'SOLVER.BASE_LR=fast: '),
     ('train --dataset_path=D --lr_decay_mode=up', '--lr_decay_mode=up: '), ('eval --model_file=X', 'unrecognized'),
-    ('train --epoch_sise=1', '--epoch_sise=1 (did you mean --epoch_size?)')])
+    ('train --epoch_sise=1', '--epoch_sise=1 (did you mean --epoch_size?)'), ('train --LR=1', '(did you mean --lr?)'),
+    ('train --recall_k=1', '(--recall_k is a flag of eval.py)')])
 def test_errors_name_the_word_that_the_user_wrote(line, word):
     with pytest.raises(InputError) as raised:
         recipe(line)
