@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 import scipy.io
 import tools
+from PIL import Image
 
 from src.common.run import run
 from src.retrieval.embedding_file import EmbeddingFile
@@ -544,6 +545,91 @@ def output_cases():
             write('out/inputs/00000.bin', bytes(400))(home), write('bad.onnx', 'x' * 99)(home)))
 
 
+def people_cases():
+    """Data as people have it, found wrong by cases that were not in the list above."""
+    names = ('caf\u00e9', 'cafe\u0301')
+
+    def folders(*parts):
+        def harm(home):
+            for part in parts:
+                for name in ('bicycle_final', 'fan_final', 'sofa_final'):
+                    shutil.copytree(home / 'products' / name, home / 'f' / part / name)
+        return harm
+
+    def listed(line):
+        """few.txt with other lines, of (path, label)."""
+        return lambda home: (home / 'few.txt').write_text('\n'.join(
+            line(*text.rsplit(None, 1)) for text in (home / 'few.txt').read_text().splitlines()) + '\n')
+
+    def gbu(path, name, change):
+        def harm(home):
+            values = {key: value for key, value in scipy.io.loadmat(home / 'gbu' / path).items() if key[0] != '_'}
+            scipy.io.savemat(home / 'gbu' / path, {**values, name: change(values[name])})
+        return harm
+
+    def pictures(home):
+        (home / 'f').mkdir()
+        for i in range(4):
+            Image.new('RGB', (40, 40), (60 * i, 0, 0)).save(home / f'f/{i}.bmp')
+        cut('f/1.bmp')(home)
+
+    def odd_name(home):
+        pictures(home)
+        Image.new('RGB', (40, 40)).save(home / 'f/1.bmp')
+        os.rename(home / 'f/2.bmp', home / 'f/2\n.bmp')
+
+    def linked(home):
+        folders('')(home)
+        (home / 'f/fan_final/all').symlink_to(home / 'f')
+    embed = [*EMBED[:1], '--dataset_path=f', '--output=e.npy', '--ckpt_file=net.onnx']
+    own = ['src.datasets.own_classes', 'gallery.npy', 'c.csv', 'u.txt']
+    classes = 'name;a;b\n' + ''.join(f'{i};{i};{i * i}\n' for i in range(1, 13))
+    written = write('c.csv', classes), write('u.txt', '2\n')
+    yield Case('list: a header of two words', EVAL, 'line 1', lambda home: (home / 'few.txt').write_text(
+        'image class\n' + (home / 'few.txt').read_text()))
+    yield Case('list: backslashes', EVAL, 'with /', listed(lambda path, label: path.replace('/', '\\') + f' {label}'))
+    yield Case('list: a workbook', EVAL, 'workbook', write('few.txt', b'PK\x03\x04\xff'))
+    yield Case('list: a mark and --encoding=U8', [*EVAL, '--encoding=U8'], GOOD, lambda home: (home / 'few.txt').write_text(
+        (home / 'few.txt').read_text(), encoding='utf-8-sig'))
+    yield Case('list: a pipe', [*EVAL[:1], '--dataset_path=/dev/null', *EVAL[2:]], 'neither a file')
+    yield Case('list: names that look the same', EVAL, 'of one class', listed(
+        lambda path, label: f'{path} {names[int(label) % 2]}'))
+    yield Case('folder: Train and Test', [*EVAL[:1], '--dataset_path=f', *EVAL[2:]], 'no test', folders('Train', 'Test'))
+    yield Case('folder: a link to itself', embed, GOOD, linked)
+    yield Case('pictures: 32 bits', embed, '32 bits', lambda home: (pictures(home), Image.fromarray(
+        np.ones((40, 40), np.int32)).save(home / 'f/1.tif'), (home / 'f/1.bmp').unlink()))
+    yield Case('pictures: HEIC', embed, 'HEIC', lambda home: (pictures(home), write('f/1.bmp', b'\0\0\0\x18ftypheic')(home)))
+    yield Case('pictures: damage inside, --skip_broken', [*embed, '--skip_broken=0.5'], GOOD, pictures)
+    yield Case('pictures: a line break in a name', embed, 'e.npy', odd_name)
+    yield Case('gallery: paths sorted', SEARCH, 'another order', lambda home: (home / 'gallery.npy.txt').write_text(
+        ''.join(sorted((home / 'gallery.npy.txt').read_text().splitlines(True), reverse=True))))
+    yield Case('gallery: 1e300', SEARCH, 'gallery.npy', lambda home: (
+        np.save(home / 'gallery.npy', np.full((96, 8), 1e300)), (home / 'gallery.npy.json').unlink()))
+    yield Case('own classes: semicolons', [*own, 'made', '--by=label'], GOOD, lambda home: [one(home) for one in written])
+    yield Case('own classes: over a benchmark', [*own, 'gbu', '--by=label'], 'att_splits.mat',
+               lambda home: [one(home) for one in written])
+    yield Case('own classes: without --by', [*own, 'made'], '--by')
+    yield Case('report: --help', ['src.report', '--help'], GOOD)
+    for name, path, entry, change, word in (
+            ('a name twice', 'att_splits.mat', 'allclasses_names', lambda a: a[[1, *range(1, 12)]], 'allclasses_names'),
+            ('an image twice', 'att_splits.mat', 'test_seen_loc', lambda a: a[[0, *range(len(a))]], 'test_seen_loc'),
+            ('features of another width', 'res101.mat', 'features', lambda a: a[:8], 'features')):
+        command = ['eval', '--dataset=GBU', '--data_path=gbu', '--save_ckpt=named', '--device_target=CPU']
+        yield Case(f'GBU: {name}', command, word, gbu(path, entry, change))
+    attributes, features = 'dem/CUB_data/train_attr.mat', 'dem/CUB_data/train_cub_googlenet_bn.mat'
+    yield Case('DEM: images of one class', TRAIN_DEM, 'one class', cut_mat(attributes, lambda a: a * 0 + a[:1]))
+    yield Case('DEM: equal features', TRAIN_DEM, 'same features', cut_mat(features, lambda a: a * 0))
+    for value in (0, 1e30):
+        command = [*EVAL[:2], '--save_ckpt=w.ckpt', '--device_target=CPU', *SMALL]
+        yield Case(f'weights of {value:g}', command, 'weights are damaged',
+                   weights('w.ckpt', conv=lambda a, value=value: a * np.float32(value)))
+    for option in ('supcon temperature=-1', 'supcon temperature=0', 'arcmargin scale=0', 'triplet margin=-1'):
+        loss, entry = option.split()
+        yield Case(f'loss: {option}', [*TRAIN, f'--loss_name={loss}', f'--set=loss_options.{entry}'], 'a finite number')
+    yield Case('--pretrained=FOLDER of a training', [*TRAIN, '--pretrained=net'], GOOD)
+    yield Case('a web page as weights', [*TRAIN, '--pretrained=w.pth'], 'web page', write('w.pth', '<!DOCTYPE html>'))
+
+
 def snapshot(home):
     """{path: size and time} of the files and folders below a folder."""
     found = {}
@@ -638,7 +724,7 @@ def judge(case, code, errors, before, after):
 
 def main():
     options = tools.parser(__doc__, only='', seconds=300, fork=False, files='').parse_args()
-    cases = [case for make in (flag_cases, record_cases, weight_cases, mat_cases, output_cases) for case in make()
+    cases = [case for make in (flag_cases, record_cases, weight_cases, mat_cases, output_cases, people_cases) for case in make()
              if options.only in case.name]
     counts = Counter()
     with tempfile.TemporaryDirectory() as folder:
