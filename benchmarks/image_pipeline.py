@@ -29,7 +29,7 @@ except ImportError:
     cv2 = None
 
 BATCH = 20
-AUGMENTATION = make_recipe('SOP', 'supcon', 'many_classes').augmentation
+AUGMENTATION = make_recipe('SOP', 'norm_softmax', 'pretrained').augmentation
 
 
 def ours(augmentation=None):

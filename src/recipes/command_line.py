@@ -11,7 +11,7 @@ from easydict import EasyDict
 
 from src import __version__
 from src.common.errors import InputError
-from src.recipes.entries import ENTRIES
+from src.recipes.entries import ENTRIES, without_removed
 from src.recipes.flags import FLAGS, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
@@ -251,7 +251,7 @@ def _read_config(path: str, door: str) -> List[Any]:
     """
     table = _read_table(path)
     if isinstance(table.get('recipe'), dict):  # the result.json of a training
-        table = table['recipe']
+        table = without_removed(table['recipe'], f'--config_path={path}')
     flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
     row = SYSTEMS.get(str(table.get('system')))
     said: List[Any] = []

@@ -84,8 +84,8 @@ def windows(x, kernel, stride, padding, fill=0.0):
             yield i, j, x[:, :, i:i + stride * high:stride, j:j + stride * wide:stride]
 
 
-def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, stages=4, norm=None):
-    """The map of stage number `stages`; basic blocks and the small stem are told from the weights.
+def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, norm=None):
+    """The map of the last stage; basic blocks and the small stem are told from the weights.
 
     norm: function (x, name of the BatchNorm) -> x in place of BatchNorm.
     """
@@ -108,7 +108,7 @@ def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, st
     if imagenet:
         x = np.max([part for _, _, part in windows(x, 3, 2, padding, -np.inf)], axis=0)
     basic = 'layer1.0.conv3.weight' not in w
-    for stage, stride in enumerate((1, 2, 2, last_stride)[:stages], 1):
+    for stage, stride in enumerate((1, 2, 2, last_stride), 1):
         for block in range(blocks[stage - 1]):
             name, step = f'layer{stage}.{block}', stride if block == 0 else 1
             if basic:

@@ -126,9 +126,9 @@ def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
 
 def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path):
     states(tmp_path).save(nn.Dense(3, 4), 5, facts(lr_max=0.1))
-    states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=False))
-    with pytest.raises(InputError, match='turned_classes False, now it is True'):
-        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=True))
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, mirror=False))
+    with pytest.raises(InputError, match='mirror False, now it is True'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, mirror=True))
 
 
 def test_a_state_that_is_older_than_something_found_in_the_data_goes_on(tmp_path):
