@@ -198,6 +198,7 @@ COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbo
 # Entries and options of earlier versions: the value at which they did nothing, and the last version that had them.
 REMOVED: Dict[str, Tuple[Any, str]] = {
     'backbone_options.stages': (1, '0.4'),
+    'backbone_options.stem': ('imagenet', '0.4'),
     'turned_classes': (False, '0.4'),
 }
 
