@@ -1,6 +1,6 @@
 """Kill a training at random moments, resume it each time, and compare it with a training that was never killed.
 
-    python benchmarks/kill_and_resume.py [--kills=20] [--seed=0]
+    python benchmarks/kill_and_resume.py [--kills=20] [--seed=0] [--only=WORD]
 
 DEM (CUB, attributes) and a narrow ResNet18 (32 x 32 pixels, triplet and softmax) on generated data. Prints for each how many
 kills hit it and how many parameters differ in a bit; exit code 1 when one differs. tests/doors/test_resume.py uses the same
@@ -126,7 +126,7 @@ def differences(folder, other):
 
 
 def main():
-    args = tools.parser(__doc__, kills=20, seed=0).parse_args()
+    args = tools.parser(__doc__, kills=20, seed=0, only=('', 'train only those whose name holds this word')).parse_args()
     rng = random.Random(args.seed)
     failed = False
     with tempfile.TemporaryDirectory() as home:
@@ -136,6 +136,8 @@ def main():
         for name, flags in (('DEM CUB att', dem_flags(home / 'dem', 20 * args.kills)),
                             ('ResNet18 triplet', resnet_flags(home / 'products', 'triplet', 2 * args.kills)),
                             ('ResNet18 softmax', resnet_flags(home / 'products', 'softmax', 2 * args.kills))):
+            if args.only not in name:
+                continue
             whole, killed = home / 'whole', home / 'killed'
             began = time.perf_counter()
             seconds = train_whole(flags, whole)

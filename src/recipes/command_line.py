@@ -11,6 +11,7 @@ from easydict import EasyDict
 
 from src import __version__
 from src.common.errors import InputError
+from src.common.values import device_of_environment
 from src.recipes.entries import ENTRIES, without_removed
 from src.recipes.flags import FLAGS, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
@@ -191,6 +192,7 @@ def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
     if command.options.list_recipes:
         print(list_recipes())
         raise SystemExit(0)
+    device_of_environment()  # before MindSpore is imported, which reads it too
     return command
 
 
