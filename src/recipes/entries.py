@@ -173,8 +173,6 @@ ENTRIES: Dict[str, Entry] = {
     'eval_transform': Entry(text, 'resize', 'cropping of evaluation images', METRIC),
     'flip': Entry(SHARE, 0.0, 'probability of a horizontal flip', IMAGES),
     'augmentation': Entry(OPTIONS, {}, 'augmentations by name, with their options', METRIC),
-    'turned_classes': Entry(boolean, False, 'train on images turned by 90, 180 and 270 degrees as separate classes',
-                            METRIC),
     'num_workers': Entry(POSITIVE, 8, 'threads that read images', IMAGES, run=True),
 
     # Measuring.
@@ -200,6 +198,8 @@ COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbo
 # Entries and options of earlier versions: the value at which they did nothing, and the last version that had them.
 REMOVED: Dict[str, Tuple[Any, str]] = {
     'backbone_options.stages': (1, '0.4'),
+    'backbone_options.stem': ('imagenet', '0.4'),
+    'turned_classes': (False, '0.4'),
 }
 
 

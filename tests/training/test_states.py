@@ -133,6 +133,15 @@ def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path)
         states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, mirror=True))
 
 
+def test_a_state_with_an_entry_removed_since_goes_on_where_that_was_off(tmp_path):
+    for turned in (False, True):
+        states(tmp_path).save(nn.Dense(3, 4), Run(5), facts(lr_max=0.1, turned_classes=turned))
+        if not turned:
+            states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1))
+    with pytest.raises(InputError, match='train-1_5.ckpt: was trained with turned_classes=True, which versions after'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1))
+
+
 def test_a_state_that_is_older_than_something_found_in_the_data_goes_on(tmp_path):
     states(tmp_path).save(nn.Dense(3, 4), Run(5), replace(facts(), found={'class_num': 3}))
     states(tmp_path).load(nn.Dense(3, 4), (1, 5), replace(facts(), found={'class_num': 3, 'images': 'hash'}))
