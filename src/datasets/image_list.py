@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from src.common.errors import InputError
-from src.datasets.tables import UTF_8, read_lines, read_rows
+from src.datasets.tables import UTF_8, as_name, read_lines, read_rows
 
 Ids = NDArray[np.int64]
 EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
@@ -131,7 +131,7 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
     else:
         images = _read_lines(file, lines, need_labels)
     if need_labels and images.labels is None:
-        raise InputError(f'{file}: has no column `label`')
+        raise InputError(f'{file}: has no column `label`; give one, or rename the column that holds the classes')
     return replace(images, paths=[os.path.join(root, path) for path in images.paths], source=os.path.abspath(file))
 
 
@@ -206,10 +206,13 @@ def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tup
     """Labels (N,) and, if they are names, the sorted names; labels are then positions in them."""
     if INTEGER.fullmatch(words[0]):
         return _integers(file, numbers, words, 'label'), None
+    words = [as_name(word) for word in words]
     for number, word in zip(numbers, words):
-        if not word or INTEGER.fullmatch(word) or _is_odd_number(word):
-            raise InputError(f'{file}:{number}: label {_shown(word)}: expected a name, as before, or whole numbers in all '
-                             'lines')
+        if INTEGER.fullmatch(word):
+            raise InputError(f'{file}:{number}: label {_shown(word)}, but line {numbers[0]} has {_shown(words[0])}; give names '
+                             'in all lines, or whole numbers; if that line is a header or a comment, remove it')
+        if not word or _is_odd_number(word):
+            raise InputError(f'{file}:{number}: label {_shown(word)}: expected a name or a whole number')
     names = tuple(sorted(set(words)))
     place = {name: i for i, name in enumerate(names)}
     return np.array([place[word] for word in words], np.int64), names
@@ -261,15 +264,16 @@ def read_image_folder(root: str) -> ImageList:
     if not os.path.isdir(root):
         raise InputError(f'{root}: no such folder; expected one sub-folder of images per class')
     root = os.path.abspath(root)
-    classes = sub_folders(root)
+    folders = sub_folders(root)
+    classes = sorted({*map(as_name, folders)})
     paths: List[str] = []
     labels: List[int] = []
     others = len(list_images(root))
-    for label, name in enumerate(classes):
-        found = _files_below(os.path.join(root, name))
+    for name in folders:
+        found = _files_below(os.path.join(root, name), (os.path.realpath(root),))
         images = [path for path in found if is_image(path)]
         paths += images
-        labels += [label] * len(images)
+        labels += [classes.index(as_name(name))] * len(images)
         others += len(found) - len(images)
     if not paths:
         raise InputError(f'{root}: holds no image; expected one sub-folder per class, images ending in '
@@ -335,8 +339,10 @@ def check_images(images: ImageList) -> None:
     """Raise InputError naming the first image of the list that is missing on disk, and how many are."""
     missing = [path for path in images.paths if not os.path.isfile(path)]
     if missing:
-        raise InputError(f'{missing[0]}: no such image ({len(missing)} of {len(images)} listed images are missing); '
-                         'check the list and the folder its paths are relative to')
+        first = missing[0] if len(missing[0]) < 300 else f'{missing[0][:300]}...'
+        advice = 'write its paths with /' if '\\' in first else 'check the list and the folder its paths are relative to'
+        raise InputError(f'{first}: no such image ({len(missing)} of {len(images)} images in {images.source} are missing); '
+                         + advice)
 
 
 def remap_labels(labels: ArrayLike) -> Ids:
