@@ -1,4 +1,7 @@
 """The report that a user sends with a failure."""
+import subprocess
+import sys
+
 import pytest
 
 from src import __version__
@@ -27,5 +30,19 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
     main([str(tmp_path)])
     out = capsys.readouterr().out
     assert f'{tmp_path}/train-1_2.ckpt: ' in out and '    line 59' in out
+    (tmp_path / 'x.ckpt').symlink_to(tmp_path / 'nothing')
+    (tmp_path / 'train.log').unlink()
+    (tmp_path / 'train.log').mkdir()
+    main([str(tmp_path)])
+    assert 'files: train.ckpt (' in capsys.readouterr().out
     with pytest.raises(InputError, match='no such folder'):
         main([str(tmp_path / 'nothing')])
+
+
+@pytest.mark.parametrize('closed', [1, 2])
+def test_closed_standard_files(closed):
+    """`command >&-`: Python then has no sys.stdout. Nothing of the output goes into a file that is opened later."""
+    code = ('import sys; from src.common.run import run; '
+            'run(lambda: (sys.stdout.write("out"), sys.stderr.write("err"), sys.stdout.isatty()))')
+    done = subprocess.run(['sh', '-c', f'exec "$0" -c "$1" {closed}>&-', sys.executable, code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'out' * (closed == 2), 'err' * (closed == 1))
