@@ -1,7 +1,4 @@
 """The report that a user sends with a failure."""
-import subprocess
-import sys
-
 import pytest
 
 from src import __version__
@@ -37,12 +34,3 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
     assert 'files: train.ckpt (' in capsys.readouterr().out
     with pytest.raises(InputError, match='no such folder'):
         main([str(tmp_path / 'nothing')])
-
-
-@pytest.mark.parametrize('closed', [1, 2])
-def test_closed_standard_files(closed):
-    """`command >&-`: Python then has no sys.stdout. Nothing of the output goes into a file that is opened later."""
-    code = ('import sys; from src.common.run import run; '
-            'run(lambda: (sys.stdout.write("out"), sys.stderr.write("err"), sys.stdout.isatty()))')
-    done = subprocess.run(['sh', '-c', f'exec "$0" -c "$1" {closed}>&-', sys.executable, code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, 'out' * (closed == 2), 'err' * (closed == 1))
