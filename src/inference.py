@@ -50,16 +50,19 @@ class Embedder:
     """A network, ready to embed images.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). subset: of Stanford Online Products.
-    model: identity of the embeddings (src.retrieval.embedding.embedding_identity).
+    model: identity of the embeddings (src.retrieval.embedding.embedding_identity). any_batch: whether smaller batches than
+    options.batch_size are as good; then memory is reserved for no more images than there are.
     """
     run: Callable[[Array], Array]
     options: EmbeddingOptions
     subset: str
     model: str
+    any_batch: bool = False
 
     def embed(self, images: ImageList) -> Iterator[Array]:
         """Yield the embeddings of images batch by batch, see embed_batches; prints progress to standard error."""
-        return embed_batches(images, self.run, self.options, True)
+        size = min(self.options.batch_size, len(images)) if self.any_batch else self.options.batch_size
+        return embed_batches(images, self.run, replace(self.options, batch_size=size), True)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     options = trained.options  # refuses a network that takes no images
     network = mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False)
     run = Engine(network, engine=engine, target=target)
-    return Embedder(run, options, trained.recipe.get('subset', 'full'), trained.identity)
+    return Embedder(run, options, trained.recipe.get('subset', 'full'), trained.identity, target == 'CPU')
 
 
 def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:
@@ -112,7 +115,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
     options = replace(options, batch_size=batch or options.batch_size, **statistics)
-    return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options))
+    return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options), not batch)
 
 
 def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, encoding: str = 'utf-8',

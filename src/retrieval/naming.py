@@ -179,8 +179,8 @@ class NamedClasses:
         scale = self.space.features
         width = self.width if scale.mean is None else len(scale.mean)
         if features.shape[1] != width:
-            raise InputError(f'embeddings of {features.shape[1]} values, the classes were learnt on features of {width}; use '
-                             'the image network that made those')
+            raise InputError(f'--classes: embeddings of {features.shape[1]} values, the classes were learnt on features of '
+                             f'{width}; use the image network that made those')
         return self.space.scores(self.space.near(scale(features)), self.prototypes) - self.gamma * ~self.unseen
 
     def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int, encoding: str = UTF_8) -> 'NamedClasses':

@@ -24,7 +24,7 @@ from src.pictures import seen_unseen_picture
 from src.recipes.recipe import Recipe
 from src.retrieval.gallery import ways
 from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
-from src.systems.zero_shot import ZeroShot, ZeroShotFound, say_measured
+from src.systems.zero_shot import ZeroShot, ZeroShotFound, check_told_apart, say_measured
 from src.training.loop import train_in_memory
 from src.training.system import System
 
@@ -91,7 +91,10 @@ class Generalised(ZeroShot):
         if bench.image_model and found.image_model and bench.image_model != found.image_model:
             raise InputError(f'{self.recipe.data_path}: holds embeddings of another image network or other preprocessing than '
                              f'those of the training ({ways(found.image_model, bench.image_model)}); give the folder of those')
-        return bench.final()
+        data = bench.final()
+        if len(data.test.class_ids) > 1:  # one is still told apart from the seen ones
+            check_told_apart(data.test, str(self.recipe.data_path))
+        return data
 
     def _more_options(self) -> Dict[str, Any]:
         if self.recipe.network != 'ensemble':

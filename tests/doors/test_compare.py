@@ -80,6 +80,14 @@ def test_bad_recipes_are_named(trained, tmp_path, recipes, message):
         run(tmp_path, 1, recipes)
 
 
+@pytest.mark.parametrize('text', ['x', '[]', '', '"text"', '{"history": [{}]}', '{"recipe": 5, "history": [{}]}',
+                                  '{"recipe": {}, "history": [5]}', '[' * 100000])
+def test_a_result_that_is_none_is_named(tmp_path, text):
+    (tmp_path / 'result.json').write_text(text)
+    with pytest.raises(InputError, match='result.json: .*remove its folder to train it again'):
+        compare.read_result(tmp_path, [])
+
+
 def test_nothing_measured_is_named_and_the_tests_figure_comes_first(tmp_path):
     flags = ['--dataset_path=D', '--loss_name=softmax', '--recipe=small']
     result = {'recipe': parse_args('train', flags).make_recipe(), 'history': [{'accuracy': 0.5}, {}]}

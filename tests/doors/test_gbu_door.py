@@ -138,6 +138,8 @@ def test_another_image_network_is_refused(benchmark, trained, tmp_path, monkeypa
         assert system._final(replace(bench, image_model=model), found).names == bench.names
     with pytest.raises(InputError, match='TOY: holds embeddings of another image network.*32x32 resize and 48x48 resize'):
         system._final(replace(bench, image_model='m+48x48+resize'), found)
+    with pytest.raises(InputError, match='all 3 unseen classes are described by the same numbers'):
+        system._final(replace(bench, semantics=bench.semantics * 0), found)
 
 
 @pytest.mark.slow

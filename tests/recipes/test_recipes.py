@@ -329,6 +329,12 @@ def test_flags_act_in_the_order_in_which_they_are_written(flags, margin):
     ('train --dataset_path=D --train_batch_size=0', '--train_batch_size=0: '),
     ('train --dataset=Market1501 SOLVER.BASE_LR fast', 'SOLVER.BASE_LR=fast: '),
     ('train --dataset_path=D --lr_decay_mode=up', '--lr_decay_mode=up: '), ('eval --model_file=X', 'unrecognized'),
+    ('train --dataset_path=D --save_ckpt=', '--save_ckpt=: is empty'),
+    ('train --dataset=Market1501 OUTPUT_DIR --epoch_size=1', 'OUTPUT_DIR: needs a value'),
+    ('train --dataset_path=D --total_iter_num=1000000000000000', '--total_iter_num=1000000000000000: is too large'),
+    ('train --dataset_path=D --embedding_size=10000000000', '--embedding_size=10000000000: is too large'),
+    ('export --save_ckpt=X --height=1000000', '--height=1000000: is too large'),
+    ('train -epoch_size=1', '-epoch_size=1 (did you mean --epoch_size?)'),
     ('train --epoch_sise=1', '--epoch_sise=1 (did you mean --epoch_size?)')])
 def test_errors_name_the_word_that_the_user_wrote(line, word):
     with pytest.raises(InputError) as raised:
@@ -369,6 +375,8 @@ def test_candidates_are_checked_before_anything_is_trained():
                                 ([[{'kernel_options.wings': 1}]], 'has no option wings')):
         with pytest.raises(InputError, match=message):
             make_recipe('GBU', changes={'candidates': candidates})
+        with pytest.raises(InputError, match=message):
+            make_recipe('GBU', changes={'kernel_candidates': candidates})
 
 
 def write(tmp_path, name, text):
