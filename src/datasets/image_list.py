@@ -266,6 +266,7 @@ def read_image_folder(root: str) -> ImageList:
     root = os.path.abspath(root)
     folders = sub_folders(root)
     classes = sorted({*map(as_name, folders)})
+    numbers = {name: number for number, name in enumerate(classes)}
     paths: List[str] = []
     labels: List[int] = []
     others = len(list_images(root))
@@ -273,7 +274,7 @@ def read_image_folder(root: str) -> ImageList:
         found = _files_below(os.path.join(root, name), (os.path.realpath(root),))
         images = [path for path in found if is_image(path)]
         paths += images
-        labels += [classes.index(as_name(name))] * len(images)
+        labels += [numbers[as_name(name)]] * len(images)
         others += len(found) - len(images)
     if not paths:
         raise InputError(f'{root}: holds no image; expected one sub-folder per class, images ending in '
