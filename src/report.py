@@ -80,14 +80,15 @@ def training(folder: Path) -> Iterator[Tuple[str, Any]]:
     """
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; give the folder of a training')
-    files = sorted(folder.glob('*.ckpt'), key=lambda path: path.stat().st_mtime)
+    # No folders, and no links to nothing.
+    files = sorted(filter(Path.is_file, folder.glob('*.ckpt')), key=lambda path: path.stat().st_mtime)
     yield 'files', ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in files) or 'no checkpoint'
     if files:
         recorded = _recorded(files[-1])
         for part in ('recipe', 'found'):
             yield part, json.dumps(recorded.get(part))
         yield 'devices of the training', recorded.get('device_num')
-    for log in sorted(folder.glob('*.log')):
+    for log in sorted(filter(Path.is_file, folder.glob('*.log'))):
         lines = log.read_text(errors='replace').splitlines()[-LINES:]
         yield f'last lines of {log.name}', ''.join(f'\n    {line}' for line in lines)
 

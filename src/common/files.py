@@ -122,7 +122,11 @@ def check_replaceable(path: Union[str, Path], marks: Iterable[bytes], flag: str)
         InputError: it exists, is not empty, and has none of the marks.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size and not any(mark in path.read_bytes() for mark in marks):
+    try:
+        foreign = path.is_file() and path.stat().st_size and not any(mark in path.read_bytes() for mark in marks)
+    except OSError as error:
+        raise InputError(f'{flag}={path}: {error.strerror}; name another one') from error
+    if foreign:
         raise InputError(f'{flag}={path}: exists, and was not written by this project as such a file; name another one')
 
 

@@ -1,5 +1,6 @@
 """Parsers of values that several packages read in the same way."""
 import argparse
+import os
 from typing import NoReturn, Sequence, Tuple, Union
 
 from src.common.errors import InputError
@@ -28,6 +29,14 @@ def height_width(size: Union[int, Sequence[int]]) -> Tuple[int, int]:
 def in_milvus(name: str) -> bool:
     """Whether a gallery's name is that of a Milvus collection: NAME.db or http://HOST:PORT, optionally #COLLECTION."""
     return name.startswith(SERVERS) or name.partition('#')[0].endswith('.db')
+
+
+def device_of_environment() -> int:
+    """The environment's DEVICE_ID, 0 without one. Raises InputError: not a whole number; MindSpore would end the process."""
+    text = os.environ.get('DEVICE_ID', '0')
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InputError(f'DEVICE_ID={text} in the environment: must be a whole number')
+    return int(text)
 
 
 def natural(text: str) -> int:

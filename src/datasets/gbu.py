@@ -1,6 +1,7 @@
 """Benchmark of generalised zero-shot learning ("the good, the bad and the ugly", Xian et al., arXiv 1707.00600).
 
 A folder xlsa17/data/DATASET holds two files. res101.mat: features (V, N), one column per image; labels (N, 1) from 1.
+With src.datasets.own_classes it also has image_model, the identity of the embeddings.
 att_splits.mat: att (A, C), one column per class; allclasses_names (C, 1); image numbers from 1, often uint8 or uint16, in
 trainval_loc, test_seen_loc, test_unseen_loc, train_loc and val_loc.
 """
@@ -33,6 +34,7 @@ PUBLISHED = {
 # For choosing hyper-parameters: share of the images of a seen class in the seen test, and share of the classes that
 # serve as unseen classes if the data names none.
 SEEN_SHARE, CLASS_SHARE = 0.2, 1 / 3
+IMAGE_MODEL = 'image_model'
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Benchmark:
     features: (N, V) float32. labels: (N,) int64, rows of semantics (C, A) float32 and of names. trainval, test_seen,
     test_unseen: image numbers, int64. val_classes: seen classes that serve as unseen classes when hyper-parameters are
     chosen; None to draw them. name: of the folder. unseen_classes: unseen classes, some perhaps without
-    images; None for those of test_unseen.
+    images; None for those of test_unseen. image_model: identity of the features if they are embeddings of this project.
     """
     features: Array
     labels: NDArray[np.int64]
@@ -54,6 +56,7 @@ class Benchmark:
     val_classes: Optional[NDArray[np.int64]] = None
     name: str = ''
     unseen_classes: Optional[NDArray[np.int64]] = None
+    image_model: Optional[str] = None
 
     def final(self) -> GeneralisedData:
         """Training on trainval, test on test_seen and test_unseen."""
@@ -190,8 +193,9 @@ def open_gbu(data_path: File, features: str = 'res101.mat', splits: str = 'att_s
     unseen_classes = None
     with contextlib.suppress(NoVariable):  # written by src.datasets.own_classes alone
         unseen_classes = _positions(split_path, 'unseen_classes', classes, 'classes')
+    image_model = ''.join(read_names(image_path, IMAGE_MODEL) or ()) or None
     bench = Benchmark(_rows(image_path, 'features', 'labels', len(labels)), labels, semantics,
                       names or [f'class {i + 1}' for i in range(classes)], trainval, test_seen, test_unseen, val_classes,
-                      os.path.basename(os.path.abspath(folder)), unseen_classes)
+                      os.path.basename(os.path.abspath(folder)), unseen_classes, image_model)
     bench.check(split_path)
     return bench

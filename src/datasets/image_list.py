@@ -18,7 +18,7 @@ CSV_COLUMNS = ('path', 'label', 'camera', 'split', 'is_query', 'is_gallery')
 CSV_SPLITS = ('train', 'test', 'val', 'validation')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
 # Columns of an ImageList, one value per image.
-COLUMNS = ('labels', 'cameras', 'super_labels', 'turns', 'is_query', 'is_gallery')
+COLUMNS = ('labels', 'cameras', 'super_labels', 'is_query', 'is_gallery')
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class ImageList:
         cameras: int64 (N,).
         super_labels: int64 (N,), super-class ids of an Ebay list.
         class_names: names of the classes, of folders or of a list's labels.
-        turns: int64 (N,), quarter turns to the left by which each picture is turned after decoding.
         is_query, is_gallery: bool (N,), which parts of a test an image belongs to; it may belong to both.
         source: the list or folder, '' for none.
         left_out: {reason: number of images} of the list or folder that were left out.
@@ -41,7 +40,6 @@ class ImageList:
     cameras: Optional[Ids] = None
     super_labels: Optional[Ids] = None
     class_names: Optional[Tuple[str, ...]] = None
-    turns: Optional[Ids] = None
     is_query: Optional[NDArray[np.bool_]] = None
     is_gallery: Optional[NDArray[np.bool_]] = None
     source: str = ''
@@ -201,7 +199,7 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
     cameras = _integers(file, numbers, columns['camera'], 'camera') if 'camera' in columns else None
     is_query, is_gallery = (_booleans(file, numbers, columns[name], name) if name in columns else None
                             for name in ('is_query', 'is_gallery'))
-    return ImageList(columns['path'], labels, cameras, None, names, None, is_query, is_gallery)
+    return ImageList(columns['path'], labels, cameras, class_names=names, is_query=is_query, is_gallery=is_gallery)
 
 
 def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tuple[Ids, Optional[Tuple[str, ...]]]:
@@ -268,6 +266,7 @@ def read_image_folder(root: str) -> ImageList:
     root = os.path.abspath(root)
     folders = sub_folders(root)
     classes = sorted({*map(as_name, folders)})
+    numbers = {name: number for number, name in enumerate(classes)}
     paths: List[str] = []
     labels: List[int] = []
     others = len(list_images(root))
@@ -275,7 +274,7 @@ def read_image_folder(root: str) -> ImageList:
         found = _files_below(os.path.join(root, name), (os.path.realpath(root),))
         images = [path for path in found if is_image(path)]
         paths += images
-        labels += [classes.index(as_name(name))] * len(images)
+        labels += [numbers[as_name(name)]] * len(images)
         others += len(found) - len(images)
     if not paths:
         raise InputError(f'{root}: holds no image; expected one sub-folder per class, images ending in '
@@ -350,18 +349,6 @@ def check_images(images: ImageList) -> None:
 def remap_labels(labels: ArrayLike) -> Ids:
     """Map class ids (N,) of any value to int64 (N,) of 0..C-1, in increasing order of the ids."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
-
-
-def with_turned_classes(images: ImageList) -> ImageList:
-    """Append the images turned by 90, 180 and 270 degrees to a labelled list, each turn as separate classes.
-
-    The same images give four times the classes (Santoro et al., arXiv 1605.06065, for Omniglot).
-    """
-    count, labels, names = len(images), remap_labels(images.known_labels), class_list(images)
-    whole = images.select(np.tile(np.arange(count), 4))
-    turned = [f'{name} turned by {90 * turn} degrees' for turn in range(1, 4) for name in names]
-    return replace(whole, labels=np.concatenate([labels + turn * (labels.max() + 1) for turn in range(4)]),
-                   class_names=(*names, *turned), turns=np.repeat(np.arange(4), count))
 
 
 def class_list(images: ImageList) -> List[str]:

@@ -65,9 +65,9 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
     return images
 
 
-def read_any_list(file: str) -> ImageList:
+def read_any_list(file: str, encoding: str = UTF_8) -> ImageList:
     """Read a list without needing labels, as read_image_list; images need not be on disk."""
-    return read_image_list(file, need_labels=False)
+    return read_image_list(file, need_labels=False, encoding=encoding)
 
 
 def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:

@@ -18,7 +18,7 @@ from src.common.errors import InputError
 from src.common.files import check_replaceable, replacing
 from src.common.run import run
 from src.common.values import Parser, natural
-from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE, said_equal
+from src.datasets.gbu import CLASS_SHARE, IMAGE_MODEL, SEEN_SHARE, said_equal
 from src.datasets.splits import held_out, held_out_of_each_class
 from src.datasets.tables import UTF_8, as_name, plain_number, read_lines, read_rows
 from src.retrieval.embedding_file import EmbeddingFile
@@ -134,7 +134,8 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
              'val_loc': val}
     rows = np.concatenate([block for _, block in file.blocks()])
     for name, arrays in (
-            ('res101.mat', {'features': rows.T, 'labels': of_image[:, None] + 1.0, 'image_files': _column(file.images.paths)}),
+            ('res101.mat', {'features': rows.T, 'labels': of_image[:, None] + 1.0, 'image_files': _column(file.images.paths),
+                            **({IMAGE_MODEL: _column([file.model])} if file.model else {})}),
             ('att_splits.mat', {'att': unit_rows(semantics).T, 'original_att': semantics.T, 'allclasses_names': _column(names),
                                 'unseen_classes': np.array([[number[name] + 1.0] for name in unseen_names]),
                                 **{part: np.flatnonzero(mask)[:, None] + 1.0 for part, mask in parts.items()}})):

@@ -11,8 +11,8 @@ from easydict import EasyDict
 
 from src import __version__
 from src.common.errors import InputError
-from src.common.values import Parser
-from src.recipes.entries import ENTRIES
+from src.common.values import Parser, device_of_environment
+from src.recipes.entries import ENTRIES, without_removed
 from src.recipes.flags import FLAGS, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
@@ -187,6 +187,7 @@ def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
     if command.options.list_recipes:
         print(list_recipes())
         raise SystemExit(0)
+    device_of_environment()  # before MindSpore is imported, which reads it too
     return command
 
 
@@ -251,7 +252,7 @@ def _read_config(path: str, door: str) -> List[Any]:
     """
     table = _read_table(path)
     if isinstance(table.get('recipe'), dict):  # the result.json of a training
-        table = table['recipe']
+        table = without_removed(table['recipe'], f'--config_path={path}')
     flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
     row = SYSTEMS.get(str(table.get('system')))
     said: List[Any] = []
@@ -263,7 +264,12 @@ def _read_config(path: str, door: str) -> List[Any]:
             if key in flags:
                 said.append(Written(flags[key][0], word, str(value)))
         elif key.partition('.')[0] in ENTRIES:
-            said.append(Change(key, value, word))
+            # YAML takes 1e-3 for a text.
+            said.append(Change(key, value, f'{word}={value}', text=isinstance(value, str)))
+        elif key in flags and flags[key][0].switch:
+            if not isinstance(value, bool):
+                raise InputError(f'{word}={value}: expected true or false')
+            said += [Written(flags[key][0], word, '')] * value
         elif key in flags:
             said.append(Written(flags[key][0], word, str(value)))
         else:

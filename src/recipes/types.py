@@ -48,6 +48,8 @@ class Type:
             return None
         if not text:
             raise Refused('is empty; give a value')
+        if '\0' in text:  # from a file of --config_path
+            raise Refused('holds a NUL character')
         return self.read(text if self.textual else literal(text))
 
     def or_none(self) -> 'Type':

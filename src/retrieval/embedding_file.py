@@ -66,11 +66,26 @@ class FileCard:
 
 
 def check_output(path: str, flag: str = '--output') -> None:
-    """Raise InputError unless an embedding file can have this name. flag: the flag that gave it, for the error."""
+    """Raise InputError unless an embedding file can be written under this name. flag: the flag that gave it, for the error."""
     if not path.endswith(SUFFIXES):
         raise InputError(f'{flag}={path}: the name of an embedding file ends in {" or ".join(SUFFIXES)}')
     if os.path.isdir(path):
         raise InputError(f'{flag}={path}: is a folder; give the name of a file')
+    files = [path, f'{path}.txt', f'{path}.json'] if path.endswith('.npy') else [path]
+    foreign = [one for one in files if os.path.exists(one) and os.path.getsize(one)]
+    if foreign and not _has_card(path):
+        raise InputError(f'{flag}={path}: {foreign[0]} exists, and was not written by this project; give another name')
+
+
+def _has_card(path: str) -> bool:
+    """Whether a file was written by write_embeddings."""
+    try:
+        if path.endswith('.npy'):
+            return b'"checksum"' in Path(path + '.json').read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            return 'card.npy' in archive.namelist()
+    except (OSError, *DAMAGED):
+        return False
 
 
 def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, model: Optional[str] = None,

@@ -74,9 +74,9 @@ def centroids_of(gallery: Gallery, path: str) -> int:
     Raises:
         InputError: no labels, NaN or Inf, or the file cannot be written.
     """
-    check_output(path, '--centroids')
     if os.path.realpath(path) == os.path.realpath(gallery.path):
         raise InputError(f'--centroids={path}: is the gallery itself; give another name')
+    check_output(path, '--centroids')
     sizes = gallery.class_sizes()
     if not sizes:
         raise InputError(f'{gallery.path}: has no labels, which centroids need; write it from a list with labels or a folder '

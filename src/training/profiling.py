@@ -35,5 +35,12 @@ def profiled(folder: Union[str, Path, None], target: str) -> Iterator[Callable[[
     schedule = profiler.schedule(wait=0, warmup=1, active=PROFILED, repeat=1, skip_first=SKIPPED - 1)
     with profiler.profile(activities=activities, schedule=schedule,
                           on_trace_ready=profiler.tensorboard_trace_handler(str(folder))) as running:
-        yield running.step
-    print(f'profile: {folder}')
+        steps = 0
+
+        def step() -> None:
+            nonlocal steps
+            steps += 1
+            running.step()
+        yield step
+    print(f'profile: {folder}' if steps >= SKIPPED + PROFILED else
+          f'--profile={folder}: nothing was profiled in {steps} steps, it takes {SKIPPED + PROFILED}')

@@ -74,3 +74,5 @@ def test_what_the_project_did_not_write_is_not_written_over(tmp_path):
     path.write_text('{"mine": 1}')
     with pytest.raises(InputError, match=f'--result_file={path}: exists'):
         check_replaceable(path, [b'"accuracy"'], '--result_file')
+    with pytest.raises(InputError, match='--file_name=.*y: File name too long'):
+        check_replaceable(tmp_path / ('y' * 300), [], '--file_name')

@@ -16,7 +16,6 @@ from src.datasets.image_list import (
     read_image_folder,
     read_image_list,
     remap_labels,
-    with_turned_classes,
 )
 from src.datasets.images import open_images, read_any_list
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
@@ -44,17 +43,6 @@ def test_path_label(tmp_path):
     assert len(images) == 2
     other = read_image_list(str(tmp_path / 'a.txt'), root='/data')
     assert other.paths[0] == '/data/x/my photo 2.jpg'
-
-
-def test_turned_classes_are_classes_of_their_own():
-    images = ImageList(['a', 'b', 'c'], np.array([7, 7, -2]), super_labels=np.array([1, 1, 2]))
-    turned = with_turned_classes(images)
-    assert turned.paths == ['a', 'b', 'c'] * 4 and turned.super_labels.tolist() == [1, 1, 2] * 4
-    assert turned.labels.tolist() == [1, 1, 0, 3, 3, 2, 5, 5, 4, 7, 7, 6]
-    assert turned.turns.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert turned.class_names[:4] == ('-2', '7', '-2 turned by 90 degrees', '7 turned by 90 degrees')
-    some = turned.select(turned.labels > 4)
-    assert some.paths == ['a', 'b', 'a', 'b', 'c'] and some.turns.tolist() == [2, 2, 3, 3, 3]
 
 
 def test_path_label_camera_and_ebay(tmp_path):

@@ -228,3 +228,16 @@ def test_centroids_are_not_written_over_the_gallery(gallery, tmp_path):
         with pytest.raises(InputError, match='is the gallery itself'):
             centroids_of(EmbeddingFile(gallery), path)
     assert open(gallery, 'rb').read() == before
+
+
+@pytest.mark.parametrize('name', ['a.npy', 'a.npy.txt', 'a.npy.json', 'a.npz'])
+def test_a_file_of_the_user_is_not_written_over(tmp_path, name):
+    path = str(tmp_path / ('a.npz' if name == 'a.npz' else 'a.npy'))
+    (tmp_path / name).write_bytes(b'mine')
+    with pytest.raises(InputError, match=f'--output={path}: {tmp_path}/{name} exists, and was not written by this project'):
+        write_embeddings(path, [rows(2)], images(0, 2))
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(name, b'mine')]
+    (tmp_path / name).write_bytes(b'')
+    for seed in (0, 1):
+        write_embeddings(path, [rows(2, seed)], images(0, 2))
+        np.testing.assert_array_equal(contents(path)[0], rows(2, seed))
