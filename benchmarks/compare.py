@@ -44,7 +44,10 @@ def read_recipes(texts, common):
         name, colon, flags = text.partition(':')
         if not colon or not re.fullmatch(r'[\w.-]+', name) or name in recipes:
             raise InputError(f'{text!r}: expected NAME: FLAGS, a name of its own of letters, digits, _, - and .')
-        recipes[name] = [*shlex.split(common), *shlex.split(flags)]
+        try:
+            recipes[name] = [*shlex.split(common), *shlex.split(flags)]
+        except ValueError as error:
+            raise InputError(f'{text!r}, --all={common!r}: {error}; check their quotes') from error
     return recipes
 
 
@@ -95,7 +98,10 @@ def read_result(folder, flags):
 
 def train(flags, folder, program='train.py'):
     """Run one training as a process of its own; it continues where an earlier one was stopped."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'{folder.parent}: cannot make this folder: {error.strerror}; name another one') from error
     log = folder.with_name(f'{folder.name}.log')
     with open(log, 'a') as output:
         code = subprocess.call([sys.executable, '-u', str(tools.ROOT / program), *flags, f'--save_ckpt={folder}', '--resume'],

@@ -758,6 +758,9 @@ def people_cases():
     shown = [*TRAIN, '--show_recipe', '--config_path=c.yaml']
     yield Case('config: 1e-3 in YAML', shown, GOOD, write('c.yaml', 'lr_max: 1e-3\n'))
     yield Case('config: a switch that is a text', shown, 'true or false', write('c.yaml', 'resume: maybe\n'))
+    for name, words, word in (('a file as its folder', ['few.txt', 'a: --lr=1'], 'few.txt'),
+                              ('an open quote', ['out', "a: --lr='1"], 'quotes')):
+        yield Case(f'compare.py: {name}', ['benchmarks/compare.py', *words, '--seeds=1', '--all=--dataset_path=list.txt'], word)
     yield Case('export: a long name', [*EXPORT[:2], f'--file_name={"y" * 254}'], 'too long')
     yield Case('a web page as weights', [*TRAIN, '--pretrained=w.pth'], 'web page', write('w.pth', '<!DOCTYPE html>'))
 
