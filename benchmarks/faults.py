@@ -8,8 +8,8 @@ changed in its folder; or if good input ends with exit code 0. Prints the other 
     refused, right   bad input was refused, good input was taken
     traceback        ended in a traceback
     silent           bad input was taken
-    vague            the refusal names neither file nor flag, or stands among more than three lines (device, engine and
-                     progress not counted)
+    vague            the refusal of a door has another exit code, names neither file nor flag, or stands among more than
+                     three lines (device, engine and progress not counted)
     left             files were left or changed by a refused command
     crash, hang      ended by a signal, or not within --seconds
     wrongly refused  good input was refused
@@ -354,7 +354,7 @@ def list_cases():
                 ('a picture', lambda rows: b'\xff\xd8\xff\xe0' + bytes(range(256)) * 4),
                 ('a nearly right column', table('path,lable')), ('two columns of one name', table('path,path')),
                 ('open quotes', lambda rows: 'path,label\n"' + table('', '')(rows))):
-            yield Case(f'list, {door}: {name}', command, 'few.txt', relisted(change))
+            yield Case(f'list, {door}: {name}', command, 'few.txt|none.jpg', relisted(change))
     for name, change, more in (
             ('junk', first('-1'), ()), ('names', lambda rows: lines_of([path, f'n{label}'] for path, label in rows), ()),
             ('a byte-order mark', lambda rows: b'\xef\xbb\xbf' + lines_of(rows).encode(), ()),
@@ -762,6 +762,8 @@ def judge(case, code, errors, before, after):
         return 'silent'
     if before != after:
         return 'left'
+    if code != 2 and (case.words[0] in DOORS or case.words[0].startswith('src.')):
+        return 'vague'
     named = lines and any(word in lines[-1] for word in case.expected.split('|'))
     return 'refused' if named and len(lines) <= 3 else 'vague'
 
