@@ -14,9 +14,10 @@ changed in its folder; or if good input ends with exit code 0. Prints the other 
     crash, hang      ended by a signal, or not within --seconds
     wrongly refused  good input was refused
 
-Exit code 1 unless all cases are refused or right. A SIGTERM ends it after the counts so far. --only: cases with WORD in their names; --part=2/4: every fourth case from
-the second on. With --fork cases are forked from one process that has imported MindSpore, which takes a tenth of the time.
---files: a folder for the files that the cases begin with, made there if it does not exist.
+Exit code 1 unless all cases are refused or right. A SIGTERM ends it after the counts so far. --only: cases with WORD in their
+names; --part=2/4: every fourth case from the second on. With --fork cases are forked from one process that has imported
+MindSpore, which takes a tenth of the time. --files: a folder for the files that the cases begin with, made there if it does
+not exist.
 """
 import importlib
 import io
@@ -700,6 +701,7 @@ def start(case, home, forked):
         if child:
             return child, out, err
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.chdir(home)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
