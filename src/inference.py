@@ -140,7 +140,8 @@ def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, en
         check_output(output)
     loaded = embedder()
     listed = open_images(path, 'test', subset=loaded.subset, need_labels=False, encoding=encoding)
-    images = without_broken(listed, skip_broken, keep=False, show_progress=True)
+    # No result is kept, so damage that only decoding reveals must be found now.
+    images = without_broken(listed, skip_broken, whole=skip_broken > 0, keep=False, show_progress=True)
     for why, count in images.left_out.items():
         print(f'{count} {why}: left out')
     began = time.perf_counter()

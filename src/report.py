@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from src import __version__
 from src.common.errors import InputError
 from src.common.run import run
+from src.common.values import Parser
 
 PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'pillow')
 # CANN's own Python packages, which must be in the same environment.
@@ -94,11 +95,14 @@ def training(folder: Path) -> Iterator[Tuple[str, Any]]:
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Print the report. argv: folders of trainings, by default the command-line arguments."""
+    parser = Parser(prog='python -m src.report', description='Print the facts for a bug report.')
+    parser.add_argument('folder', nargs='*', help='of a training, or train_parallel/0 of a distributed one')
+    folders = parser.parse_args(argv).folder
     rows = list(machine())
     if glob('/dev/davinci*') and shutil.which('npu-smi'):
         done = subprocess.run(['npu-smi', 'info'], capture_output=True, text=True, check=False)
         rows.append(('npu-smi info', '\n' + done.stdout))
-    for folder in sys.argv[1:] if argv is None else argv:
+    for folder in folders:
         rows += training(Path(folder))
     for name, value in rows:
         print(f'{name}: {value}')

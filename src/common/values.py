@@ -1,11 +1,18 @@
 """Parsers of values that several packages read in the same way."""
 import argparse
 import os
-from typing import Sequence, Tuple, Union
+from typing import NoReturn, Sequence, Tuple, Union
 
 from src.common.errors import InputError
 
 SERVERS = ('http://', 'https://')
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f'{message} (--help shows the usage)')
 
 
 def height_width(size: Union[int, Sequence[int]]) -> Tuple[int, int]:

@@ -15,6 +15,7 @@ from src.checkpoints.checkpoint import RECORD, Recorded, read_checkpoint, read_r
 from src.common.errors import InputError
 from src.common.files import check_replaceable
 from src.common.records import as_table, read_record
+from src.recipes.entries import without_removed
 from src.recipes.recipe import differences
 from src.training.progress import Run
 
@@ -149,7 +150,7 @@ class TrainingStates:
         """Parameters of the state at a point, by name, and the records of its training.
 
         Raises:
-            InputError: the file is broken; the message offers the previous state.
+            InputError: the file is broken (the message offers the previous state), or see without_removed.
         """
         path = self.path(point)
         if not path.is_file():
@@ -160,7 +161,8 @@ class TrainingStates:
             before = [other for other in self.points() if other < point]
             advice = f'remove it to resume from {self.path(before[-1]).name}' if before else 'there is none before it'
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        return state, read_recorded(state.pop('facts', '{}'), path)
+        saved = read_recorded(state.pop('facts', '{}'), path)
+        return state, replace(saved, recipe=without_removed(saved.recipe, str(path)))
 
 
 def left_by_training(folder: Path) -> list[Path]:

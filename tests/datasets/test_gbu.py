@@ -95,6 +95,9 @@ def test_without_names_and_val_classes(tmp_path):
     (lambda f, s: s.update(trainval_loc=s['trainval_loc'].astype(float) * 100), 'trainval_loc must hold'),
     (lambda f, s: s.update(test_seen_loc=s['trainval_loc']), 'is in trainval_loc and in test_seen_loc'),
     (lambda f, s: s.update(test_unseen_loc=s['test_seen_loc'] + 54 - 54), 'is in test_seen_loc and in test_unseen_loc'),
+    (lambda f, s: s.update(test_seen_loc=s['test_seen_loc'][[0, 1, 1]]), 'image 2 comes twice in test_seen_loc'),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, 'class  a'), "allclasses_names: 'class a' .* comes twice"),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, ' '), "allclasses_names: '' is empty"),
     (lambda f, s: s.pop('trainval_loc'), 'no variable trainval_loc'),
     (lambda f, s: f.update(features=f['features'][:, :-1]), 'one of two sides must be 54')])
 def test_contradictions(tmp_path, change, words):
@@ -177,8 +180,21 @@ def test_the_user_says_what_names_the_class_of_an_image(tmp_path):
         write_benchmark(*files, str(tmp_path / 'no'), 'folder')
     with pytest.raises(InputError, match='bare.npz: has no labels; give --by=folder'):
         write_benchmark(str(tmp_path / 'bare.npz'), *files[1:], str(tmp_path / 'no'), 'label')
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match='folder, --by'):
         main(files)
+    (tmp_path / 'theirs').mkdir()
+    for name in ('att_splits.mat', 'res101.mat'):
+        (tmp_path / 'theirs' / name).write_text('theirs')
+        with pytest.raises(InputError, match=f'{name}: exists, and was not written'):
+            write_benchmark(*files, str(tmp_path / 'theirs'), 'folder')
+        (tmp_path / 'theirs' / name).unlink()
+
+
+@pytest.mark.parametrize('text', ['name;a;b\nx;1;2\n', 'x;1;2\n', 'name\ta\tb\nx\t1\t2\n', '\n"x; y",1,2\n'])
+def test_delimiters_of_classes(tmp_path, text):
+    (tmp_path / 'c.csv').write_text(text)
+    names, numbers = read_classes(str(tmp_path / 'c.csv'))
+    assert names == [text.strip().splitlines()[-1][:1] if '"' not in text else 'x; y'] and numbers.tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize('text, words', [

@@ -128,9 +128,18 @@ def test_a_state_of_other_flags_is_refused_by_the_flag(tmp_path, now, name):
 
 def test_a_state_that_is_older_than_an_entry_goes_on_where_that_is_off(tmp_path):
     states(tmp_path).save(nn.Dense(3, 4), Run(5), facts(lr_max=0.1))
-    states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=False))
-    with pytest.raises(InputError, match='turned_classes False, now it is True'):
-        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, turned_classes=True))
+    states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, mirror=False))
+    with pytest.raises(InputError, match='mirror False, now it is True'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1, mirror=True))
+
+
+def test_a_state_with_an_entry_removed_since_goes_on_where_that_was_off(tmp_path):
+    for turned in (False, True):
+        states(tmp_path).save(nn.Dense(3, 4), Run(5), facts(lr_max=0.1, turned_classes=turned))
+        if not turned:
+            states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1))
+    with pytest.raises(InputError, match='train-1_5.ckpt: was trained with turned_classes=True, which versions after'):
+        states(tmp_path).load(nn.Dense(3, 4), (1, 5), facts(lr_max=0.1))
 
 
 def test_a_state_that_is_older_than_something_found_in_the_data_goes_on(tmp_path):
