@@ -309,7 +309,7 @@ def flag_cases():
                 word = flag[6:].partition('=')[0].partition('.')[0]
             words = f'{word}|{flag.rpartition("=")[2] or word}'
             if base[0] == 'infer':  # flags that do not go together: one of the base may be named
-                words += '|--output:|--top_k:'
+                words += '|--output:|--top_k:|--classes:'
             yield Case(f'{base[0]} {flag}', [*base, flag], words)
     yield Case('OUTPUT_DIR without a value', ['train', '--dataset_path=list.txt', 'OUTPUT_DIR', '--epoch_size=1'],
         'OUTPUT_DIR')
