@@ -137,7 +137,7 @@ def test_exported_model_gives_what_the_network_gave(work, tmp_path, embed, model
 def test_memory_is_reserved_for_no_more_images_than_there_are(work, model, monkeypatch):
     seen = []
     monkeypatch.setattr('src.inference.embed_batches', lambda images, run, options, _: seen.append(options.batch_size))
-    command = parse_args('infer', ['--batch_size=100000'])
+    command = parse_args('infer', ['--dataset_path=D', '--batch_size=100000'])
     load_embedder(f'{work.root}/{model}', command.recipe_for).embed(ImageList(work.paths, None))
     assert seen == [4 if model == 'fixed.mindir' else len(work.paths)]
 

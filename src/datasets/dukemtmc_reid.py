@@ -16,6 +16,6 @@ class DukeMTMCreID(ReidFolders):
     """
 
     folders = ('DukeMTMC-reID',)
-    file_name = re.compile(r'(-?\d+)_c(\d+)')
+    file_name = re.compile(r'(-?\d{1,9})_c(\d{1,9})(?!\d)', re.ASCII)
     file_example = '0005_c2_f0046985.jpg'
     expected = {'train': (702, 16522, 8), 'query': (702, 2228, 8), 'gallery': (1110, 17661, 8)}

@@ -16,6 +16,6 @@ class Market1501(ReidFolders):
     """
 
     folders = ('market1501', 'Market1501', 'Market-1501-v15.09.15')
-    file_name = re.compile(r'(-?\d+)_c(\d+)')
+    file_name = re.compile(r'(-?\d{1,9})_c(\d{1,9})(?!\d)', re.ASCII)
     file_example = '0002_c1s1_000451_03.jpg'
     expected = {'train': (751, 12936, 6), 'query': (750, 3368, 6), 'gallery': (751, 15913, 6)}

@@ -220,9 +220,11 @@ def test_reid_folders(tmp_path, name, folder, names):
     assert 'published' not in statistics_lines(reid_dataset('lists'), found)[0]
     for line in statistics_lines(dataset, dataset.expected):
         assert ''.join(line.split()[1:7:2]) in ''.join(dataset.__doc__.split())
-    write(tmp_path / folder / 'query' / 'holiday.jpg', '')
-    with pytest.raises(InputError, match='holiday.jpg'):
-        open_reid(name, str(tmp_path))
+    for bad in ('holiday.jpg', f'0001_c{"9" * 30}_1.jpg', f'{"9" * 30}_c1_1.jpg', '0001_c\u0663.jpg'):
+        write(tmp_path / folder / 'query' / bad, '')
+        with pytest.raises(InputError, match=f'{bad}: name is not like'):
+            open_reid(name, str(tmp_path))
+        (tmp_path / folder / 'query' / bad).unlink()
 
 
 def test_labels_and_cameras_that_are_not_known_are_refused(tmp_path):

@@ -108,6 +108,7 @@ def test_values_of_metric_learning(refused, products, flag):
     ('--loss_name=triplet --set=memory=50', 'memory=50: TripletLoss compares only certain rows'),
     ('--gather=True', '--gather=True: needs a pair loss'),
     ('--set=momentum=1', 'below 1'),
+    ('--set=chunk_size=4', 'chunk_size=4: BatchNorm would see chunks'),
     ('--save_ckpt=/proc', '--save_ckpt: cannot make the folder /proc, or write to it')])
 def test_what_does_not_go_together_in_metric_learning(refused, products, flags, words):
     assert words in refused('train', f'--dataset_path={products}', *SMALL, '--batch_size=12', '--device_target=CPU',

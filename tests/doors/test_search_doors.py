@@ -346,7 +346,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_embedded(work, folder
 
 def test_files_of_a_change_are_read_before_the_first_change(folder, here, said, refused):
     pytest.importorskip('milvus_lite')
-    paths = [f'图/{i}.png' for i in range(3)]
+    paths = [f'苹果/{i}.png' for i in range(3)]
     write_embeddings('names.npy', [np.eye(3, 4, dtype=np.float32)], ImageList(paths, None))
     said('infer', '--gallery=names.npy', '--output=g.db')
     Path('gone.txt').write_bytes(f'{paths[1]}\n'.encode('gbk'))

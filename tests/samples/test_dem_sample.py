@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from src.common.errors import InputError
 from src.datasets.dem import load_dem
 from src.samples.dem_sample import make_dem_sample
 
@@ -103,6 +104,15 @@ def test_as_a_command_and_the_seed_decides(dem_data, tmp_path):
         again = load_dem(written, 'CUB', 'word')
         assert np.array_equal(again.train_features, first.train_features) == same
         assert np.array_equal(again.train_semantics[0], first.train_semantics[0]) == same
+
+
+@pytest.mark.parametrize('name', ['AwA_data', 'CUB_data'])
+def test_nothing_is_written_over(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'mine.mat').write_text('mine')
+    with pytest.raises(InputError, match=f'{name}: exists; remove it or name another folder'):
+        make_dem_sample(str(tmp_path))
+    assert [path.name for path in tmp_path.rglob('*')] == [name, 'mine.mat']
 
 
 def test_command_refuses_what_is_not_a_folder(tmp_path):

@@ -167,6 +167,13 @@ def test_metric_learn_evaluation(project, shell, given, environment, device):
                                           f'--ckpt_path={project.checkpoint}', *device, '--x=1']
 
 
+def test_a_list_of_images_under_a_cdpath(project):
+    listed = project.root / 'my list.txt'
+    listed.write_text('a.jpg 1\n')
+    code, _, err = project.run('sh', 'run_eval.sh', listed, project.checkpoint, CDPATH=f'{project.root}:.', HOME='')
+    assert code == 0 and not err and f'--dataset_path={listed}' in project.notes()[0]['args']
+
+
 @pytest.mark.parametrize('shell', SHELLS)
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_one_device_in_good_order(project, shell, number):
