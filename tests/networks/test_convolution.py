@@ -27,7 +27,7 @@ def naive(x, weight, stride, padding):
 
 
 def gradients(cell, x, factor, calls=1):
-    """(outputs, gradients to the input and to the weight) of the sum of outputs times a factor, in the last of several calls."""
+    """(outputs, gradients to the input and to the weight) of the sum of outputs times a factor, in the last of its calls."""
     class Sum(nn.Cell):
         def __init__(self):
             super().__init__(auto_prefix=False)
