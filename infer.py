@@ -33,22 +33,19 @@ def main(argv=None):
         return load_gallery(options.gallery, options.output)
     if mode == CHANGE:
         changes = Changes(options.remove, options.threshold, options.index, options.centroids, options.list)
-        return sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes))
-    return search(options, embedder) if mode == SEARCH else name(options, embedder)
+        return sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes, options.encoding))
+    return find(options, embedder) if mode == SEARCH else name(options, embedder)
 
 
-def search(options, embedder):
+def find(options, embedder):
     """Print query, rank, path and similarity of every neighbour; below --threshold the first path is `unknown`."""
     from src.accuracy import Rerank
     from src.inference import Search, answer_queries, open_rows
-    from src.retrieval.gallery import open_gallery
-    from src.retrieval.search import check_size
     rerank = Rerank(**(options.rerank_options or {})) if options.rerank or options.rerank_options else None
-    gallery = open_gallery(options.gallery)
-    how = Search(check_size(gallery, options.top_k, options.where), options.threshold, options.where, rerank)
-    rows = open_rows(options.query, embedder, encoding=options.encoding)
-    neighbours, warnings = answer_queries(rows, gallery, how, options.picture, options.report)
-    sys.stderr.writelines(f'{line}\n' for line in warnings)
+    search = Search.open(options.gallery, options.top_k, options.where, rerank, options.threshold)
+    rows = open_rows(options.query, embedder, search.check, encoding=options.encoding)
+    neighbours = answer_queries(rows, search, options.picture, options.report)
+    sys.stderr.writelines(f'{line}\n' for line in search.warnings())
     sys.stdout.writelines(f'{query}\t{rank}\t{path}\t{similarity:.4f}\n' for query, rank, path, similarity in neighbours)
     return neighbours
 
@@ -64,8 +61,8 @@ def name(options, embedder):
         cap_instruction_set()
         classes = open_classes(options.classes, options.add_classes, options.encoding)
     flag, path = ('--query', options.query) if options.query else ('--dataset_path', options.dataset_path)
-    named = name_images(open_rows(path, embedder, flag, options.encoding), classes, options.top_k or TOP_K, options.picture,
-                        options.report)
+    rows = open_rows(path, embedder, classes.check_model, flag, options.encoding)
+    named = name_images(rows, classes, options.top_k or TOP_K, options.picture, options.report)
     sys.stdout.writelines(f'{path}\t{rank}\t{name}\t{score:.4f}\t{"unseen" if unseen else "seen"}\n'
                           for path, best in named for rank, (name, score, unseen) in enumerate(best, 1))
     return named

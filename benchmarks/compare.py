@@ -1,8 +1,9 @@
 """Compare recipes over paired seeds: mean, spread, paired differences, and whether so many seeds can tell.
 
-    python benchmarks/compare.py OUT --seeds=3 --all='--dataset_path=Emoji --validation=seen_classes' \\
-        'softmax: --loss_name=softmax --recipe=small' 'supcon: --loss_name=supcon --recipe=many_classes' \\
-        'then: --loss_name=multi_similarity --recipe=few_classes --pretrained={supcon}/train.ckpt'
+    python benchmarks/compare.py OUT --seeds=3 --all='--dataset_path=Emoji --validation=seen_classes --recipe=pretrained' \\
+        'softmax: --loss_name=softmax --pretrained=mobilenet_v2.pth' \\
+        'cosine: --loss_name=norm_softmax --pretrained=mobilenet_v2.pth' \\
+        'then: --loss_name=multi_similarity --pretrained={cosine}/train.ckpt'
     python benchmarks/compare.py OUT @benchmarks/dem_ablation.txt --seeds=2 --all=--data_path=FOLDER
 
 A recipe is a name and flags of train.py; {NAME} stands for the folder of that recipe's training from the same seed. @FILE

@@ -29,7 +29,7 @@ except ImportError:
     cv2 = None
 
 BATCH = 20
-AUGMENTATION = make_recipe('SOP', 'supcon', 'many_classes').augmentation
+AUGMENTATION = make_recipe('SOP', 'norm_softmax', 'pretrained').augmentation
 
 
 def ours(augmentation=None):
@@ -127,8 +127,9 @@ def main():
         wall, cpu = taken[name]
         print(f'{name}: {count / wall:.0f} images/s, {1000 * cpu / count:.2f} ms of the processor an image, '
               f'{own} is {wall / taken[own].wall:.2f} times as fast')
-    wall = tools.in_turns({'alone': lambda: augment_alone(count, args.image_size)}, 3)['alone'].wall
-    print(f'affine and colour alone, one thread: {count / wall:.0f} images/s')
+    wall, cpu = tools.in_turns({'alone': lambda: augment_alone(count, args.image_size)}, 3)['alone']
+    print(f'affine and colour alone, one thread: {count / wall:.0f} images/s, '
+          f'{1000 * cpu / count:.2f} ms of the processor an image')
 
 
 if __name__ == '__main__':

@@ -36,8 +36,8 @@ from src.retrieval.gallery import (
 )
 from src.retrieval.milvus import read_index
 from src.retrieval.naming import CLASSES, NamedClasses, best_classes
-from src.retrieval.search import TOP_K, centroids_of, find_neighbours
-from src.retrieval.thresholds import check_threshold, read_threshold
+from src.retrieval.search import TOP_K, centroids_of, check_size, find_neighbours
+from src.retrieval.thresholds import KeptThreshold, parse_threshold, read_threshold
 from src.systems.trained import RecipeFor, load_trained
 from src.training.precision import level_for, mixed_precision
 
@@ -50,16 +50,19 @@ class Embedder:
     """A network, ready to embed images.
 
     run: images (batch_size, 3, H, W) float32 array -> array (batch_size, D). subset: of Stanford Online Products.
-    model: identity of the embeddings (src.retrieval.embedding.embedding_identity).
+    model: identity of the embeddings (src.retrieval.embedding.embedding_identity). any_batch: whether smaller batches than
+    options.batch_size are as good; then memory is reserved for no more images than there are.
     """
     run: Callable[[Array], Array]
     options: EmbeddingOptions
     subset: str
     model: str
+    any_batch: bool = False
 
     def embed(self, images: ImageList) -> Iterator[Array]:
         """Yield the embeddings of images batch by batch, see embed_batches; prints progress to standard error."""
-        return embed_batches(images, self.run, self.options, True)
+        size = min(self.options.batch_size, len(images)) if self.any_batch else self.options.batch_size
+        return embed_batches(images, self.run, replace(self.options, batch_size=size), True)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def load_embedder(path: Optional[str], recipe_for: RecipeFor, *, engine: Optiona
     options = trained.options  # refuses a network that takes no images
     network = mixed_precision(trained.network, level_for(trained.recipe.amp_level, target)).set_train(False)
     run = Engine(network, engine=engine, target=target)
-    return Embedder(run, options, trained.recipe.get('subset', 'full'), trained.identity)
+    return Embedder(run, options, trained.recipe.get('subset', 'full'), trained.identity, target == 'CPU')
 
 
 def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embedder:
@@ -112,7 +115,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
         raise InputError(f'--image_size={recipe.image_size}: {path} was exported for {size[0]} x {size[1]} pixels')
     options = EmbeddingOptions.of_recipe(recipe)
     options = replace(options, batch_size=batch or options.batch_size, **statistics)
-    return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options))
+    return Embedder(exported.run, options, recipe.get('subset', 'full'), embedding_identity(exported.model, options), not batch)
 
 
 def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, encoding: str = 'utf-8',
@@ -137,7 +140,8 @@ def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, en
         check_output(output)
     loaded = embedder()
     listed = open_images(path, 'test', subset=loaded.subset, need_labels=False, encoding=encoding)
-    images = without_broken(listed, skip_broken, keep=False, show_progress=True)
+    # No result is kept, so damage that only decoding reveals must be found now.
+    images = without_broken(listed, skip_broken, whole=skip_broken > 0, keep=False, show_progress=True)
     for why, count in images.left_out.items():
         print(f'{count} {why}: left out')
     began = time.perf_counter()
@@ -181,8 +185,10 @@ class Changes:
     listed: bool = False
 
 
-def change_gallery(path: str, changes: Changes) -> Iterator[str]:
+def change_gallery(path: str, changes: Changes, encoding: str = 'utf-8') -> Iterator[str]:
     """Make changes, and yield a line about each. All but centroids and listed need a Milvus gallery.
+
+    All files are read before the first change. encoding: of the list `remove`.
 
     Raises:
         InputError: a bad file, an image that the gallery does not have, or an embedding file that would have to change.
@@ -190,12 +196,14 @@ def change_gallery(path: str, changes: Changes) -> Iterator[str]:
     if changes.centroids:
         check_output(changes.centroids, '--centroids')
     index = read_index(changes.index) if changes.index else None
-    if changes.remove:
-        yield f'{path}: {open_collection(path).remove(read_any_list(changes.remove).paths)} images'
-    if changes.threshold:
-        gallery = open_collection(path)
-        threshold = read_threshold(changes.threshold, gallery.model or '')
-        gallery.keep_threshold(as_table(threshold))
+    removed = read_any_list(changes.remove, encoding).paths if changes.remove else []
+    threshold = read_threshold(changes.threshold) if changes.threshold else None
+    if threshold:
+        threshold.check(str(changes.threshold), open_collection(path).model or '')
+    if removed:
+        yield f'{path}: {open_collection(path).remove(removed)} images'
+    if threshold:
+        open_collection(path).keep_threshold(as_table(threshold))
         yield f'{path}: keeps the threshold {threshold.similarity:.4f}'
     if index:
         yield open_collection(path).build_index(*index)
@@ -208,12 +216,14 @@ def change_gallery(path: str, changes: Changes) -> Iterator[str]:
         yield from (f'{name}\t{count}' for name, count in sizes.items())
 
 
-def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query', encoding: str = 'utf-8') -> Rows:
+def open_rows(path: str, embedder: Callable[[], Embedder], check: Callable[[Optional[str]], None], flag: str = '--query',
+              encoding: str = 'utf-8') -> Rows:
     """Read an embedding file, or embed images.
 
     Args:
         path: an embedding file, or images as for open_images.
         embedder: loads the network; called only for images.
+        check: called with the identity of the embeddings before images are embedded; refuses those that cannot be used.
         flag: the flag that gave `path`, for errors.
         encoding: of lists.
 
@@ -224,29 +234,73 @@ def open_rows(path: str, embedder: Callable[[], Embedder], flag: str = '--query'
         raise InputError(f'{flag}={path}: is a gallery in Milvus; give images or an embedding file')
     if path.endswith(SUFFIXES):
         file = EmbeddingFile(path)
+        check(file.model)
         return Rows(file.images, np.concatenate([block for _, block in file.blocks()]), file.model, file.classes)
     loaded = embedder()
+    check(loaded.model)
     images = open_images(path, 'test', subset=loaded.subset, flag=flag, need_labels=False, encoding=encoding)
     return Rows(images, np.concatenate(list(loaded.embed(images))), loaded.model, images.names)
 
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of a search.
+    """A search in a gallery.
 
     top_k: neighbours per query.
-    threshold: file with the similarity below which a query is `unknown`; KEPT: the one that the gallery keeps.
     where: filter on the gallery, see Gallery.search.
     rerank: settings of k-reciprocal re-ranking, by which the neighbours are ordered; None: not.
+    threshold: the threshold below which a query is `unknown`. threshold_path: its source, for errors.
     """
+    gallery: Gallery
     top_k: int = TOP_K
-    threshold: Optional[str] = None
     where: Optional[str] = None
     rerank: Optional[Rerank] = None
+    threshold: Optional[KeptThreshold] = None
+    threshold_path: str = ''
+
+    @classmethod
+    def open(cls, path: str, top_k: Optional[int] = None, where: Optional[str] = None, rerank: Optional[Rerank] = None,
+             threshold: Optional[str] = None) -> 'Search':
+        """Open a gallery and a threshold for a search.
+
+        Args:
+            path: see open_gallery. top_k: see check_size.
+            threshold: a file of read_threshold; KEPT: the one that the gallery keeps.
+
+        Raises:
+            InputError: a bad gallery or threshold, or fewer than top_k images.
+        """
+        gallery = open_gallery(path)
+        search = cls(gallery, check_size(gallery, top_k, where), where, rerank)
+        if threshold == KEPT:
+            if not gallery.card.threshold:
+                raise InputError(f'--threshold={KEPT}: {path} keeps none; keep one with infer.py --gallery={path} '
+                                 '--threshold=FILE')
+            return replace(search, threshold=parse_threshold(gallery.card.threshold, path), threshold_path=path)
+        return replace(search, threshold=read_threshold(threshold), threshold_path=threshold) if threshold else search
+
+    def check(self, model: Optional[str]) -> None:
+        """Raise InputError if queries of identity `model`, None if unknown, do not fit the gallery or the threshold."""
+        check_model(self.gallery, model)
+        model = model or self.gallery.model
+        if self.threshold and model is None:
+            raise InputError(f'--threshold={self.threshold_path}: neither the queries nor {self.gallery.path} say which '
+                             'network wrote them; write them with infer.py, or give images as --query and a checkpoint')
+        if self.threshold:
+            self.threshold.check(self.threshold_path, str(model))
+
+    def warnings(self) -> List[str]:
+        """Warnings about the threshold."""
+        searched = self.threshold.searched if self.threshold else None
+        size = self.gallery.size(self.where)
+        if searched is None or size <= searched:
+            return []
+        return [f'{self.threshold_path}: is for galleries of up to {searched} images; among the {size} of {self.gallery.path} '
+                'more unknown queries may be answered']
 
 
-def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[str] = None,
-                   report: Optional[str] = None) -> Tuple[List[Tuple[str, int, str, float]], List[str]]:
+def answer_queries(rows: Rows, search: Search, picture: Optional[str] = None, report: Optional[str] = None
+                   ) -> List[Tuple[str, int, str, float]]:
     """Find the images of a gallery that are most similar to each query by cosine.
 
     A query that is in the gallery finds itself. With a threshold, a query whose nearest image is below it has one answer,
@@ -254,24 +308,23 @@ def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[
 
     Args:
         rows: the queries.
-        gallery: see open_gallery.
-        how: settings of the search.
+        search: the gallery and the settings.
         picture: file to which the first PICTURE_ROWS queries and their neighbours are drawn, framed right or wrong if queries
             and gallery both know their classes by name, or both by number.
         report: page of src.page that is written.
 
     Returns:
-        list of (query path, rank from 1, path, similarity), by query and rank; and a list of warnings, one line each.
+        list of (query path, rank from 1, path, similarity), by query and rank.
 
     Raises:
         InputError: a bad file, embeddings of another width or identity, or fewer than top_k images in the gallery.
     """
-    check_model(gallery, rows.model)
-    threshold, warnings = _similarity(how, rows.model or gallery.model, gallery) if how.threshold else (-np.inf, [])
-    near = find_neighbours(rows.embeddings, gallery, how.top_k, where=how.where, rerank=how.rerank)
+    search.check(rows.model)
+    gallery, threshold = search.gallery, search.threshold
+    near = find_neighbours(rows.embeddings, gallery, search.top_k, where=search.where, rerank=search.rerank)
     # The nearest image by cosine may not be among the first after re-ranking.
-    best = (gallery.search(rows.embeddings, 1, how.where) if how.rerank and how.threshold else near).similarities.max(1)
-    known = best >= threshold
+    best = (gallery.search(rows.embeddings, 1, search.where) if search.rerank and threshold else near).similarities.max(1)
+    known = best >= (threshold.similarity if threshold else -np.inf)
     # An index may find fewer than there are.
     shown = [row[row >= 0].tolist() if is_known else [] for row, is_known in zip(near.rows, known)]
     if picture:
@@ -282,7 +335,7 @@ def answer_queries(rows: Rows, gallery: Gallery, how: Search, picture: Optional[
     for query, numbers, row, is_known, first in zip(rows.images.paths, shown, near.similarities.tolist(), known, best.tolist()):
         found = zip((near.images.paths[i] for i in numbers), row) if is_known else [(UNKNOWN, first)]
         answers += [(query, rank, path, similarity) for rank, (path, similarity) in enumerate(found, 1)]
-    return answers, warnings
+    return answers
 
 
 def _classes(rows: Rows, near: Neighbours) -> Tuple[Optional[Array], Optional[Array]]:
@@ -311,24 +364,6 @@ def _report(rows: Rows, near: Neighbours, known: Array, gallery: str, path: str)
     page.add_search(Shown(rows.embeddings, rows.images.paths, own), Shown(None, near.images.paths, theirs),
                     np.where(known[:, None], near.rows, -1), near.similarities)
     page.write(path)
-
-
-def _similarity(how: Search, model: Optional[str], gallery: Gallery) -> Tuple[float, List[str]]:
-    """The similarity of the threshold, which must be for embeddings of identity `model`, and warnings."""
-    path = str(how.threshold)
-    if model is None:
-        raise InputError(f'--threshold={path}: neither the queries nor {gallery.path} say which network wrote them; write '
-                         'them with infer.py, or give images as --query and a checkpoint')
-    kept = gallery.card.threshold if path == KEPT else None
-    if path == KEPT and not kept:
-        raise InputError(f'--threshold={KEPT}: {gallery.path} keeps none; keep one with infer.py --gallery={gallery.path} '
-                         '--threshold=FILE')
-    threshold = check_threshold(kept, gallery.path, model) if kept else read_threshold(path, model)
-    size = gallery.size(how.where)
-    if threshold.searched is None or size <= threshold.searched:
-        return threshold.similarity, []
-    return threshold.similarity, [f'{path}: is for galleries of up to {threshold.searched} images; among the {size} '
-                                  f'of {gallery.path} more unknown queries may be answered']
 
 
 def open_classes(path: Optional[str], more: Optional[str] = None, encoding: str = 'utf-8') -> NamedClasses:
@@ -380,8 +415,9 @@ def name_images(rows: Rows, classes: NamedClasses, top_k: int = TOP_K, picture: 
         list of (path, [(class, calibrated score, whether unseen)], best first).
 
     Raises:
-        InputError: embeddings of another width than the classes were learnt on.
+        InputError: embeddings of another width or identity than the classes were learnt on.
     """
+    classes.check_model(rows.model)
     named, paths = best_classes(classes, rows.embeddings, top_k), rows.images.paths
     own = [os.path.basename(os.path.dirname(path)) for path in paths]
     known = set(own) <= set(classes.names)

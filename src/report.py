@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from src import __version__
 from src.common.errors import InputError
 from src.common.run import run
+from src.common.values import Parser
 
 PACKAGES = ('mindspore', 'numpy', 'scipy', 'h5py', 'easydict', 'matplotlib', 'onnxruntime', 'pillow')
 # CANN's own Python packages, which must be in the same environment.
@@ -79,25 +80,29 @@ def training(folder: Path) -> Iterator[Tuple[str, Any]]:
     """
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; give the folder of a training')
-    files = sorted(folder.glob('*.ckpt'), key=lambda path: path.stat().st_mtime)
+    # No folders, and no links to nothing.
+    files = sorted(filter(Path.is_file, folder.glob('*.ckpt')), key=lambda path: path.stat().st_mtime)
     yield 'files', ', '.join(f'{path.name} ({path.stat().st_size} bytes)' for path in files) or 'no checkpoint'
     if files:
         recorded = _recorded(files[-1])
         for part in ('recipe', 'found'):
             yield part, json.dumps(recorded.get(part))
         yield 'devices of the training', recorded.get('device_num')
-    for log in sorted(folder.glob('*.log')):
+    for log in sorted(filter(Path.is_file, folder.glob('*.log'))):
         lines = log.read_text(errors='replace').splitlines()[-LINES:]
         yield f'last lines of {log.name}', ''.join(f'\n    {line}' for line in lines)
 
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Print the report. argv: folders of trainings, by default the command-line arguments."""
+    parser = Parser(prog='python -m src.report', description='Print the facts for a bug report.')
+    parser.add_argument('folder', nargs='*', help='of a training, or train_parallel/0 of a distributed one')
+    folders = parser.parse_args(argv).folder
     rows = list(machine())
     if glob('/dev/davinci*') and shutil.which('npu-smi'):
         done = subprocess.run(['npu-smi', 'info'], capture_output=True, text=True, check=False)
         rows.append(('npu-smi info', '\n' + done.stdout))
-    for folder in sys.argv[1:] if argv is None else argv:
+    for folder in folders:
         rows += training(Path(folder))
     for name, value in rows:
         print(f'{name}: {value}')

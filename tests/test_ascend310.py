@@ -1,4 +1,5 @@
 """The files around a model on an Ascend 310, with onnxruntime in the place of the card: accuracy equals that of eval.py."""
+import importlib
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from src import ascend310
-from src.ascend310 import main
+from src.ascend310 import main, write_inputs
 from src.checkpoints.checkpoint import Recorded, save_cell
 from src.checkpoints.exported import Card, Exported
 from src.common.errors import InputError
@@ -111,6 +112,29 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
     else:
         # 10 images in batches of 4; 3 and 5 of them, each in eight views
         assert len(list(work.glob('inputs/*.bin'))) == (3 if kind == 'images' else (1 + 2) * 8)
+
+
+def test_models_and_inputs_that_cannot_be_run_are_one_line(tmp_path, monkeypatch):
+    """Of scripts/run_310.py, which needs no file of this project."""
+    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
+    run_310 = importlib.import_module('run_310')
+    (tmp_path / 'inputs').mkdir()
+    for model, words in (('none.onnx', 'no .bin; write them'), ('none.onnx', 'none.onnx: no such model'),
+                         ('bad.onnx', 'bad.onnx: (no model that can be run|needs onnxruntime)'),
+                         ('bad.mindir', 'bad.mindir: needs mindspore_lite')):
+        with pytest.raises(SystemExit, match=words):
+            run_310.main(str(tmp_path / model), tmp_path)
+        (tmp_path / 'inputs' / '00000.bin').write_bytes(bytes(40))
+        (tmp_path / 'bad.onnx').write_bytes(b'x')
+        (tmp_path / 'bad.mindir').write_bytes(b'x')
+
+
+def test_the_files_of_others_among_the_inputs_stay(tmp_path):
+    (tmp_path / 'inputs').mkdir()
+    (tmp_path / 'inputs' / 'mine.bin').write_bytes(b'mine')
+    with pytest.raises(InputError, match='mine.bin: was not written by this command'):
+        write_inputs(None, tmp_path)
+    assert (tmp_path / 'inputs' / 'mine.bin').read_bytes() == b'mine'
 
 
 def test_an_exported_model_that_a_310_cannot_be_measured_by_is_refused(tmp_path, monkeypatch):

@@ -84,6 +84,22 @@ FILES = {
     'classes.npz': (write_classes, lambda path: NamedClasses.load(path).prototypes)}
 
 
+@pytest.mark.parametrize('change', [
+    {'prototypes': np.ones((2, 4), np.float32)}, {'prototypes': np.ones(3, np.float32)}, {'prototypes': None},
+    {'prototypes': np.ones((1, 3), np.float32)}, {'prototypes': np.full((2, 3), np.nan, np.float32)}, {'unseen': None},
+    {'unseen': np.zeros(2)}, {'features_mean': np.ones(4, np.float32)}, {'features_directions': np.ones((5, 3), np.float32)},
+    {'whitening': np.eye(3, dtype=np.float32)}])
+def test_classes_whose_arrays_do_not_fit_each_other(tmp_path, change):
+    path = tmp_path / 'classes.npz'
+    scale = Scale(False, np.ones(3, np.float32), None, 1.0)
+    NamedClasses(['a', 'b'], np.array([False, True]), np.ones((2, 3), np.float32), Space(scale), 0.5, scale, 'm').save(path)
+    with np.load(path) as file:
+        arrays = {name: array for name, array in {**file, **change}.items() if array is not None}
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match='classes.npz: damaged: its arrays do not fit'):
+        NamedClasses.load(path)
+
+
 @pytest.mark.parametrize('name', FILES)
 def test_damaged_bytes(name, tmp_path, capfd):
     write, read = FILES[name]

@@ -19,7 +19,9 @@ from src.checkpoints.exported import export_network
 from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
+from src.inference import load_embedder
 from src.networks import create_image_network, create_network
+from src.recipes.command_line import parse_args
 from src.recipes.recipe import make_recipe
 from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
 
@@ -129,6 +131,15 @@ def test_exported_model_gives_what_the_network_gave(work, tmp_path, embed, model
     assert [os.path.realpath(path) for path in written.images.paths] == [os.path.realpath(work.paths[i])
                                                                          for i in order]
     assert written.images.labels is None
+
+
+@pytest.mark.parametrize('model', ['training', 'any.mindir', 'fixed.mindir'])
+def test_memory_is_reserved_for_no_more_images_than_there_are(work, model, monkeypatch):
+    seen = []
+    monkeypatch.setattr('src.inference.embed_batches', lambda images, run, options, _: seen.append(options.batch_size))
+    command = parse_args('infer', ['--batch_size=100000'])
+    load_embedder(f'{work.root}/{model}', command.recipe_for).embed(ImageList(work.paths, None))
+    assert seen == [4 if model == 'fixed.mindir' else len(work.paths)]
 
 
 def cosines(queries, gallery):

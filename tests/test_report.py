@@ -27,5 +27,10 @@ def test_the_report_names_versions_environment_recipe_and_last_lines(tmp_path, m
     main([str(tmp_path)])
     out = capsys.readouterr().out
     assert f'{tmp_path}/train-1_2.ckpt: ' in out and '    line 59' in out
+    (tmp_path / 'x.ckpt').symlink_to(tmp_path / 'nothing')
+    (tmp_path / 'train.log').unlink()
+    (tmp_path / 'train.log').mkdir()
+    main([str(tmp_path)])
+    assert 'files: train.ckpt (' in capsys.readouterr().out
     with pytest.raises(InputError, match='no such folder'):
         main([str(tmp_path / 'nothing')])

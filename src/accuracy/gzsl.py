@@ -71,7 +71,7 @@ def seen_unseen_curve(scores: Array, labels: Array, class_ids: Array, seen: Arra
     if scores.shape != (len(labels), len(class_ids)) or seen.shape != class_ids.shape:
         raise InputError(f'scores: {scores.shape} for {len(labels)} labels, {len(class_ids)} classes and {len(seen)} marks')
     if np.isnan(scores).any():
-        raise InputError('scores: NaN')
+        raise InputError('scores: NaN; if the network was trained just now, it has diverged: lower --lr, or check the data')
     if seen.all() or not seen.any():
         raise InputError('classes: generalised accuracy needs both seen and unseen classes')
     order = np.argsort(class_ids, kind='stable')

@@ -180,7 +180,7 @@ def find_checkpoint(path: Union[str, Path, None]) -> Path:
     if (path / LAST).is_file():
         return path / LAST
     # A killed training leaves unfinished files whose names begin with a dot.
-    states = sorted(path.glob('[!.]*.ckpt'), key=lambda p: p.stat().st_mtime)
+    states = sorted(filter(Path.is_file, path.glob('[!.]*.ckpt')), key=lambda p: p.stat().st_mtime)
     if not states:
         raise InputError(f'{path}: no checkpoint in this folder; give one, or a folder that a training has written')
     return states[-1]

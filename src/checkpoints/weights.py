@@ -23,7 +23,7 @@ from src.networks.backbone import Backbone
 OF_TORCH = ('.pth', '.pt', '.pth.tar')
 SUFFIXES = ('.ckpt', '.safetensors', *OF_TORCH, '.pdparams')
 # Names of the modules that wrap a network in other projects.
-PREFIXES = ('module.', 'network.', 'model.', 'backbone.', 'base.')
+PREFIXES = ('module.', '_orig_mod.', 'network.', 'model.', 'backbone.', 'base.', 'encoder.')
 # First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and that of the
 # parameters to which a head is fitted after each training.
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',

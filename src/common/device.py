@@ -12,6 +12,7 @@ from mindspore.communication import get_group_size, get_rank, init
 from numpy.typing import NDArray
 
 from src.common.errors import InputError
+from src.common.values import device_of_environment
 
 
 class Process(NamedTuple):
@@ -87,10 +88,7 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
     if device_target is None:
         print(f'device: {target} (no --device_target given{"" if target == "Ascend" else ", no Ascend found here"})')
     if device_id is None:
-        text = os.environ.get('DEVICE_ID', '0')
-        if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise InputError(f'DEVICE_ID={text} in the environment: must be a whole number')
-        device_id = int(text)
+        device_id = device_of_environment()
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):
         raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
     ms.set_context(mode=ms.GRAPH_MODE)

@@ -17,8 +17,7 @@ def run(main: Callable[[], Any]) -> None:
     try:
         _check_working_folder()
         main()
-        if sys.stdout:  # None if it was closed
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         sys.exit(141)
@@ -44,6 +43,9 @@ def _open_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, this one
+    # None, if the file was closed when Python started.
+    sys.stdout = sys.stdout or open(1, 'w', closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or open(2, 'w', closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')

@@ -1,8 +1,18 @@
 """Parsers of values that several packages read in the same way."""
 import argparse
-from typing import Sequence, Tuple, Union
+import os
+from typing import NoReturn, Sequence, Tuple, Union
+
+from src.common.errors import InputError
 
 SERVERS = ('http://', 'https://')
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f'{message} (--help shows the usage)')
 
 
 def height_width(size: Union[int, Sequence[int]]) -> Tuple[int, int]:
@@ -14,6 +24,14 @@ def height_width(size: Union[int, Sequence[int]]) -> Tuple[int, int]:
 def in_milvus(name: str) -> bool:
     """Whether a gallery's name is that of a Milvus collection: NAME.db or http://HOST:PORT, optionally #COLLECTION."""
     return name.startswith(SERVERS) or name.partition('#')[0].endswith('.db')
+
+
+def device_of_environment() -> int:
+    """The environment's DEVICE_ID, 0 without one. Raises InputError: not a whole number; MindSpore would end the process."""
+    text = os.environ.get('DEVICE_ID', '0')
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InputError(f'DEVICE_ID={text} in the environment: must be a whole number')
+    return int(text)
 
 
 def natural(text: str) -> int:

@@ -54,9 +54,22 @@ def _open(file: IO[bytes]) -> Image.Image:
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        raise ValueError('no picture of a known format') from None
+        raise ValueError(_not_a_picture(file)) from None
     except Exception as error:  # see decode
         raise ValueError(_why(error)) from error
+
+
+def _not_a_picture(file: IO[bytes]) -> str:
+    """What a file that Pillow does not recognise seems to be."""
+    file.seek(0)
+    start = file.read(16)
+    if not start:
+        return 'the file is empty'
+    if start[4:8] == b'ftyp':
+        return f'a {start[8:12].decode("ascii", "replace")} file (HEIC, AVIF or video); save it as JPEG or PNG'
+    if start.lstrip()[:1] == b'<' or start.startswith(b'version '):
+        return 'a text instead of a picture, such as the page of a failed download'
+    return 'no picture of a known format'
 
 
 def _why(error: Exception) -> str:
@@ -65,6 +78,8 @@ def _why(error: Exception) -> str:
 
 def as_shown(picture: Image.Image) -> Image.Image:
     """Convert a loaded image to RGB: upright by its EXIF orientation, on white. Raises ValueError for pixels of 32 bits."""
+    if picture.mode == 'I' and picture.format == 'TIFF':  # in a PNG it is 16 bits
+        raise ValueError('pixels of 32 bits; save it with 8 or 16 bits per channel')
     try:
         turn = UPRIGHT.get(picture.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged metadata: whatever Pillow meets there
@@ -72,10 +87,7 @@ def as_shown(picture: Image.Image) -> Image.Image:
     if turn is not None:
         picture = picture.transpose(turn)
     if picture.mode.startswith('I'):
-        values = np.asarray(picture)
-        if values.min() < 0 or values.max() >= 2 ** 16:
-            raise ValueError('pixels of 32 bits; save it with 8 or 16 bits per channel')
-        picture = Image.fromarray((values >> 8).astype(np.uint8))
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode == 'F':
         raise ValueError('pixels of floats; save it with 8 or 16 bits per channel')
     if 'transparency' in picture.info or picture.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA'):

@@ -1,6 +1,7 @@
 """Benchmark of generalised zero-shot learning ("the good, the bad and the ugly", Xian et al., arXiv 1707.00600).
 
 A folder xlsa17/data/DATASET holds two files. res101.mat: features (V, N), one column per image; labels (N, 1) from 1.
+With src.datasets.own_classes it also has image_model, the identity of the embeddings.
 att_splits.mat: att (A, C), one column per class; allclasses_names (C, 1); image numbers from 1, often uint8 or uint16, in
 trainval_loc, test_seen_loc, test_unseen_loc, train_loc and val_loc.
 """
@@ -8,7 +9,7 @@ import contextlib
 import itertools
 import os
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 from src.datasets.mat_file import File, NoVariable, as_float32, read_integers, read_mat, read_names
 from src.datasets.splits import held_out, held_out_of_each_class
+from src.datasets.tables import as_name
 from src.datasets.zero_shot_data import EvalPart, GeneralisedData
 
 # Published counts: classes, unseen classes, attributes, images, trainval, test_seen, test_unseen.
@@ -32,6 +34,7 @@ PUBLISHED = {
 # For choosing hyper-parameters: share of the images of a seen class in the seen test, and share of the classes that
 # serve as unseen classes if the data names none.
 SEEN_SHARE, CLASS_SHARE = 0.2, 1 / 3
+IMAGE_MODEL = 'image_model'
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Benchmark:
     features: (N, V) float32. labels: (N,) int64, rows of semantics (C, A) float32 and of names. trainval, test_seen,
     test_unseen: image numbers, int64. val_classes: seen classes that serve as unseen classes when hyper-parameters are
     chosen; None to draw them. name: of the folder. unseen_classes: unseen classes, some perhaps without
-    images; None for those of test_unseen.
+    images; None for those of test_unseen. image_model: identity of the features if they are embeddings of this project.
     """
     features: Array
     labels: NDArray[np.int64]
@@ -53,6 +56,7 @@ class Benchmark:
     val_classes: Optional[NDArray[np.int64]] = None
     name: str = ''
     unseen_classes: Optional[NDArray[np.int64]] = None
+    image_model: Optional[str] = None
 
     def final(self) -> GeneralisedData:
         """Training on trainval, test on test_seen and test_unseen."""
@@ -89,8 +93,16 @@ class Benchmark:
                                part(unseen, unseen_classes), part(seen, train_classes), self.names)
 
     def check(self, path: str) -> None:
-        """Raise InputError, naming the file of the splits, if parts share images or classes that they must not share."""
+        """Raise InputError, naming the file of the splits, if parts share images or classes that they must not share, an
+        image or a name comes twice, or nothing tells classes or images apart."""
+        repeated = [name for i, name in enumerate(self.names) if not name or name in self.names[:i]]
+        if repeated:
+            raise InputError(f'{path}: allclasses_names: {repeated[0]!r} is empty or comes twice; give each class its own name')
         parts = {'trainval_loc': self.trainval, 'test_seen_loc': self.test_seen, 'test_unseen_loc': self.test_unseen}
+        for name, rows in parts.items():
+            first = np.unique(rows, return_index=True)[1]
+            if len(first) < len(rows):
+                raise InputError(f'{path}: image {np.delete(rows, first)[0] + 1} comes twice in {name}')
         for one, other in itertools.combinations(parts, 2):
             both = np.intersect1d(parts[one], parts[other])
             if len(both):
@@ -113,7 +125,17 @@ class Benchmark:
         shown = ', '.join(f'{count} {word}' + (f' (published {published[i]})' if published and published[i] != count else '')
                           for i, (count, word) in enumerate(zip(counts, words)))
         verdict = '' if not published else ': as published' if counts == published else ': not as published'
-        return f'{self.name}: {shown}; {self.features.shape[1]} features an image{verdict}'
+        return f'{self.name}: {shown}; {self.features.shape[1]} features an image{verdict}' + said_equal(
+            self.names, self.semantics)
+
+
+def said_equal(names: Sequence[object], semantics: Array) -> str:
+    """Words to append to a line about classes: which of them have equal rows of numbers (C, A); '' if none have."""
+    sets: Dict[bytes, List[str]] = {}
+    for name, row in zip(names, semantics):
+        sets.setdefault(row.tobytes(), []).append(str(name))
+    return ''.join(f'; classes {" and ".join(same)} have equal numbers and cannot be told apart'
+                   for same in sets.values() if len(same) > 1)
 
 
 def _rows(path: str, variable: str, things: str, count: int = 0) -> NDArray[np.float32]:
@@ -156,8 +178,8 @@ def open_gbu(data_path: File, features: str = 'res101.mat', splits: str = 'att_s
         if not os.path.isfile(path):
             raise InputError(f'{path}: no such file; --data_path must be the folder that holds {os.path.basename(features)} '
                              f'and {os.path.basename(splits)}')
-    names = read_names(split_path, 'allclasses_names')
-    semantics = _rows(split_path, 'att', 'classes', len(names or ()))
+    names = [as_name(name) for name in read_names(split_path, 'allclasses_names') or ()]
+    semantics = _rows(split_path, 'att', 'classes', len(names))
     classes = len(semantics)
     labels = _positions(image_path, 'labels', classes, 'classes')
     trainval, test_seen, test_unseen = (_positions(split_path, name, len(labels), 'images')
@@ -171,8 +193,9 @@ def open_gbu(data_path: File, features: str = 'res101.mat', splits: str = 'att_s
     unseen_classes = None
     with contextlib.suppress(NoVariable):  # written by src.datasets.own_classes alone
         unseen_classes = _positions(split_path, 'unseen_classes', classes, 'classes')
+    image_model = ''.join(read_names(image_path, IMAGE_MODEL) or ()) or None
     bench = Benchmark(_rows(image_path, 'features', 'labels', len(labels)), labels, semantics,
                       names or [f'class {i + 1}' for i in range(classes)], trainval, test_seen, test_unseen, val_classes,
-                      os.path.basename(os.path.abspath(folder)), unseen_classes)
+                      os.path.basename(os.path.abspath(folder)), unseen_classes, image_model)
     bench.check(split_path)
     return bench

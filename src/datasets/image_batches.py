@@ -194,10 +194,7 @@ class _Source:
             pool.shutdown(cancel_futures=True)
 
     def _read(self, row: int) -> Tuple[Any, ...]:
-        index, turns = self.indices[row], self.images.turns
-        picture = read_picture(self.images.paths[index])
-        if turns is not None:
-            picture = np.ascontiguousarray(np.rot90(picture, turns[index]))
+        picture = read_picture(self.images.paths[self.indices[row]])
         if self.prepare:
             picture = self.prepare(picture, self.columns[-1][row])
         return (picture, *(column[row] for column in self.columns[:-1]))

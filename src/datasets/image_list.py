@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from src.common.errors import InputError
-from src.datasets.tables import UTF_8, read_lines, read_rows
+from src.datasets.tables import UTF_8, as_name, read_lines, read_rows
 
 Ids = NDArray[np.int64]
 EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
@@ -18,7 +18,7 @@ CSV_COLUMNS = ('path', 'label', 'camera', 'split', 'is_query', 'is_gallery')
 CSV_SPLITS = ('train', 'test', 'val', 'validation')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
 # Columns of an ImageList, one value per image.
-COLUMNS = ('labels', 'cameras', 'super_labels', 'turns', 'is_query', 'is_gallery')
+COLUMNS = ('labels', 'cameras', 'super_labels', 'is_query', 'is_gallery')
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class ImageList:
         cameras: int64 (N,).
         super_labels: int64 (N,), super-class ids of an Ebay list.
         class_names: names of the classes, of folders or of a list's labels.
-        turns: int64 (N,), quarter turns to the left by which each picture is turned after decoding.
         is_query, is_gallery: bool (N,), which parts of a test an image belongs to; it may belong to both.
         source: the list or folder, '' for none.
         left_out: {reason: number of images} of the list or folder that were left out.
@@ -41,7 +40,6 @@ class ImageList:
     cameras: Optional[Ids] = None
     super_labels: Optional[Ids] = None
     class_names: Optional[Tuple[str, ...]] = None
-    turns: Optional[Ids] = None
     is_query: Optional[NDArray[np.bool_]] = None
     is_gallery: Optional[NDArray[np.bool_]] = None
     source: str = ''
@@ -133,7 +131,7 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
     else:
         images = _read_lines(file, lines, need_labels)
     if need_labels and images.labels is None:
-        raise InputError(f'{file}: has no column `label`')
+        raise InputError(f'{file}: has no column `label`; give one, or rename the column that holds the classes')
     return replace(images, paths=[os.path.join(root, path) for path in images.paths], source=os.path.abspath(file))
 
 
@@ -201,17 +199,20 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
     cameras = _integers(file, numbers, columns['camera'], 'camera') if 'camera' in columns else None
     is_query, is_gallery = (_booleans(file, numbers, columns[name], name) if name in columns else None
                             for name in ('is_query', 'is_gallery'))
-    return ImageList(columns['path'], labels, cameras, None, names, None, is_query, is_gallery)
+    return ImageList(columns['path'], labels, cameras, class_names=names, is_query=is_query, is_gallery=is_gallery)
 
 
 def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tuple[Ids, Optional[Tuple[str, ...]]]:
     """Labels (N,) and, if they are names, the sorted names; labels are then positions in them."""
     if INTEGER.fullmatch(words[0]):
         return _integers(file, numbers, words, 'label'), None
+    words = [as_name(word) for word in words]
     for number, word in zip(numbers, words):
-        if not word or INTEGER.fullmatch(word) or _is_odd_number(word):
-            raise InputError(f'{file}:{number}: label {_shown(word)}: expected a name, as before, or whole numbers in all '
-                             'lines')
+        if INTEGER.fullmatch(word):
+            raise InputError(f'{file}:{number}: label {_shown(word)}, but line {numbers[0]} has {_shown(words[0])}; give names '
+                             'in all lines, or whole numbers; if that line is a header or a comment, remove it')
+        if not word or _is_odd_number(word):
+            raise InputError(f'{file}:{number}: label {_shown(word)}: expected a name or a whole number')
     names = tuple(sorted(set(words)))
     place = {name: i for i, name in enumerate(names)}
     return np.array([place[word] for word in words], np.int64), names
@@ -263,15 +264,17 @@ def read_image_folder(root: str) -> ImageList:
     if not os.path.isdir(root):
         raise InputError(f'{root}: no such folder; expected one sub-folder of images per class')
     root = os.path.abspath(root)
-    classes = sub_folders(root)
+    folders = sub_folders(root)
+    classes = sorted({*map(as_name, folders)})
+    numbers = {name: number for number, name in enumerate(classes)}
     paths: List[str] = []
     labels: List[int] = []
     others = len(list_images(root))
-    for label, name in enumerate(classes):
-        found = _files_below(os.path.join(root, name))
+    for name in folders:
+        found = _files_below(os.path.join(root, name), (os.path.realpath(root),))
         images = [path for path in found if is_image(path)]
         paths += images
-        labels += [label] * len(images)
+        labels += [numbers[as_name(name)]] * len(images)
         others += len(found) - len(images)
     if not paths:
         raise InputError(f'{root}: holds no image; expected one sub-folder per class, images ending in '
@@ -337,25 +340,15 @@ def check_images(images: ImageList) -> None:
     """Raise InputError naming the first image of the list that is missing on disk, and how many are."""
     missing = [path for path in images.paths if not os.path.isfile(path)]
     if missing:
-        raise InputError(f'{missing[0]}: no such image ({len(missing)} of {len(images)} listed images are missing); '
-                         'check the list and the folder its paths are relative to')
+        first = missing[0] if len(missing[0]) < 300 else f'{missing[0][:300]}...'
+        advice = 'write its paths with /' if '\\' in first else 'check the list and the folder its paths are relative to'
+        raise InputError(f'{first}: no such image ({len(missing)} of {len(images)} images in {images.source} are missing); '
+                         + advice)
 
 
 def remap_labels(labels: ArrayLike) -> Ids:
     """Map class ids (N,) of any value to int64 (N,) of 0..C-1, in increasing order of the ids."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64).reshape(-1)
-
-
-def with_turned_classes(images: ImageList) -> ImageList:
-    """Append the images turned by 90, 180 and 270 degrees to a labelled list, each turn as separate classes.
-
-    The same images give four times the classes (Santoro et al., arXiv 1605.06065, for Omniglot).
-    """
-    count, labels, names = len(images), remap_labels(images.known_labels), class_list(images)
-    whole = images.select(np.tile(np.arange(count), 4))
-    turned = [f'{name} turned by {90 * turn} degrees' for turn in range(1, 4) for name in names]
-    return replace(whole, labels=np.concatenate([labels + turn * (labels.max() + 1) for turn in range(4)]),
-                   class_names=(*names, *turned), turns=np.repeat(np.arange(4), count))
 
 
 def class_list(images: ImageList) -> List[str]:

@@ -16,8 +16,8 @@ from src.datasets.image_list import (
 )
 from src.datasets.tables import UTF_8
 
-# Names of sub-folders that are parts of a dataset.
-PARTS = ('train', 'test', 'val', 'valid', 'validation')
+# Names of sub-folders that are parts of a dataset, in small letters.
+PARTS = ('train', 'training', 'test', 'testing', 'val', 'valid', 'validation')
 # Number of first lines of the full list of Stanford Online Products that make each subset (README of the published
 # implementation).
 SUBSET_ROWS: Dict[str, Dict[str, Optional[int]]] = {
@@ -46,6 +46,8 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
         raise InputError(f'{flag} is missing: a list or a folder of images')
     if not os.path.exists(path):
         raise InputError(f'{flag}={path}: no such folder or list')
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f'{flag}={path}: is neither a file nor a folder; write the list to a file')
     if os.path.isfile(path):
         if not is_image(path):
             images = read_image_list(path, part=split, encoding=encoding, need_labels=need_labels)
@@ -54,7 +56,7 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
         else:
             images = ImageList([os.path.abspath(path)], None)
     elif _has_sop_lists(path):
-        images = _read_sop(path, split, subset, flag)
+        images = _read_sop(path, split, subset, flag, encoding)
     else:
         folder = _part_of(path, split, flag, need_labels)
         images = read_image_folder(folder) if need_labels else _read_any_folder(folder)
@@ -63,18 +65,18 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
     return images
 
 
-def read_any_list(file: str) -> ImageList:
+def read_any_list(file: str, encoding: str = UTF_8) -> ImageList:
     """Read a list without needing labels, as read_image_list; images need not be on disk."""
-    return read_image_list(file, need_labels=False)
+    return read_image_list(file, need_labels=False, encoding=encoding)
 
 
 def _part_of(path: str, split: str, flag: str, need_labels: bool) -> str:
     """Folder of the classes: the sub-folder called `split`, or the folder itself if `split` may be the name of a class."""
-    parts = [name for name in PARTS if os.path.isdir(os.path.join(path, name))]
+    parts = sorted((name for name in sub_folders(path) if name.lower() in PARTS), key=lambda name: PARTS.index(name.lower()))
     if not parts:
         return path
     divided = [name for name in parts if sub_folders(os.path.join(path, name))]
-    others = [name for name in sub_folders(path) if name not in PARTS and holds_images(os.path.join(path, name))]
+    others = [name for name in sub_folders(path) if name not in parts and holds_images(os.path.join(path, name))]
     if not divided and (others or need_labels):
         return path
     # Beside train and test, another folder is not a class, but e.g. the output of a training.
@@ -107,12 +109,12 @@ def _has_sop_lists(root: str) -> bool:
                             *(_sop_list(root, split, subset) for subset in SUBSET_ROWS[split])])
 
 
-def _read_sop(root: str, split: str, subset: str, flag: str) -> ImageList:
+def _read_sop(root: str, split: str, subset: str, flag: str, encoding: str) -> ImageList:
     """Read the prepared list if it exists, else the first rows of the Ebay file."""
     prepared, source = _sop_list(root, split, subset), os.path.join(root, f'Ebay_{split}.txt')
     if os.path.isfile(prepared):
-        return read_image_list(prepared)
+        return read_image_list(prepared, encoding=encoding)
     if not os.path.isfile(source):
         raise InputError(f'{root}: holds neither {os.path.basename(prepared)} nor Ebay_{split}.txt; '
                          f'{flag} must be the Stanford_Online_Products folder')
-    return read_image_list(source).select(slice(SUBSET_ROWS[split][subset]))
+    return read_image_list(source, encoding=encoding).select(slice(SUBSET_ROWS[split][subset]))

@@ -81,7 +81,7 @@ def read_mat(path: File, variable: str) -> Array:
     if array is None:
         raise NoVariable(f'{path}: no variable {variable}; the file holds: {", ".join(names) or "nothing"}')
     if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
-        raise InputError(f'{path}: {variable} is not an array of real numbers')
+        raise InputError(f'{path}: {variable} is not a full array of real numbers; save it as one (full(x), no cell or struct)')
     if not array.size:
         raise InputError(f'{path}: {variable} is empty')
     if not np.isfinite(array).all():

@@ -6,9 +6,8 @@ FEATURES: an embedding file of infer.py. CLASSES: a CSV with one row per class, 
 file with one name of an unseen class per line. --by gives the source of an image's class name: its folder, or its label in
 FEATURES (the name of the label if it has one, else its number).
 """
-import argparse
 import os
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.io
@@ -16,12 +15,12 @@ from numpy.typing import NDArray
 
 from src.common.arrays import Array, unit_rows
 from src.common.errors import InputError
-from src.common.files import replacing
+from src.common.files import check_replaceable, replacing
 from src.common.run import run
-from src.common.values import natural
-from src.datasets.gbu import CLASS_SHARE, SEEN_SHARE
+from src.common.values import Parser, natural
+from src.datasets.gbu import CLASS_SHARE, IMAGE_MODEL, SEEN_SHARE, said_equal
 from src.datasets.splits import held_out, held_out_of_each_class
-from src.datasets.tables import UTF_8, plain_number, read_lines, read_rows
+from src.datasets.tables import UTF_8, as_name, plain_number, read_lines, read_rows
 from src.retrieval.embedding_file import EmbeddingFile
 
 HEADERS = ('', 'name', 'class', 'class_name', 'label', 'category')
@@ -44,6 +43,7 @@ def read_classes(path: str, encoding: str = UTF_8) -> Tuple[List[str], NDArray[n
             continue
         if not name or not name.isprintable():
             raise InputError(f'{where}: a name must be printable and not empty')
+        name = as_name(name)
         if name in names:
             raise InputError(f'{where}: comes twice')
         if not values or (numbers and len(values) != len(numbers[0])):
@@ -71,7 +71,7 @@ def _number(cell: str) -> Optional[float]:
 def _class_names(file: EmbeddingFile, by: str) -> List[str]:
     """Class name of each image."""
     if by == 'folder':
-        return [os.path.basename(os.path.dirname(path)) for path in file.images.paths]
+        return [as_name(os.path.basename(os.path.dirname(path))) for path in file.images.paths]
     if file.images.labels is None:
         raise InputError(f'{file.path}: has no labels; give --by=folder, or write it from a list with labels')
     names = file.classes or {}
@@ -101,11 +101,14 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
     Raises:
         InputError: a bad file, a class that is not in the CSV, too few seen or unseen classes or images.
     """
+    splits = os.path.join(folder, 'att_splits.mat')
+    check_replaceable(splits, [b'unseen_classes'], 'FOLDER')
+    check_replaceable(os.path.join(folder, 'res101.mat'), [b''] if os.path.isfile(splits) else [], 'FOLDER')
     file = EmbeddingFile(features)
     names, semantics = read_classes(classes, encoding)
     number = {name: i for i, name in enumerate(names)}
     image_names = _class_names(file, by)
-    unseen_names = [line for _, line in read_lines(unseen, encoding)]
+    unseen_names = [as_name(line) for _, line in read_lines(unseen, encoding)]
     for name in unseen_names:
         if name not in number:
             raise InputError(f'{unseen}: class {name} is not in {classes}')
@@ -131,7 +134,8 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
              'val_loc': val}
     rows = np.concatenate([block for _, block in file.blocks()])
     for name, arrays in (
-            ('res101.mat', {'features': rows.T, 'labels': of_image[:, None] + 1.0, 'image_files': _column(file.images.paths)}),
+            ('res101.mat', {'features': rows.T, 'labels': of_image[:, None] + 1.0, 'image_files': _column(file.images.paths),
+                            **({IMAGE_MODEL: _column([file.model])} if file.model else {})}),
             ('att_splits.mat', {'att': unit_rows(semantics).T, 'original_att': semantics.T, 'allclasses_names': _column(names),
                                 'unseen_classes': np.array([[number[name] + 1.0] for name in unseen_names]),
                                 **{part: np.flatnonzero(mask)[:, None] + 1.0 for part, mask in parts.items()}})):
@@ -139,20 +143,11 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
             scipy.io.savemat(temporary, arrays)
     return (f'{folder}: {counts[0]} seen and {len(set(unseen_names))} unseen classes, {trainval.sum()} images to train on, '
             f'{seen_test.sum()} and {is_unseen.sum()} to test'
-            + ''.join(f'; classes {" and ".join(same)} have equal numbers and cannot be told apart'
-                      for same in equal_rows(names, semantics)))
-
-
-def equal_rows(names: Sequence[str], semantics: Array) -> List[List[str]]:
-    """Names of classes whose rows (C, A) are equal, one list per set of equal rows."""
-    sets: Dict[bytes, List[str]] = {}
-    for name, row in zip(names, semantics):
-        sets.setdefault(row.tobytes(), []).append(name)
-    return [same for same in sets.values() if len(same) > 1]
+            + said_equal(names, semantics))
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = argparse.ArgumentParser(description='Write own embeddings and classes in the layout of the benchmark.')
+    parser = Parser(description='Write own embeddings and classes in the layout of the benchmark.')
     for name in ('features', 'classes', 'unseen', 'folder'):
         parser.add_argument(name)
     parser.add_argument('--by', choices=('folder', 'label'), required=True, help='source of the class name of an image')

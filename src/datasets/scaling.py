@@ -28,6 +28,18 @@ class Scale(NamedTuple):
     factor: Optional[float] = 1.0
     length: float = 1.0
 
+    @property
+    def width(self) -> Optional[int]:
+        """Values of a transformed row; None: as many as before."""
+        last = self.mean if self.directions is None else self.directions
+        return None if last is None else int(last.shape[-1])
+
+    def fits(self) -> bool:
+        """Whether mean and directions, read from a file, fit each other."""
+        mean, directions = self.mean, self.directions
+        return (mean is None or mean.ndim == 1) and (directions is None or directions.ndim == 2 and (
+            mean is None or len(mean) == len(directions)))
+
     def __call__(self, rows: Array) -> Array:
         """Transform rows (N, D) float: (N, K or D) float32."""
         if self.root:

@@ -1,6 +1,8 @@
 """Reading of the user's text files: lines and CSV tables."""
+import codecs
 import csv
 import io
+import unicodedata
 from pathlib import Path
 from typing import Any, List, Tuple, Type
 
@@ -18,12 +20,14 @@ def read_text(path: str, encoding: str = UTF_8) -> str:
     """
     try:
         content = Path(path).read_bytes()
-        text = content.decode('utf-8-sig' if encoding.lower().replace('_', '-') in ('utf-8', 'utf8') else encoding)
+        text = content.decode('utf-8-sig' if codecs.lookup(encoding).name == UTF_8 else encoding)
     except OSError as error:
         raise InputError(f'{path}: cannot be read: {error.strerror}') from error
     except LookupError as error:
         raise InputError(f'--encoding={encoding}: no such encoding') from error
     except ValueError as error:
+        if content.startswith(b'PK'):
+            raise InputError(f'{path}: is an archive or a workbook, not text; unpack it, or save it as CSV in UTF-8') from error
         raise InputError(f'{path}: is not text in {encoding}; give its encoding, e.g. --encoding=gbk, latin-1 or '
                          'utf-16') from error
     if '\0' in text:
@@ -40,13 +44,18 @@ def read_lines(path: str, encoding: str = UTF_8) -> List[Tuple[int, str]]:
     return lines
 
 
-def read_rows(path: str, encoding: str = UTF_8, delimiter: str = ',') -> List[Tuple[int, List[str]]]:
+def read_rows(path: str, encoding: str = UTF_8, delimiter: str = '') -> List[Tuple[int, List[str]]]:
     """Non-blank rows of a CSV, cells stripped, each with the number of its last line.
+
+    Args:
+        delimiter: '' for the most frequent of `;`, `,` and tab in the first line.
 
     Raises:
         InputError: as read_text, or a row with unbalanced quotes or an endless cell; names its line.
     """
-    reader = csv.reader(io.StringIO(read_text(path, encoding), newline=''), delimiter=delimiter, strict=True)
+    text = read_text(path, encoding)
+    first = text.lstrip().partition('\n')[0]
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter or max(';,\t', key=first.count), strict=True)
     rows: List[Tuple[int, List[str]]] = []
     try:
         for row in reader:
@@ -74,3 +83,8 @@ def plain_number(word: str, kind: Type[Any] = int) -> Any:
     if not word.isascii() or '_' in word:
         raise ValueError(f'{word!r} is not a plain number')
     return kind(word)
+
+
+def as_name(text: str) -> str:
+    """The form in which class names are compared: composed (NFC; macOS names folders decomposed), with single blanks."""
+    return ' '.join(unicodedata.normalize('NFC', text.replace('\u200b', '').replace('\ufeff', '')).split())

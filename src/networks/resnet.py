@@ -12,7 +12,6 @@ from mindspore.common.initializer import HeNormal
 from src.common.errors import InputError
 from src.networks.backbone import Backbone
 from src.networks.convolution import Convolution
-from src.networks.heads import unit_length
 
 SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
 # PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; blocks are a, b, c, ... or a, b1, b2, ...
@@ -96,18 +95,13 @@ class ResNet(Backbone):
         last_stride: stride of the fourth stage; 1 keeps its map twice as high and wide.
         stem_relu: whether ReLU follows the first BatchNorm; CTL's network has none.
         width: channels of the first stage; each further stage has twice as many as the one before.
-        stem: 'imagenet' is a 7x7 convolution of stride 2 and a max pool of stride 2; 'small' a 3x3 convolution of
-            stride 1 and no pool, for pictures of 32 to 64 pixels.
         frozen_batch_norm: whether statistics, gamma and beta stay as they are in training, for pretrained weights and
             small batches.
-        stages: number of last stages in the output. With few training classes the earlier stages generalise better to
-            new classes than the last (docs/RESULTS.md).
 
-    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32; with
-        several stages (N, out_channels, 1, 1): the global average of each at unit length, earlier stages first.
+    Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32.
 
     Raises:
-        InputError: padding or stem is unknown, width is not positive, or stages is not 1 to 4.
+        InputError: padding is unknown, or width is not positive.
     """
 
     block: Type[Block] = Bottleneck
@@ -117,29 +111,22 @@ class ResNet(Backbone):
     conventions = {'mindspore': {'padding': 'same', 'bn_eps': 1e-4}, 'torchvision': SYMMETRIC, 'paddle': SYMMETRIC}
 
     def __init__(self, padding: str = 'same', bn_eps: float = 1e-4, last_stride: int = 2, stem_relu: bool = True, *,
-                 width: int = 64, stem: str = 'imagenet', frozen_batch_norm: bool = False, stages: int = 1):
+                 width: int = 64, frozen_batch_norm: bool = False):
         super().__init__()
-        for name, value, one, other in (('padding', padding, 'same', 'symmetric'), ('stem', stem, 'imagenet', 'small')):
-            if value not in (one, other):
-                raise InputError(f'{name} is {value!r}: choose {one!r} or {other!r}')
+        if padding not in ('same', 'symmetric'):
+            raise InputError(f"padding is {padding!r}: choose 'same' or 'symmetric'")
         if width < 1:
             raise InputError(f'width is {width}: give the channels of the first stage')
-        if not 1 <= stages <= 4:
-            raise InputError(f'stages is {stages}: give a number from 1 to 4')
         norm: Dict[str, Any] = {'eps': bn_eps, 'frozen': frozen_batch_norm}
-        self.conv1 = _conv(3, width, 7, 2, padding) if stem == 'imagenet' else _conv(3, width, 3, 1, padding)
+        self.conv1 = _conv(3, width, 7, 2, padding)
         self.bn1 = batch_norm(width, **norm)
         self.symmetric = padding == 'symmetric'
-        self.max_pool = None
-        if stem == 'imagenet':
-            self.max_pool = nn.MaxPool2d(3, 2, pad_mode='valid' if self.symmetric else 'same')
+        self.max_pool = nn.MaxPool2d(3, 2, pad_mode='valid' if self.symmetric else 'same')
         self.stem_relu = stem_relu
         self.out_channels = width
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             self._stage(self.block if i == 3 else self.early_block or self.block, number, width * 2 ** i, stride, padding, norm)
             for i, (number, stride) in enumerate(zip(self.blocks, (1, 2, 2, last_stride))))
-        self.stages = stages
-        self.out_channels = sum(self.block.expansion * width * 2 ** i for i in range(4 - stages, 4))
 
     def _stage(self, block: Type[Block], number: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]
                ) -> nn.SequentialCell:
@@ -153,20 +140,11 @@ class ResNet(Backbone):
         x = self.bn1(self.conv1(images))
         if self.stem_relu:
             x = mint.nn.functional.relu(x)
-        if self.max_pool is not None:
-            if self.symmetric:
-                # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and not in ONNX.
-                x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
-                x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
-            x = self.max_pool(x)
-        first = self.layer1(x)
-        second = self.layer2(first)
-        third = self.layer3(second)
-        fourth = self.layer4(third)
-        if self.stages == 1:
-            return fourth
-        maps = (first, second, third, fourth)[4 - self.stages:]
-        return ops.concat([unit_length(ops.mean(x, (2, 3), True)) for x in maps], 1)
+        if self.symmetric:
+            # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and not in ONNX.
+            x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
+            x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.max_pool(x)))))
 
     @staticmethod
     def rename(name: str) -> str:

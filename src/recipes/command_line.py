@@ -11,7 +11,8 @@ from easydict import EasyDict
 
 from src import __version__
 from src.common.errors import InputError
-from src.recipes.entries import ENTRIES
+from src.common.values import Parser, device_of_environment
+from src.recipes.entries import ENTRIES, without_removed
 from src.recipes.flags import FLAGS, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
@@ -95,11 +96,6 @@ class Command:
         raise InputError(f'which system? Give --dataset ({named}), --train_list or --dataset_path, the folder of images')
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise InputError(message)
-
-
 class _Append(argparse.Action):
     """Keep the flags in the order written."""
 
@@ -122,9 +118,9 @@ def _type_of(flag: Flag) -> Type:
     return row.type if row else text
 
 
-def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> _Parser:
+def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> Parser:
     """Create the parser of a door. values: entries of a recipe, which --help then shows."""
-    parser = _Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
+    parser = Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
     parser.add_argument('-h', '--help', action='store_true', help='print this text and exit; with --dataset, --loss_name or '
                                                                   '--recipe, with the values of that recipe')
     groups: Dict[str, Any] = {}
@@ -191,6 +187,7 @@ def parse_args(door: str, argv: Optional[Sequence[str]] = None) -> Command:
     if command.options.list_recipes:
         print(list_recipes())
         raise SystemExit(0)
+    device_of_environment()  # before MindSpore is imported, which reads it too
     return command
 
 
@@ -251,7 +248,7 @@ def _read_config(path: str, door: str) -> List[Any]:
     """
     table = _read_table(path)
     if isinstance(table.get('recipe'), dict):  # the result.json of a training
-        table = table['recipe']
+        table = without_removed(table['recipe'], f'--config_path={path}')
     flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
     row = SYSTEMS.get(str(table.get('system')))
     said: List[Any] = []

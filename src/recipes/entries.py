@@ -5,7 +5,7 @@ component (`loss_options.margin`) are declared by the component's constructor in
 """
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 from src.accuracy.reranking import Rerank
 from src.common.errors import InputError
@@ -173,8 +173,6 @@ ENTRIES: Dict[str, Entry] = {
     'eval_transform': Entry(text, 'resize', 'cropping of evaluation images', METRIC),
     'flip': Entry(SHARE, 0.0, 'probability of a horizontal flip', IMAGES),
     'augmentation': Entry(OPTIONS, {}, 'augmentations by name, with their options', METRIC),
-    'turned_classes': Entry(boolean, False, 'train on images turned by 90, 180 and 270 degrees as separate classes',
-                            METRIC),
     'num_workers': Entry(POSITIVE, 8, 'threads that read images', IMAGES, run=True),
 
     # Measuring.
@@ -197,6 +195,12 @@ ENTRIES: Dict[str, Entry] = {
 # The entry that names the component of an options entry: `loss_options` belongs to the loss in loss_name, and so on.
 COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',
               'head_options': 'head'}
+# Entries and options of earlier versions: the value at which they did nothing, and the last version that had them.
+REMOVED: Dict[str, Tuple[Any, str]] = {
+    'backbone_options.stages': (1, '0.4'),
+    'backbone_options.stem': ('imagenet', '0.4'),
+    'turned_classes': (False, '0.4'),
+}
 
 
 def entries_of(system: str, images: bool) -> Dict[str, Entry]:
@@ -207,3 +211,22 @@ def entries_of(system: str, images: bool) -> Dict[str, Entry]:
     """
     kinds = {'all', system, 'images' if images else 'arrays'}
     return {name: entry for name, entry in ENTRIES.items() if kinds & set(entry.of.split())}
+
+
+def without_removed(values: Mapping[str, Any], where: str) -> Dict[str, Any]:
+    """Copy of a stored recipe without entries of REMOVED.
+
+    Raises:
+        InputError: one of them did something; the message names `where` and the version to use.
+    """
+    kept = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    for name, (idle, version) in REMOVED.items():
+        entry, _, option = name.partition('.')
+        table, key = (kept.get(entry), option) if option else (kept, entry)
+        if not isinstance(table, dict) or key not in table:
+            continue
+        value = table.pop(key)
+        if value != idle:
+            raise InputError(f'{where}: was trained with {name}={value}, which versions after {version} do not have; use '
+                             f'version {version}')
+    return kept

@@ -38,24 +38,6 @@ QUICK = dict(
 QUICK_ELEMENT = dict(QUICK, lr_max=4e-3, epoch_size=10)
 QUICK_PAIR = dict(QUICK, lr_max=1e-3, epoch_size=3)
 
-# From scratch on small pictures of many classes with few images each, as Stanford Online Products has them. Chosen with
-# benchmarks on held-out classes of the training list of drawings (docs/RESULTS.md).
-MANY = dict(
-    image_size=64, train_transform='resize', flip=0.5, num_workers=2, recall_k=[1, 5, 10],
-    backbone='resnet18', backbone_options={**SYMMETRIC, 'width': 48, 'stages': 2},
-    head='whitened', head_options={'shrinkage': 0.1}, loss_options={'temperature': 0.1},
-    batch_size=128, samples_each_class=4, small_classes='repeat', optimizer='adamw', weight_decay=0.05,
-    lr_mode='one_cycle', lr_max=4e-3, epoch_size=30, turned_classes=True, mirror=True, turned=True,
-    augmentation={'affine': {'rotation': 15.0, 'scale': [0.75, 1.25], 'shift': 0.1},
-                  'colour': {'brightness': 0.3, 'contrast': 0.3, 'tint': 0.15, 'grey': 0.1}})
-# The same for few classes of many images. Chosen on held-out classes of the training list of groceries, searched for across
-# shooting sessions (docs/RESULTS.md).
-FEW = dict(MANY, sampler='groups', loss_lr_factor=10.0, epoch_size=9,
-           augmentation={'affine': {'rotation': 10.0, 'scale': [0.85, 1.15], 'shift': 0.07},
-                         'colour': {'brightness': 0.2, 'contrast': 0.2, 'tint': 0.1, 'grey': 0.05}})
-# A pair loss after it, --pretrained=FIRST/train.ckpt.
-FEW_PAIR = dict(FEW, loss_options={}, sampler=None, loss_lr_factor=1.0, lr_max=5e-4, epoch_size=2)
-
 # MobileNetV2 from ImageNet weights (--pretrained=mobilenet_v2.pth): first a classifier, then a pair loss
 # (--pretrained=FIRST/train.ckpt). Chosen on held-out classes of the training list of groceries, searched for across shooting
 # sessions. Recall@1 on the groceries of the other session, mean of three seeds: before training 68.6, normalised softmax 89.5
@@ -111,18 +93,13 @@ RECIPES: Dict[Tuple[str, str, str], Dict[str, Any]] = {
     ('SOP', 'arcmargin', 'quick'): dict(QUICK_ELEMENT, loss_options=SMALL_ARCMARGIN),
     ('SOP', 'triplet', 'quick'): dict(QUICK_PAIR, batch_size=60, lr_max=3e-4, loss_options={'margin': 0.5, 'reduction': 'sum'}),
     ('SOP', 'npairs', 'quick'): dict(QUICK_PAIR, loss_options={'reg_lambda': 0.01}),
-    ('SOP', 'supcon', 'many_classes'): MANY,
-    ('SOP', 'arcmargin', 'few_classes'): dict(FEW, loss_options=SMALL_ARCMARGIN),
-    ('SOP', 'norm_softmax', 'few_classes'): FEW,
-    ('SOP', 'supcon', 'few_classes'): dict(FEW_PAIR, loss_options={'temperature': 0.1}),
-    ('SOP', 'triplet', 'few_classes'): dict(FEW_PAIR, batch_size=126),
-    ('SOP', 'npairs', 'few_classes'): dict(FEW_PAIR, samples_each_class=2),
-    ('SOP', 'pair', 'few_classes'): FEW_PAIR,
     ('SOP', 'element', 'pretrained'): PRETRAINED_ELEMENT,
     ('SOP', 'norm_softmax', 'pretrained'): dict(
         PRETRAINED_ELEMENT, loss_options={'temperature': 0.1}, loss_lr_factor=10.0, epoch_size=4),
     ('SOP', 'softmax', 'pretrained'): dict(PRETRAINED_ELEMENT, loss_options={'label_smoothing': 0.1}),
     ('SOP', 'pair', 'pretrained'): PRETRAINED_PAIR,
+    ('SOP', 'triplet', 'pretrained'): dict(PRETRAINED_PAIR, batch_size=63),
+    ('SOP', 'npairs', 'pretrained'): dict(PRETRAINED_PAIR, samples_each_class=2),
     ('SOP', 'batch_hard_triplet', 'pretrained'): dict(PRETRAINED_PAIR, loss_options={'margin': 0.2}),
     # Zhai and Wu, github.com/azgo14/classification_metric_learning: SGD 0.01, 75 images of 15 classes, 15 epochs and 15 at a
     # tenth; 79.5 with averaged features (2048-d) and no linear layer.

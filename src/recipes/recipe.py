@@ -8,7 +8,7 @@ from src.common.registry import Option, options_of
 from src.losses import LOSSES, loss_kind
 from src.networks import BACKBONES, HEADS, NETWORKS
 from src.recipes.checks import check
-from src.recipes.entries import COMPONENTS, ENTRIES, Entry, entries_of
+from src.recipes.entries import COMPONENTS, ENTRIES, Entry, entries_of, without_removed
 from src.recipes.systems import SYSTEMS, system_of
 from src.recipes.types import Type, anything, of_annotation, real
 
@@ -23,10 +23,8 @@ PURPOSES = {
     'paddle': 'as PaddleCV: the full set, two stages, counted in iterations',
     'small': 'from scratch on a CPU: small images, few classes of many images',
     'quick': 'from scratch on a CPU in a minute, for the drawings of scripts/quickstart.sh',
-    'many_classes': 'from scratch on a CPU: small images, many classes of few images',
     'pretrained': 'MobileNetV2 from ImageNet weights: a classifier first, then a pair loss or CTL',
     'newer': 'ResNet50 from ImageNet weights on all of SOP, as published with newer losses; never run here',
-    'few_classes': 'as many_classes, for few classes of many images; a pair loss as second stage gains nothing',
 }
 # (dataset; loss or class semantics; name) -> entries. The first recipe of a dataset and loss is the default.
 RECIPES: Dict[Key, Dict[str, Any]] = {
@@ -171,14 +169,16 @@ def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] 
 
 
 def read_recipe(values: Any, where: str) -> Recipe:
-    """Check a stored recipe; entries added since have their defaults.
+    """Check a stored recipe; entries added since have their defaults, and entries removed since are left out.
 
     Raises:
-        InputError: naming `where` and the entry: no recipe, an unknown entry, or a value of another type or out of range.
+        InputError: naming `where` and the entry: no recipe, an unknown or removed entry, or a value of another type or out of
+            range.
     """
     system = values.get('system') if isinstance(values, dict) else None
     if not isinstance(system, str) or system not in SYSTEMS or not isinstance(values.get('dataset'), str):
         raise InputError(f'{where}: holds no recipe of this project')
+    values = without_removed(values, where)
     entries = {**_defaults(system), **values}
     known = entries_of(system, SYSTEMS[system].images)
     for name, value in values.items():

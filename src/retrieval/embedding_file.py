@@ -7,6 +7,8 @@ A file that this project writes has a card, beside a .npy as `X.npy.json`, in an
     rows      number of rows
     width     values per row
     checksum  of 16 pieces of the .npy, which detects that another file of the same shape has replaced it
+    names     checksum of the file names in the .txt, which detects that its lines have another order; folders and labels may
+              be edited
     model     identity of the embeddings (network, preprocessing and test-time augmentation), or null
     classes   {label: name}, or null
 """
@@ -56,6 +58,7 @@ class FileCard:
     checksum: Optional[int] = None
     model: Optional[str] = None
     classes: Optional[Dict[str, str]] = None
+    names: Optional[int] = None
 
     def __post_init__(self) -> None:
         if not all(re.fullmatch('-?[0-9]+', label) for label in self.classes or ()):
@@ -63,11 +66,26 @@ class FileCard:
 
 
 def check_output(path: str, flag: str = '--output') -> None:
-    """Raise InputError unless an embedding file can have this name. flag: the flag that gave it, for the error."""
+    """Raise InputError unless an embedding file can be written under this name. flag: the flag that gave it, for the error."""
     if not path.endswith(SUFFIXES):
         raise InputError(f'{flag}={path}: the name of an embedding file ends in {" or ".join(SUFFIXES)}')
     if os.path.isdir(path):
         raise InputError(f'{flag}={path}: is a folder; give the name of a file')
+    files = [path, f'{path}.txt', f'{path}.json'] if path.endswith('.npy') else [path]
+    foreign = [one for one in files if os.path.exists(one) and os.path.getsize(one)]
+    if foreign and not _has_card(path):
+        raise InputError(f'{flag}={path}: {foreign[0]} exists, and was not written by this project; give another name')
+
+
+def _has_card(path: str) -> bool:
+    """Whether a file was written by write_embeddings."""
+    try:
+        if path.endswith('.npy'):
+            return b'"checksum"' in Path(path + '.json').read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            return 'card.npy' in archive.namelist()
+    except (OSError, *DAMAGED):
+        return False
 
 
 def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, model: Optional[str] = None,
@@ -104,14 +122,31 @@ def write_embeddings(path: str, batches: Iterable[Array], images: ImageList, *, 
     # `replacing` blocks end from the inside out: the card is opened first and so renamed last.
     # Plain writes, not a memory map: pages of a map count as memory.
     with replacing(path + '.json') as card_part, replacing(path) as part, replacing(path + '.txt') as list_part:
+        numbers = [column.tolist() for column in (images.labels, images.cameras) if column is not None]
+        with open(list_part, 'w', encoding='utf-8', errors='surrogateescape') as lines:
+            lines.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *numbers))
+        _check_list(path, list_part, images)  # before hours of embedding
         with open(part, 'wb') as file:
             width = _write_array(file, batches, len(images))
-        numbers = [column.tolist() for column in (images.labels, images.cameras) if column is not None]
-        with open(list_part, 'w', encoding='utf-8') as lines:
-            lines.writelines(' '.join(map(str, row)) + '\n' for row in zip(images.paths, *numbers))
-        card = FileCard(len(images), width, _checksum(part, os.path.getsize(part)), model, named)
+        card = FileCard(len(images), width, _checksum(part, os.path.getsize(part)), model, named, _checksum_of_names(images))
         card_part.write_text(_as_json(card) + '\n', encoding='utf-8')
     return width
+
+
+def _check_list(path: str, file: Path, images: ImageList) -> None:
+    """Raise InputError if a list does not give the paths and labels it was written from, as with line breaks in paths."""
+    odd = None
+    try:
+        read = read_any_list(str(file))
+        pairs = zip(map(os.path.abspath, read.paths), map(os.path.abspath, images.paths))
+        odd = next((mine for theirs, mine in pairs if mine != theirs), None)
+        if not odd and len(read) == len(images) and all(np.array_equal(getattr(read, name), getattr(images, name))
+                                                        for name in ('labels', 'cameras')):
+            return
+    except InputError:
+        pass
+    raise InputError(f'--output={path}: some of its paths{f", such as {odd!r}," * bool(odd)} cannot be lines of a list; rename '
+                     'the files, or write an .npz')
 
 
 def _as_json(card: FileCard) -> str:
@@ -133,6 +168,10 @@ def _checksum(path: Union[str, Path], size: int) -> int:
             file.seek(start)
             crc = zlib.crc32(file.read(PIECE_BYTES), crc)
     return crc
+
+
+def _checksum_of_names(images: ImageList) -> int:
+    return zlib.crc32('\n'.join(map(os.path.basename, images.paths)).encode('utf-8', 'surrogateescape'))
 
 
 def _write_array(file: IO[bytes], blocks: Iterable[Array], count: int) -> int:
@@ -176,6 +215,9 @@ class EmbeddingFile(Gallery):
                      or path.endswith('.npy') and card.checksum != _checksum(path, os.path.getsize(path))):
             raise InputError(f'{path}{".json" * path.endswith(".npy")}: describes another file than {path}; remove it if the '
                              'embeddings and their list are right, or write them again')
+        if card and card.names not in (None, _checksum_of_names(self.images)):
+            raise InputError(f'{path}.txt: lists other images than were embedded, or in another order; write it again with '
+                             f'infer.py, or remove {path}.json if it is right')
         self.classes = {int(label): name for label, name in card.classes.items()} if card and card.classes else None
         self._model = card.model if card else None
 
@@ -235,7 +277,8 @@ class EmbeddingFile(Gallery):
                 data = file.read(rows * self.row_bytes)
                 if len(data) < rows * self.row_bytes:
                     raise EOFError
-                block = np.frombuffer(data, dtype).astype(np.float32, copy=False).reshape(rows, self.width)
+                with np.errstate(over='ignore'):
+                    block = np.frombuffer(data, dtype).astype(np.float32, copy=False).reshape(rows, self.width)
                 finite = np.isfinite(block).all(axis=1)
                 if not finite.all():
                     number = start + int(np.argmin(finite))

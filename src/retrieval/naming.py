@@ -17,6 +17,7 @@ from src.common.records import read_record
 from src.datasets.own_classes import read_classes
 from src.datasets.scaling import Scale
 from src.datasets.tables import UTF_8
+from src.retrieval.gallery import ways
 
 CLASSES = 'classes.npz'
 
@@ -72,6 +73,7 @@ class ClassesCard:
     share: float
     features: ScaleCard
     semantics: ScaleCard
+    image_model: Optional[str] = None
 
     def __post_init__(self) -> None:
         if self.metric not in ('cosine', 'euclidean') or not 0 <= self.share <= 1 or not np.isfinite(self.gamma):
@@ -86,7 +88,8 @@ class NamedClasses:
 
     names: C of them. unseen: (C,) bool, whether no image of the class was trained on. prototypes: (C, P) float32, made by the
     network of identity `model`. space: where they are compared with features. gamma: subtracted from the scores of seen
-    classes. semantics: Scale of the numbers that describe a class.
+    classes. semantics: Scale of the numbers that describe a class. image_model: identity of the embeddings that the network was
+    trained on (src.retrieval.embedding.embedding_identity), None if unknown.
     """
     names: List[str]
     unseen: Array
@@ -95,6 +98,7 @@ class NamedClasses:
     gamma: float
     semantics: Scale
     model: str
+    image_model: Optional[str] = None
 
     def save(self, path: Union[str, Path]) -> None:
         """Write everything to one .npz. Raises InputError if it cannot be written."""
@@ -102,8 +106,9 @@ class NamedClasses:
         if self.space.whitening is not None:
             arrays['whitening'] = self.space.whitening
         scales = (self.space.features, self.semantics)
-        card = ClassesCard(self.names, self.gamma, self.model, self.space.metric, self.space.share,
-                           *(ScaleCard(scale.root, scale.factor, scale.length) for scale in scales))
+        features, semantics = (ScaleCard(scale.root, scale.factor, scale.length) for scale in scales)
+        card = ClassesCard(self.names, self.gamma, self.model, self.space.metric, self.space.share, features, semantics,
+                           self.image_model)
         for kind, scale in zip(('features', 'semantics'), scales):
             for name in ('mean', 'directions'):
                 if getattr(scale, name) is not None:
@@ -128,7 +133,7 @@ class NamedClasses:
             return Scale(said.root, arrays.get(f'{kind}_mean'), arrays.get(f'{kind}_directions'), said.factor, said.length)
         space = Space(scale('features', card.features), arrays.get('whitening'), card.share, card.metric)
         classes = cls(card.names, arrays.get('unseen', np.empty(0)), arrays.get('prototypes', np.empty(0)), space, card.gamma,
-                      scale('semantics', card.semantics), card.model)
+                      scale('semantics', card.semantics), card.model, card.image_model)
         classes.check(str(path))
         return classes
 
@@ -139,21 +144,31 @@ class NamedClasses:
             self.space.whitening, self.space.features.mean, self.space.features.directions, self.semantics.mean,
             self.semantics.directions) if array is not None)]
         finite = all(array.dtype.kind == 'f' and np.isfinite(array).all() for array in arrays)
-        width = self.width
         fits = (self.unseen.shape == (count,) and self.unseen.dtype == bool and self.prototypes.ndim == 2
-                and len(self.prototypes) == count)
-        if fits and self.space.whitening is not None:
-            fits = self.space.whitening.shape == (width, width) and self.prototypes.shape[1] == 2 * width
+                and len(self.prototypes) == count
+                and all(scale.fits() for scale in (self.space.features, self.semantics)))
+        if fits:
+            width = self.width
+            fits = (self.prototypes.shape[1] == self._parts * width
+                    and (self.space.whitening is None or self.space.whitening.shape == (width, width)))
         if not (finite and fits):
             raise InputError(f'{path}: damaged: its arrays do not fit each other, or hold NaN; run eval.py or export.py again')
+
+    def check_model(self, model: Optional[str]) -> None:
+        """Raise InputError if embeddings of identity `model` (None: unknown) are not those that the classes were learnt on."""
+        if model and self.image_model and model != self.image_model:
+            raise InputError('--classes: learnt on embeddings of another image network or other preprocessing than these '
+                             f'images ({ways(self.image_model, model)}); embed them with the same network and flags')
 
     @property
     def width(self) -> int:
         """Number of values of a scaled feature."""
-        scale = self.space.features
-        if scale.directions is not None:
-            return int(scale.directions.shape[1])
-        return int(self.prototypes.shape[1]) // (1 if self.space.whitening is None else 2)
+        return self.space.features.width or int(self.prototypes.shape[1]) // self._parts
+
+    @property
+    def _parts(self) -> int:
+        """Number of parts of a prototype, each as wide as a scaled feature, see Space."""
+        return 1 if self.space.whitening is None else 2
 
     def scores(self, features: Array) -> Array:
         """Calibrated scores (M, C) float64 of unscaled features (M, V) of the image network.
@@ -164,8 +179,8 @@ class NamedClasses:
         scale = self.space.features
         width = self.width if scale.mean is None else len(scale.mean)
         if features.shape[1] != width:
-            raise InputError(f'embeddings of {features.shape[1]} values, the classes were learnt on features of {width}; use '
-                             'the image network that made those')
+            raise InputError(f'--classes: embeddings of {features.shape[1]} values, the classes were learnt on features of '
+                             f'{width}; use the image network that made those')
         return self.space.scores(self.space.near(scale(features)), self.prototypes) - self.gamma * ~self.unseen
 
     def added(self, path: str, run: Callable[[Array], Array], width: int, batch: int, encoding: str = UTF_8) -> 'NamedClasses':

@@ -49,6 +49,15 @@ class KeptThreshold:
         if not -1 <= self.similarity <= 1 + 1e-6:
             raise ValueError('similarity is not between -1 and 1')
 
+    def check(self, path: str, model: str) -> None:
+        """Raise InputError, which names `path`, if this threshold was found for other embeddings.
+
+        model: identity of the embeddings it will be applied to; the identity of a network stands for any of its embeddings.
+        """
+        if model not in (self.model, self.model.partition('+')[0]):
+            raise InputError(f'{path}: is the threshold of another network or other preprocessing '
+                             f'({ways(self.model, model)}); find one for this network with eval.py and the same flags')
+
 
 def threshold_path(checkpoint: str) -> str:
     """The path of a checkpoint's threshold: train.threshold.json beside train.ckpt."""
@@ -61,26 +70,18 @@ def write_threshold(checkpoint: str, threshold: KeptThreshold) -> None:
         part.write_text(json.dumps(as_table(threshold), indent=1) + '\n', encoding='utf-8')
 
 
-def read_threshold(path: str, model: str) -> KeptThreshold:
+def read_threshold(path: str) -> KeptThreshold:
     """Read a threshold from its own file or from the card of an exported model.
 
-    Args:
-        path: of the file.
-        model: identity of the embeddings it will be applied to; the identity of a network stands for any of its embeddings.
-
     Raises:
-        InputError: the file has none, is damaged, or its threshold was found for other embeddings.
+        InputError: the file has none, or is damaged.
     """
     values = read_json(path, ADVICE)
     if isinstance(values, dict) and 'checksum' in values:  # a card
         values = values.get('threshold') or {}
-    return check_threshold(values, path, model)
+    return parse_threshold(values, path)
 
 
-def check_threshold(values: Any, path: str, model: str) -> KeptThreshold:
-    """A threshold from the values in a file or gallery, see read_threshold. path: for errors."""
-    threshold = read_record(KeptThreshold, values, path, ADVICE)
-    if model not in (threshold.model, threshold.model.partition('+')[0]):
-        raise InputError(f'{path}: is the threshold of another network or other preprocessing '
-                         f'({ways(threshold.model, model)}); find one for this network with eval.py and the same flags')
-    return threshold
+def parse_threshold(values: Any, path: str) -> KeptThreshold:
+    """A threshold from the values in a file or gallery. Raises InputError, which names `path`, if they are none."""
+    return read_record(KeptThreshold, values, path, ADVICE)

@@ -2,7 +2,6 @@
 
     python -m src.samples.dem_sample FOLDER
 """
-import argparse
 from pathlib import Path
 from typing import Optional, Sequence, Tuple, Union
 
@@ -14,6 +13,7 @@ from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.files import replacing
 from src.common.run import run
+from src.common.values import Parser
 
 # Width of the hidden description of a class, from which its attributes, words and images are computed.
 HIDDEN = 6
@@ -111,7 +111,7 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = argparse.ArgumentParser(description='Write synthetic AwA and CUB data in the published .mat layout.')
+    parser = Parser(description='Write synthetic AwA and CUB data in the published .mat layout.')
     parser.add_argument('folder', help='folder to write AwA_data and CUB_data into')
     print(make_dem_sample(parser.parse_args(args).folder))
 

@@ -11,7 +11,6 @@ small network learns them in a minute.
 Every picture is a function of the seed and of its number, so that the same call writes the same bytes. Results on these
 pictures show that a pipeline works; they say nothing about accuracy on the real data.
 """
-import argparse
 import math
 import os
 import shutil
@@ -25,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.common.run import run
-from src.common.values import natural
+from src.common.values import Parser, natural
 
 Folder = Union[str, Path]
 Picture = Image.Image
@@ -504,7 +503,7 @@ def _draw_pattern(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, box: Tu
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    parser = argparse.ArgumentParser(prog='python -m src.samples.image_sample',
+    parser = Parser(prog='python -m src.samples.image_sample',
                                      description='Render a small data set in a published layout.')
     parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
     parser.add_argument('folder')

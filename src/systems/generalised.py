@@ -22,8 +22,9 @@ from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
 from src.page import check_page, evaluation_page
 from src.pictures import seen_unseen_picture
 from src.recipes.recipe import Recipe
+from src.retrieval.gallery import ways
 from src.retrieval.naming import CLASSES, NamedClasses, Space, export_classes
-from src.systems.zero_shot import ZeroShot, ZeroShotFound, say_measured
+from src.systems.zero_shot import ZeroShot, ZeroShotFound, check_told_apart, say_measured
 from src.training.loop import train_in_memory
 from src.training.system import System
 
@@ -42,11 +43,12 @@ class GeneralisedFound(ZeroShotFound):
     """Facts found in the data and choices made on the val classes.
 
     choice: the changes of entries that were kept. gamma: calibration factor. chosen_on: the val classes, numbers of images
-    and results of all candidates.
+    and results of all candidates. image_model: identity of the embeddings trained on, see Benchmark.
     """
     choice: Changes = field(default_factory=dict)
     gamma: float = 0.0
     chosen_on: Dict[str, Any] = field(default_factory=dict)
+    image_model: Optional[str] = None
 
 
 class Generalised(ZeroShot):
@@ -76,13 +78,23 @@ class Generalised(ZeroShot):
             print(bench.statistics())
         found = found or self._choose(bench)
         self.recipe = self.restored(recipe, found)
-        self.data = bench.final()
+        self.data = self._final(bench, found)
         ms.set_seed(recipe.seed)
         self._train_on(self.data)
         self.found = replace(found, network_options=self.found.network_options)
 
     def _open(self) -> Benchmark:
         return open_gbu(self.recipe.data_path, self.recipe.features, self.recipe.splits)
+
+    def _final(self, bench: Benchmark, found: GeneralisedFound) -> GeneralisedData:
+        """The data of training and test. Raises InputError if they are of another image network than those of the training."""
+        if bench.image_model and found.image_model and bench.image_model != found.image_model:
+            raise InputError(f'{self.recipe.data_path}: holds embeddings of another image network or other preprocessing than '
+                             f'those of the training ({ways(found.image_model, bench.image_model)}); give the folder of those')
+        data = bench.final()
+        if len(data.test.class_ids) > 1:  # one is still told apart from the seen ones
+            check_told_apart(data.test, str(self.recipe.data_path))
+        return data
 
     def _more_options(self) -> Dict[str, Any]:
         if self.recipe.network != 'ensemble':
@@ -115,7 +127,7 @@ class Generalised(ZeroShot):
                      'seen_images': len(data.seen_test.labels), 'unseen_images': len(data.test.labels),
                      'tried': selection.tried}
         return GeneralisedFound(choice=selection.choice, gamma=float(np.array(bits, np.int32).view(np.float64)[0]),
-                                chosen_on=chosen_on)
+                                chosen_on=chosen_on, image_model=bench.image_model)
 
     @property
     def space(self) -> Space:
@@ -140,7 +152,7 @@ class Generalised(ZeroShot):
     def _test_data(self) -> GeneralisedData:
         """Data whose test parts are measured; read here if no training has read it."""
         if self.data is None:
-            self.data = self._open().final()
+            self.data = self._final(self._open(), self.found)
             self.scaling = fit_scaling(self.data, self.recipe.feature_scaling, self.recipe.semantics_scaling)
         return self.data
 
@@ -194,7 +206,7 @@ class Generalised(ZeroShot):
         data = self._test_data()
         test = self._test(data)
         return NamedClasses([data.names[i] for i in test.ids], ~test.seen, self.prototypes(test.semantics), self.space,
-                            self.found.gamma, self.scaling.semantics[0], network_identity(self.network))
+                            self.found.gamma, self.scaling.semantics[0], network_identity(self.network), self.found.image_model)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class ImageSystem(System):
         if recipe.run_eval:
             self.check_evaluation()
         self.open_training_images()
-        contradicted = of_several_classes(*self._first_turn())
+        contradicted = of_several_classes(picture_numbers([self.images])[0], self.labels)
         if contradicted and process.rank == 0:
             print(f'{contradicted} pictures are listed under several classes')
         start = read_weights(recipe.pretrained) if recipe.pretrained else None
@@ -155,11 +155,6 @@ class ImageSystem(System):
             print(f'{self.sampler.never_drawn} of {len(classes)} classes have fewer than {self.sampler.instances} images and '
                   'are never drawn (--samples_each_class)')
         self._check_batches(kind)
-
-    def _first_turn(self) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row numbers and labels of the training images that are not turned."""
-        first = np.ones(len(self.images), bool) if self.images.turns is None else self.images.turns == 0
-        return picture_numbers([self.images.select(first)])[0], self.labels[first]
 
     def _start_from(self, start: Weights, network: nn.Cell) -> None:
         report = load_weights(network, start, network.new_layers)

@@ -9,7 +9,7 @@ from src.accuracy import Rerank, Retrieval, measure, nearest_neighbours, recall_
 from src.accuracy.retrieval import own_rows
 from src.common.errors import InputError
 from src.datasets.augmentation import augmenting
-from src.datasets.image_list import ImageList, in_one_numbering, remap_labels, with_turned_classes
+from src.datasets.image_list import ImageList, in_one_numbering, remap_labels
 from src.datasets.images import open_images
 from src.datasets.same_pictures import picture_numbers
 from src.datasets.splits import held_out
@@ -43,17 +43,13 @@ class MetricLearning(ImageSystem):
         if recipe.run_eval:
             _ = self.test
         augmenting(recipe.augmentation, (1, 1), recipe.seed)
-        listed = len(np.unique(self.images.known_labels))
-        if recipe.class_num not in (0, listed):
-            raise InputError(f'--class_num={recipe.class_num}: the training list has {listed} classes')
-        if recipe.turned_classes:
-            self.images = with_turned_classes(self.images)
         self.labels = remap_labels(self.images.known_labels)
         counts = np.bincount(self.labels)
+        if recipe.class_num not in (0, len(counts)):
+            raise InputError(f'--class_num={recipe.class_num}: the training list has {len(counts)} classes')
         single = int((counts == 1).sum())
         if self.process.rank == 0:
             print(f'training on {len(self.images)} images of {len(counts)} classes'
-                  + ', three quarters of them turned ones' * recipe.turned_classes
                   + (f', {single} of them with one image, which is never a positive' if single else '')
                   + ''.join(f'; {count} {why}: left out' for why, count in self.images.left_out.items()))
 

@@ -74,9 +74,12 @@ class Trained:
             known = {**vars(options), **known, 'mean': None, 'deviation': None}
             if (options.mean, options.deviation) != (MEAN, DEVIATION):
                 known.update(mean=list(options.mean), deviation=list(options.deviation))
-        path = threshold_path(self.path)
-        threshold = as_table(read_threshold(path, network_identity(self.network))) if Path(path).is_file() else None
-        return Card(**{name: known[name] for name in Card.__dataclass_fields__ if name in known}, threshold=threshold)
+        path, kept = threshold_path(self.path), None
+        if Path(path).is_file():
+            kept = read_threshold(path)
+            kept.check(path, network_identity(self.network))
+        return Card(**{name: known[name] for name in Card.__dataclass_fields__ if name in known},
+                    threshold=as_table(kept) if kept else None)
 
     def input_shapes(self, height: Optional[int] = None, width: Optional[int] = None) -> List[Tuple[int, ...]]:
         """Shapes of the network's inputs without the batch axis; images have the recipe's size unless another is given.

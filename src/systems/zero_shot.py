@@ -11,6 +11,7 @@ from src.checkpoints.weights import Weights
 from src.common.arrays import check_metric
 from src.common.errors import InputError
 from src.datasets import dem
+from src.datasets.gbu import said_equal
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
@@ -33,11 +34,17 @@ class ZeroShotFound:
 
 
 def check_told_apart(part: EvalPart, path: str) -> None:
-    """Raise InputError, naming the path of the data, if there is one class, or if all classes are described alike."""
+    """Raise InputError, naming the path of the data, if there is one class, or if all classes or all images are alike; print
+    which classes are."""
     if len(part.class_ids) < 2:
         raise InputError(f'{path}: one unseen class, so that every answer is right; a test needs two')
     if all((rows == rows[0]).all() for rows in part.semantics):
         raise InputError(f'{path}: all {len(part.class_ids)} unseen classes are described by the same numbers')
+    if (part.features == part.features[0]).all():
+        raise InputError(f'{path}: all {len(part.labels)} images of unseen classes have the same features')
+    same = said_equal(part.class_ids.tolist(), np.concatenate(part.semantics, 1))
+    if same:
+        print(path + same)
 
 
 def say_measured(*parts: EvalPart) -> Dict[str, int]:
@@ -90,6 +97,9 @@ class ZeroShot(System):
         """Set up the training, from unscaled data."""
         recipe = self.recipe
         check_metric(recipe.metric)
+        if len(data.seen_class_ids) < 2 or (data.train_features == data.train_features[0]).all():
+            raise InputError(f'{recipe.data_path}: all {len(data.train_labels)} training images are of one class, or have the '
+                             'same features; nothing can be learnt from them')
         self.scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, self.fitted)
         self.train = self.scaling.train(data)
         names = [WIDTHS[kind] for kind in dem.SEMANTICS[recipe.train_mode]]
@@ -182,3 +192,7 @@ class ZeroShot(System):
         if given != list(self.network.input_widths):
             raise InputError(f'--data_path={self.recipe.data_path}: a class is described by {given} numbers, the network '
                              f'takes {list(self.network.input_widths)}')
+        width = self.found.network_options.get('visual_dim', part.features.shape[1])
+        if part.features.shape[1] != width:
+            raise InputError(f'--data_path={self.recipe.data_path}: an image has {part.features.shape[1]} features, those of '
+                             f'the training had {width}')

@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,7 @@ class Training:
     def _restore(self, point: tuple[int, int] | None, resume: bool) -> None:
         states = self.states
         if point:
-            saved = states.load(self.step, point, self.recorded)
-            self.run = read_record(Run, saved.run, f'{states.path(point)}: run')
+            self.run = states.load(self.step, point, self.recorded)
             states.start_after(point)
             print(f'resumed after step {self.run.step} of {self.total} from {states.path(point)}')
             return
@@ -217,7 +216,7 @@ class Training:
             print(f'validation {self.system.measure} {value:.5f} (best {run.best:.5f} at step {run.best_step})', flush=True)
 
     def _save(self) -> None:
-        self.states.save(self.step, self.run.step, replace(self.recorded, run=asdict(self.run)))
+        self.states.save(self.step, self.run, self.recorded)
         # Older states are removed once all processes have saved the newer one, so that a kill leaves them a common state.
         gather([0], self.process)
         self.states.prune()

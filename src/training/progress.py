@@ -4,7 +4,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -24,6 +24,9 @@ class Run:
     of steps in this time. losses: sum and number of the losses of the epoch in progress. skipped: steps whose gradients
     overflowed and changed nothing. best, best_step: the best validation result and its step.
     history: one dict per epoch with epoch, step, loss (mean over the epoch), lr and, if measured, accuracy.
+
+    Raises:
+        ValueError: a number below 0, or another number of losses.
     """
     step: int = 0
     seconds: float = 0.0
@@ -33,7 +36,13 @@ class Run:
     # Optional, not `| None`: the annotation is evaluated when a state is read.
     best: Optional[float] = None
     best_step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if min(self.step, self.seconds, self.timed_steps, self.skipped, self.best_step) < 0 or len(self.losses) != 2:
+            raise ValueError('a number is out of range')
+        if any(not {'epoch', 'step', 'loss', 'lr'} <= set(row) for row in self.history):
+            raise ValueError('history: an epoch has no epoch, step, loss or lr')
 
     def validated(self, value: float) -> bool:
         """Record a validation; returns whether it is the best so far. Of equal results the later one wins."""

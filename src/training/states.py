@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import mindspore as ms
@@ -14,8 +14,10 @@ from mindspore import Parameter, nn, ops
 from src.checkpoints.checkpoint import RECORD, Recorded, read_checkpoint, read_recorded, save_cell
 from src.common.errors import InputError
 from src.common.files import check_replaceable
-from src.common.records import as_table
+from src.common.records import as_table, read_record
+from src.recipes.entries import without_removed
 from src.recipes.recipe import differences
+from src.training.progress import Run
 
 RESULT, CURVES = 'result.json', 'curves.png'
 # Entries that set the learning rates; they may change if the rates of the steps done stay the same.
@@ -82,11 +84,12 @@ class TrainingStates:
         """Mark the states after a point as stale; they are removed once this training has saved its next state."""
         self.stale = {other for other in self.points() if other > point}
 
-    def save(self, cell: nn.Cell, step: int, recorded: Recorded) -> None:
-        """Write the state after `step` steps, with the records of the training."""
+    def save(self, cell: nn.Cell, run: Run, recorded: Recorded) -> None:
+        """Write the state after `run.step` steps, with the progress and the records of the training."""
         flush_subnormals(cell)
-        save_cell(cell, self.path(self.point(step)), replace(recorded, steps_per_epoch=self.steps_per_epoch))
-        self.stale.discard(self.point(step))
+        point = self.point(run.step)
+        save_cell(cell, self.path(point), replace(recorded, steps_per_epoch=self.steps_per_epoch, run=asdict(run)))
+        self.stale.discard(point)
 
     def prune(self) -> None:
         """Remove the stale states, and all other states but the newest `keep`."""
@@ -95,8 +98,8 @@ class TrainingStates:
             self.path(point).unlink(missing_ok=True)
         self.stale.clear()
 
-    def load(self, cell: nn.Cell, point: Point, recorded: Recorded) -> Recorded:
-        """Load the state at a point into `cell`; returns the records of its training.
+    def load(self, cell: nn.Cell, point: Point, recorded: Recorded) -> Run:
+        """Load the state at a point into `cell`; returns the progress of its training.
 
         Args:
             cell: the same cell as when the state was saved.
@@ -110,6 +113,7 @@ class TrainingStates:
         """
         path = self.path(point)
         state, saved = self.read(point)
+        run = read_record(Run, saved.run, f'{path}: run', 'use the file as it was written')
         # As in JSON, where tuples are lists.
         mine = read_recorded(json.dumps(as_table(recorded)), str(path))
         then, now = ({'device_num': one.device_num, **one.found} for one in (saved, mine))
@@ -119,32 +123,34 @@ class TrainingStates:
         own = {p.name: p for p in cell.get_parameters()}
         # Learning rates of all steps, as stored in the optimizer.
         rates = {name for name in own if name.rpartition('.')[2].startswith('learning_rate')} if others else set()
-        done = int((saved.run or {}).get('step', 0))
-        same = rates & set(state) and all(np.array_equal(own[name].asnumpy()[:done], state[name].asnumpy()[:done])
+        same = rates & set(state) and all(np.array_equal(own[name].asnumpy()[:run.step], state[name].asnumpy()[:run.step])
                               for name in rates & set(state))
         for name, before, after in others:
             told = f'{path}: was trained with {name} {before}, now it is {after}'
             if name not in SCHEDULE:
                 raise InputError(f'{told}; resume with the flags it was started with, or train in another folder')
             if not same:
-                raise InputError(f'{told}: the {done} steps that are done would have had other learning rates; resume with the '
-                                 'flags it was started with, or train in another folder')
-            print(f'{told}; the {done} steps that are done had the same learning rates')
+                raise InputError(f'{told}: the {run.step} steps that are done would have had other learning rates; resume '
+                                 'with the flags it was started with, or train in another folder')
+            print(f'{told}; the {run.step} steps that are done had the same learning rates')
         wrong = sorted(set(own) ^ set(state)) or [n for n in own if n not in rates and own[n].shape != state[n].shape]
         if wrong or saved.steps_per_epoch != self.steps_per_epoch:
             raise InputError(f'{path}: a training of another network or other data '
                              f'({wrong[0] if wrong else "steps per epoch"} is not the same); give the data it was '
                              'started with, or train in another folder')
+        if self.point(run.step) != point:
+            raise InputError(f'{path}: holds the state after step {run.step}, which is another than its name says; give it the '
+                             'name that it was written under')
         for name, parameter in own.items():
             if name not in rates:
                 parameter.set_data(state[name])
-        return saved
+        return run
 
     def read(self, point: Point) -> tuple[dict[str, Parameter], Recorded]:
         """Parameters of the state at a point, by name, and the records of its training.
 
         Raises:
-            InputError: the file is broken; the message offers the previous state.
+            InputError: the file is broken (the message offers the previous state), or see without_removed.
         """
         path = self.path(point)
         if not path.is_file():
@@ -155,7 +161,8 @@ class TrainingStates:
             before = [other for other in self.points() if other < point]
             advice = f'remove it to resume from {self.path(before[-1]).name}' if before else 'there is none before it'
             raise InputError(f'{path}: broken or cut short; {advice}') from error
-        return state, read_recorded(state.pop('facts', '{}'), path)
+        saved = read_recorded(state.pop('facts', '{}'), path)
+        return state, replace(saved, recipe=without_removed(saved.recipe, str(path)))
 
 
 def left_by_training(folder: Path) -> list[Path]:

@@ -78,7 +78,15 @@ def test_sixteen_bits_become_eight():
     with pytest.raises(ValueError, match='floats'):
         decode(encoded(Image.fromarray(values.astype(np.float32)), 'TIFF'))
     with pytest.raises(ValueError, match='32 bits'):
-        decode(encoded(Image.fromarray(values.astype(np.int32) - 40000), 'TIFF'))
+        decode(encoded(Image.fromarray(values.astype(np.int32)), 'TIFF'))
+
+
+@pytest.mark.parametrize('content, words', [
+    (b'', 'empty'), (b'\0\0\0\x24ftypheic' + bytes(99), 'heic file'), (b'x' * 99, 'known'), (b'<!DOCTYPE html>', 'a text'),
+    (b'version https://git-lfs', 'a text')])
+def test_the_words_for_other_files(content, words):
+    with pytest.raises(ValueError, match=words):
+        decode(np.frombuffer(content, np.uint8))
 
 
 def test_large_pictures_are_read_without_a_warning(monkeypatch):

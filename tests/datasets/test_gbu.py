@@ -8,7 +8,9 @@ import scipy.io
 
 from src.common.errors import InputError
 from src.datasets.gbu import Benchmark, open_gbu
+from src.datasets.image_list import ImageList
 from src.datasets.own_classes import main, read_classes, write_benchmark
+from src.retrieval.embedding_file import write_embeddings
 
 CLASSES, EACH, WIDTH, NUMBERS = 9, 6, 5, 4
 
@@ -93,6 +95,9 @@ def test_without_names_and_val_classes(tmp_path):
     (lambda f, s: s.update(trainval_loc=s['trainval_loc'].astype(float) * 100), 'trainval_loc must hold'),
     (lambda f, s: s.update(test_seen_loc=s['trainval_loc']), 'is in trainval_loc and in test_seen_loc'),
     (lambda f, s: s.update(test_unseen_loc=s['test_seen_loc'] + 54 - 54), 'is in test_seen_loc and in test_unseen_loc'),
+    (lambda f, s: s.update(test_seen_loc=s['test_seen_loc'][[0, 1, 1]]), 'image 2 comes twice in test_seen_loc'),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, 'class  a'), "allclasses_names: 'class a' .* comes twice"),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, ' '), "allclasses_names: '' is empty"),
     (lambda f, s: s.pop('trainval_loc'), 'no variable trainval_loc'),
     (lambda f, s: f.update(features=f['features'][:, :-1]), 'one of two sides must be 54')])
 def test_contradictions(tmp_path, change, words):
@@ -127,13 +132,13 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     names = ['ant', 'bee', 'cat', 'dog', 'eel']
     paths = [f'pictures/{name}/{i}.png' for name in names for i in range(5)]
     embeddings = rng.random((25, 3)).astype(np.float32)
-    np.savez(tmp_path / 'e.npz', embeddings=embeddings, paths=np.array(paths))
+    write_embeddings(str(tmp_path / 'e.npz'), [embeddings], ImageList(paths, None), model='m+32x32')
     (tmp_path / 'classes.csv').write_text('name,size,legs\n' + ''.join(f'{n},{i},{i + 1}\n' for i, n in enumerate(names)))
     (tmp_path / 'unseen.txt').write_text('\ufeffbee\r\neel\n')  # as Windows writes it
     main([str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')] + ['--by=folder'])
     assert '3 seen and 2 unseen classes, 12 images to train on, 3 and 10 to test' in capsys.readouterr().out
     bench = open_gbu(tmp_path / 'out')
-    assert bench.names == names
+    assert bench.names == names and bench.image_model == 'm+32x32'
     np.testing.assert_array_equal(bench.features, embeddings)
     np.testing.assert_array_equal(bench.labels, np.repeat(np.arange(5), 5))
     np.testing.assert_allclose(np.linalg.norm(bench.semantics, axis=1), 1, rtol=1e-6)
@@ -170,12 +175,26 @@ def test_the_user_says_what_names_the_class_of_an_image(tmp_path):
     # Folders 1..3 against names 0..2: a missing one is named, nothing is shifted.
     (tmp_path / 'c.csv').write_text(''.join(f'{i},{i}\n' for i in range(3)))
     (tmp_path / 'u.txt').write_text('2\n')
+    assert open_gbu(tmp_path / 'folder').image_model is None
     with pytest.raises(InputError, match='no class 3, the folder of pictures/3/1_0.png'):
         write_benchmark(*files, str(tmp_path / 'no'), 'folder')
     with pytest.raises(InputError, match='bare.npz: has no labels; give --by=folder'):
         write_benchmark(str(tmp_path / 'bare.npz'), *files[1:], str(tmp_path / 'no'), 'label')
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match='folder, --by'):
         main(files)
+    (tmp_path / 'theirs').mkdir()
+    for name in ('att_splits.mat', 'res101.mat'):
+        (tmp_path / 'theirs' / name).write_text('theirs')
+        with pytest.raises(InputError, match=f'{name}: exists, and was not written'):
+            write_benchmark(*files, str(tmp_path / 'theirs'), 'folder')
+        (tmp_path / 'theirs' / name).unlink()
+
+
+@pytest.mark.parametrize('text', ['name;a;b\nx;1;2\n', 'x;1;2\n', 'name\ta\tb\nx\t1\t2\n', '\n"x; y",1,2\n'])
+def test_delimiters_of_classes(tmp_path, text):
+    (tmp_path / 'c.csv').write_text(text)
+    names, numbers = read_classes(str(tmp_path / 'c.csv'))
+    assert names == [text.strip().splitlines()[-1][:1] if '"' not in text else 'x; y'] and numbers.tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize('text, words', [

@@ -24,7 +24,7 @@ from src.datasets.image_batches import (
     random_box,
     reading,
 )
-from src.datasets.image_list import ImageList, with_turned_classes
+from src.datasets.image_list import ImageList
 from src.datasets.resizing import INTERPOLATIONS
 from src.networks.heads import ImageNetwork
 
@@ -226,16 +226,6 @@ def test_eval_resize_every_image_once_in_order(images):
     height, width = pixels(few.paths[0]).shape[:2]
     (image,), = read(eval_dataset(ImageList(few.paths[:1], [0]), batch_size=4, transform='resize', image_size=(height, width)))
     np.testing.assert_allclose(image[0], normalised(pixels(few.paths[0])), atol=1e-5)
-
-
-def test_turned_pictures(images):
-    few = with_turned_classes(images.select(slice(0, 5)))
-    turned, = read(eval_dataset(few, batch_size=20, image_size=24))
-    trained, = read(train_dataset(few, few.labels, np.arange(20).reshape(1, 20), transform='resize', image_size=24,
-                                  flip=0.0))
-    np.testing.assert_array_equal(trained[0], turned[0])
-    for row, image in enumerate(turned[0]):
-        assert_close(image, bilinear(np.rot90(pixels(images.paths[row % 5]), row // 5), (24, 24)))
 
 
 @pytest.mark.parametrize('wanted', [(32, 32), (32, 16), (16, 32)])

@@ -16,7 +16,6 @@ from src.datasets.image_list import (
     read_image_folder,
     read_image_list,
     remap_labels,
-    with_turned_classes,
 )
 from src.datasets.images import open_images, read_any_list
 from src.datasets.reid import open_reid, reid_dataset, statistics, statistics_lines
@@ -44,17 +43,6 @@ def test_path_label(tmp_path):
     assert len(images) == 2
     other = read_image_list(str(tmp_path / 'a.txt'), root='/data')
     assert other.paths[0] == '/data/x/my photo 2.jpg'
-
-
-def test_turned_classes_are_classes_of_their_own():
-    images = ImageList(['a', 'b', 'c'], np.array([7, 7, -2]), super_labels=np.array([1, 1, 2]))
-    turned = with_turned_classes(images)
-    assert turned.paths == ['a', 'b', 'c'] * 4 and turned.super_labels.tolist() == [1, 1, 2] * 4
-    assert turned.labels.tolist() == [1, 1, 0, 3, 3, 2, 5, 5, 4, 7, 7, 6]
-    assert turned.turns.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert turned.class_names[:4] == ('-2', '7', '-2 turned by 90 degrees', '7 turned by 90 degrees')
-    some = turned.select(turned.labels > 4)
-    assert some.paths == ['a', 'b', 'a', 'b', 'c'] and some.turns.tolist() == [2, 2, 3, 3, 3]
 
 
 def test_path_label_camera_and_ebay(tmp_path):
@@ -370,6 +358,45 @@ def test_classes_called_train_or_test(tmp_path):
                 open_images(str(tmp_path / 'both'), split, need_labels=need_labels)
         with pytest.raises(InputError, match='half: holds train, but no test'):
             open_images(str(tmp_path / 'half'), 'test', need_labels=need_labels)
+
+
+def test_names_that_look_the_same_are_one_class(tmp_path):
+    """macOS writes folder names decomposed; editors leave no-break and zero-width spaces."""
+    names = ('caf\u00e9 1', 'cafe\u0301\u00a01', 'caf\u00e9\u200b 1')
+    images = read_image_list(write(tmp_path / 'a.csv', 'path,label\n' + ''.join(f'{i}.jpg,{name}\n'
+                                                                            for i, name in enumerate((*names, 'tea')))))
+    assert images.class_names == ('caf\u00e9 1', 'tea') and images.labels.tolist() == [0, 0, 0, 1]
+    for i, name in enumerate((*names, 'b')):
+        write(tmp_path / 'folder' / name / f'{i}.jpg', '')
+    folder = read_image_folder(str(tmp_path / 'folder'))
+    assert folder.class_names == ('b', 'caf\u00e9 1') and sorted(folder.labels.tolist()) == [0, 1, 1, 1]
+
+
+def test_links_to_a_folder_above_are_not_followed(tmp_path):
+    for name in ('a/1.jpg', 'b/2.jpg'):
+        write(tmp_path / name, '')
+    (tmp_path / 'a' / 'all').symlink_to(tmp_path)
+    assert [os.path.basename(path) for path in read_image_folder(str(tmp_path)).paths] == ['1.jpg', '2.jpg']
+
+
+@pytest.mark.parametrize('parts', [('Train', 'Test'), ('training', 'testing')])
+def test_parts_under_other_names_are_no_classes(tmp_path, parts):
+    for part in parts:
+        write(tmp_path / part / 'a' / '1.jpg', '')
+    with pytest.raises(InputError, match=f'holds {parts[0]} and {parts[1]}, but no test'):
+        open_images(str(tmp_path), 'test')
+
+
+@pytest.mark.parametrize('content, words', [
+    (b'image class\na.jpg 1\n', "line 1 has 'class'.*header"), (b'a.jpg 1.0\n', "label '1.0': expected a name or"),
+    (b'PK\x03\x04\xff', 'archive or a workbook'), (b'x\\a.jpg 1\n', r'1 of 1 images in .*a.txt are missing\); write its paths'),
+    (b'a.jpg 1\n', 'check the list'), (b'{"path": "' + b'x' * 999 + b'"} 1\n', r'x\.\.\.: no such image')])
+def test_the_words_for_bad_lists(tmp_path, content, words):
+    (tmp_path / 'a.txt').write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        open_images(str(tmp_path / 'a.txt'), 'test')
+    with pytest.raises(InputError, match='neither a file nor a folder'):
+        open_images('/dev/null', 'test')
 
 
 WORDS = st.sampled_from(['a.jpg', 'b c.PNG', 'x', '1', '-1', '2.5', '1_0', 'nan', ',', '"', ' ', '\n', '\n', '\r', '\t', ';',

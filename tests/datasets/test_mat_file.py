@@ -98,7 +98,7 @@ def test_damaged_in_the_middle(tmp_path):
                                    scipy.sparse.eye(4, format='csc')])
 def test_not_numbers_v5(tmp_path, value):
     scipy.io.savemat(tmp_path / 'a.mat', {'wanted': value})
-    refused(tmp_path / 'a.mat', 'wanted', 'not an array of real numbers')
+    refused(tmp_path / 'a.mat', 'wanted', 'not a full array of real numbers')
 
 
 def test_not_numbers_v73(tmp_path):
@@ -110,7 +110,7 @@ def test_not_numbers_v73(tmp_path):
         contents['complex'] = VALUES + 1j
         contents['string'] = 'abc'
     for name in ('group', 'text', 'complex', 'string'):
-        refused(path, name, 'not an array of real numbers')
+        refused(path, name, 'not a full array of real numbers')
 
 
 def test_empty(tmp_path):
@@ -160,7 +160,7 @@ def test_what_scipy_writes_is_read_as_scipy_reads_it(tmp_path, compressed):
     assert read_names(tmp_path / 'a.mat', 'names') == ['x', 'Ä 用'] and read_names(tmp_path / 'a.mat', 'rows') == ['ab', 'cd']
     assert read_names(tmp_path / 'a.mat', 'a') is read_names(tmp_path / 'a.mat', 'nothing') is None
     for name in ('text', 'complex', 'table'):
-        refused(tmp_path / 'a.mat', name, 'not an array of real numbers')
+        refused(tmp_path / 'a.mat', name, 'not a full array of real numbers')
     refused(tmp_path / 'a.mat', 'none', 'is empty')
 
 

@@ -13,6 +13,7 @@ import pytest
 import scipy.io
 
 from src.common.errors import InputError
+from src.recipes.command_line import parse_args
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = [name for name in ('train', 'eval', 'export', 'infer') if (ROOT / f'{name}.py').is_file()]
@@ -124,9 +125,12 @@ def test_what_does_not_go_together_in_zero_shot_learning(refused, dem_data, flag
     assert words in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU', *flags.split())
 
 
-def test_a_device_id_in_the_environment_that_is_no_number(refused, dem_data, monkeypatch):
-    monkeypatch.setenv('DEVICE_ID', 'first')
-    assert 'DEVICE_ID=first' in refused('train', '--dataset=CUB', f'--data_path={dem_data}', '--device_target=CPU')
+def test_a_device_id_in_the_environment_that_is_no_number(monkeypatch):
+    """Before MindSpore is imported, which ends the process at 20 digits and at a negative number."""
+    for value in ('first', '-1', '1' * 20, '²', ''):
+        monkeypatch.setenv('DEVICE_ID', value)
+        with pytest.raises(InputError, match=f'DEVICE_ID={value} in the environment'):
+            parse_args('train', ['--dataset=CUB'])
 
 
 def truncate(path):

@@ -80,6 +80,14 @@ def test_bad_recipes_are_named(trained, tmp_path, recipes, message):
         run(tmp_path, 1, recipes)
 
 
+@pytest.mark.parametrize('text', ['x', '[]', '', '"text"', '{"history": [{}]}', '{"recipe": 5, "history": [{}]}',
+                                  '{"recipe": {}, "history": [5]}', '[' * 100000])
+def test_a_result_that_is_none_is_named(tmp_path, text):
+    (tmp_path / 'result.json').write_text(text)
+    with pytest.raises(InputError, match='result.json: .*remove its folder to train it again'):
+        compare.read_result(tmp_path, [])
+
+
 def test_nothing_measured_is_named_and_the_tests_figure_comes_first(tmp_path):
     flags = ['--dataset_path=D', '--loss_name=softmax', '--recipe=small']
     result = {'recipe': parse_args('train', flags).make_recipe(), 'history': [{'accuracy': 0.5}, {}]}
@@ -145,14 +153,14 @@ def test_two_stages_as_processes(products, tmp_path):
             '--device_target=CPU']
     command = [sys.executable, str(ROOT / 'benchmarks' / 'compare.py'), str(tmp_path / 'out'), '--seeds=2',
                f'--all=--dataset_path={products} --validation=seen_classes --validation_fraction=0.3 {" ".join(tiny)}',
-               'first: --loss_name=norm_softmax --recipe=few_classes',
-               'second: --loss_name=supcon --recipe=few_classes --pretrained={first}/train.ckpt']
+               'first: --loss_name=norm_softmax --recipe=pretrained',
+               'second: --loss_name=supcon --recipe=pretrained --pretrained={first}/train.ckpt']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     assert 'starting from' in (tmp_path / 'out/second/2.log').read_text()
     assert '2 seeds show differences above' in done.stdout
-    failing = subprocess.run([*command, 'third: --loss_name=supcon --recipe=few_classes --dataset_path=no'], cwd=tmp_path,
+    failing = subprocess.run([*command, 'third: --loss_name=supcon --recipe=pretrained --dataset_path=no'], cwd=tmp_path,
                              env=environment, capture_output=True, text=True)
     assert failing.returncode == 2 and failing.stderr.count('\n') == 1
     assert 'third/1: training ended with code 2' in failing.stderr

@@ -2,6 +2,7 @@
 export, and name images of seen, unseen and added classes."""
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ import infer as infer_door
 import train as train_door
 from src.checkpoints.checkpoint import read_checkpoint, read_recorded
 from src.common.errors import InputError
+from src.datasets.gbu import open_gbu
 from src.datasets.image_list import ImageList
-from src.retrieval.embedding_file import write_embeddings
-from src.systems.generalised import Generalised
+from src.recipes.recipe import Recipe
+from src.retrieval.embedding_file import EmbeddingFile, write_embeddings
+from src.retrieval.naming import NamedClasses
+from src.systems.generalised import Generalised, GeneralisedFound
 from src.training.states import TrainingStates
 
 CLASSES, EACH = 12, 20
@@ -108,6 +112,34 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
     (tmp_path / 'net.mindir.classes.npz').write_bytes(b'no archive')
     with pytest.raises(InputError, match='damaged, or not a file of classes'):
         infer_door.main([*query, f'--classes={exported}'])
+
+
+def test_another_image_network_is_refused(benchmark, trained, tmp_path, monkeypatch):
+    """By its name, where classes and images both say which network made their features."""
+    (folder := tmp_path / 'named').mkdir()
+    NamedClasses.load(trained[1] / 'classes.npz').save(folder / 'classes.npz')
+    shutil.copy(trained[1] / 'train.ckpt', folder)
+    classes = replace(NamedClasses.load(folder / 'classes.npz'), image_model='m+32x32+resize')
+    classes.save(folder / 'classes.npz')
+    file = EmbeddingFile(str(benchmark / 'more.npz'))
+    rows = np.concatenate([block for _, block in file.blocks()])
+    for model in ('m+32x32+resize', None, 'm+32x32+crop', 'n+32x32+resize'):
+        write_embeddings(str(tmp_path / 'q.npz'), [rows], file.images, model=model)
+        flags = ['--device_target=CPU', f'--query={tmp_path / "q.npz"}', f'--classes={folder}']
+        if model in (None, classes.image_model):
+            assert len(infer_door.main(flags)) == 24
+            continue
+        with pytest.raises(InputError, match='--classes: learnt on .* another image network.*32x32 resize and 32x32 '):
+            infer_door.main(flags)
+    # The data of a training and that of its evaluation or resume.
+    found = GeneralisedFound(image_model='m+32x32+resize')
+    system, bench = Generalised(Recipe({'data_path': benchmark}), None), open_gbu(benchmark)
+    for model in (None, found.image_model):
+        assert system._final(replace(bench, image_model=model), found).names == bench.names
+    with pytest.raises(InputError, match='TOY: holds embeddings of another image network.*32x32 resize and 48x48 resize'):
+        system._final(replace(bench, image_model='m+48x48+resize'), found)
+    with pytest.raises(InputError, match='all 3 unseen classes are described by the same numbers'):
+        system._final(replace(bench, semantics=bench.semantics * 0), found)
 
 
 @pytest.mark.slow

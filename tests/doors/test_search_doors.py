@@ -20,6 +20,7 @@ from src.common.errors import InputError
 from src.datasets.image_list import ImageList
 from src.datasets.images import open_images
 from src.datasets.splits import held_out
+from src.inference import Embedder
 from src.networks import create_image_network
 from src.recipes.command_line import parse_args
 from src.recipes.recipe import make_recipe
@@ -326,6 +327,32 @@ def test_threshold_of_another_checkpoint_is_refused(work, folder, refused):
     shutil.copy('train.threshold.json', 'other')
     with pytest.raises(InputError, match='other/train.threshold.json: is the threshold of another network'):
         trained_by('export', '--save_ckpt=other').card()
+
+
+def test_what_cannot_be_used_is_refused_before_anything_is_embedded(work, folder, here, monkeypatch):
+    query = ['infer', f'--query={work.root}/pictures/class 07', '--gallery=gallery.npy']
+    Path('bad.json').write_text('{"similarity": 2}')
+    for name in ('none.json', 'bad.json'):  # before the network is loaded
+        code, _, err = here(*query, f'--threshold={name}', '--save_ckpt=none.ckpt')
+        assert code == 2 and f'{name}: ' in err
+    monkeypatch.setattr(Embedder, 'embed', lambda *_: pytest.fail('embedded'))
+    values = json.loads(Path('train.threshold.json').read_text())
+    Path('other.threshold.json').write_text(json.dumps({**values, 'model': work.models[1]}))
+    for flags, words in ((['--threshold=other.threshold.json'], 'other.threshold.json: is the threshold of another network'),
+                         (['--mirror'], 'gallery.npy: was written with another network or other preprocessing')):
+        code, _, err = here(*query, f'--save_ckpt={work.root}/training', *flags)
+        assert code == 2 and words in err
+
+
+def test_files_of_a_change_are_read_before_the_first_change(folder, here, said, refused):
+    pytest.importorskip('milvus_lite')
+    paths = [f'图/{i}.png' for i in range(3)]
+    write_embeddings('names.npy', [np.eye(3, 4, dtype=np.float32)], ImageList(paths, None))
+    said('infer', '--gallery=names.npy', '--output=g.db')
+    Path('gone.txt').write_bytes(f'{paths[1]}\n'.encode('gbk'))
+    assert 'gone.txt: is not text in utf-8' in refused('--gallery=g.db', '--remove=gone.txt')
+    assert 'none.json: ' in refused('--gallery=g.db', '--remove=gone.txt', '--encoding=gbk', '--threshold=none.json')
+    assert said('infer', '--gallery=g.db', '--remove=gone.txt', '--encoding=gbk') == 'g.db: 2 images\n'
 
 
 def test_threshold_for_embeddings_without_their_mirror_is_refused(work, folder, refused):

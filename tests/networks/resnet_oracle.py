@@ -5,7 +5,7 @@ BLOCKS = {'resnet18': (2, 2, 2, 2), 'resnet34': (3, 4, 6, 3), 'resnet50': (3, 4,
           'resnet152': (3, 8, 36, 3)}
 
 
-def torchvision_shapes(blocks, width=64, basic=False, stem=7):
+def torchvision_shapes(blocks, width=64, basic=False):
     """Name and shape of every value in torchvision's ResNet without fc."""
     shapes = {}
 
@@ -15,7 +15,7 @@ def torchvision_shapes(blocks, width=64, basic=False, stem=7):
     def norm(name, channels):
         for kind in ('weight', 'bias', 'running_mean', 'running_var'):
             shapes[f'{name}.{kind}'] = (channels,)
-    conv('conv1', width, 3, stem)
+    conv('conv1', width, 3, 7)
     norm('bn1', width)
     before = width
     for stage, number in enumerate(blocks, 1):
@@ -84,8 +84,8 @@ def windows(x, kernel, stride, padding, fill=0.0):
             yield i, j, x[:, :, i:i + stride * high:stride, j:j + stride * wide:stride]
 
 
-def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, stages=4, norm=None):
-    """The map of stage number `stages`; basic blocks and the small stem are told from the weights.
+def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, norm=None):
+    """The map of the last stage; basic blocks are told from the weights.
 
     norm: function (x, name of the BatchNorm) -> x in place of BatchNorm.
     """
@@ -101,14 +101,12 @@ def numpy_map(w, images, blocks, padding, eps, last_stride=2, stem_relu=True, st
                                        for kind in ('weight', 'bias', 'running_mean', 'running_var'))
         return (x - mean) / np.sqrt(variance + eps) * gamma + beta
     norm = norm or batch_norm
-    imagenet = w['conv1.weight'].shape[-1] == 7
-    x = norm(conv(images.astype(np.float64), 'conv1', 2 if imagenet else 1), 'bn1')
+    x = norm(conv(images.astype(np.float64), 'conv1', 2), 'bn1')
     if stem_relu:
         x = np.maximum(x, 0)
-    if imagenet:
-        x = np.max([part for _, _, part in windows(x, 3, 2, padding, -np.inf)], axis=0)
+    x = np.max([part for _, _, part in windows(x, 3, 2, padding, -np.inf)], axis=0)
     basic = 'layer1.0.conv3.weight' not in w
-    for stage, stride in enumerate((1, 2, 2, last_stride)[:stages], 1):
+    for stage, stride in enumerate((1, 2, 2, last_stride), 1):
         for block in range(blocks[stage - 1]):
             name, step = f'layer{stage}.{block}', stride if block == 0 else 1
             if basic:

@@ -10,8 +10,7 @@ from src.networks.resnet import BasicBlock, Bottleneck, ResNet
 
 
 @pytest.mark.parametrize('kind, options', [
-    pytest.param(Bottleneck, {}, marks=pytest.mark.graph), (BasicBlock, {'padding': 'symmetric', 'stem_relu': False}),
-    (Bottleneck, {'stages': 2})])
+    pytest.param(Bottleneck, {}, marks=pytest.mark.graph), (BasicBlock, {'padding': 'symmetric', 'stem_relu': False})])
 def test_embeddings_are_equal(kind, options):
     class Small(ResNet):
         block, blocks = kind, (1, 2, 1, 1)

@@ -17,6 +17,7 @@ from src.networks.mobilenet_v2 import MobileNetV2
 from tests.networks.resnet_oracle import assert_close, images_of
 
 WEIGHTS = Path(__file__).parents[3] / 'shared/data/weights/mobilenet_v2.pth'
+BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 TORCH = Path.home() / '.cache/torch-peer/bin/python'
 # Of the small one: expansion, channels, blocks, stride.
 STAGES = ((1, 4, 1, 1), (6, 6, 2, 2), (2, 8, 1, 2))
@@ -199,24 +200,11 @@ def test_real_weights_fit():
 
 
 PEER = '''
-import sys, numpy as np, torch
-from torch import nn
-w = torch.load(sys.argv[1], weights_only=True)
-x = torch.from_numpy(np.load(sys.argv[2]))
-def norm(x, n): return nn.functional.batch_norm(x, *(w[f"{n}.{k}"] for k in ("running_mean", "running_var", "weight", "bias")))
-def conv(x, n, s=1):
-    k = w[n + ".weight"]
-    return nn.functional.conv2d(x, k, stride=s, padding=k.shape[-1] // 2, groups=x.shape[1] // k.shape[1])
-def layer(x, n, s=1): return nn.functional.relu6(norm(conv(x, n + ".0", s), n + ".1"))
-x, number = layer(x, "features.0", 2), 1
-for t, c, n, s in ((1,16,1,1), (6,24,2,2), (6,32,3,2), (6,64,4,2), (6,96,3,1), (6,160,3,2), (6,320,1,1)):
-    for b in range(n):
-        at, y, i = f"features.{number}.conv", x, 0
-        if t > 1: y, i = layer(y, at + ".0"), 1
-        y = layer(y, f"{at}.{i}", s if b == 0 else 1)
-        y = norm(conv(y, f"{at}.{i+1}"), f"{at}.{i+2}")
-        x, number = x + y if x.shape == y.shape else y, number + 1
-np.save(sys.argv[2], layer(x, "features.18").mean((2, 3)).numpy())
+import sys, numpy as np, torch, torch_peer
+network = torch_peer.MobileNetV2().eval()
+network.load_state_dict(torch.load(sys.argv[1], weights_only=True))
+with torch.no_grad():
+    np.save(sys.argv[2], network(torch.from_numpy(np.load(sys.argv[2]))).numpy())
 '''
 
 
@@ -227,5 +215,5 @@ def test_real_weights_as_pytorch(tmp_path):
     load_weights(network, WEIGHTS)
     images = images_of(128, 96, 4)
     np.save(tmp_path / 'x.npy', images)
-    subprocess.run([TORCH, '-c', PEER, WEIGHTS, tmp_path / 'x.npy'], check=True)
+    subprocess.run([TORCH, '-c', PEER, WEIGHTS, tmp_path / 'x.npy'], check=True, env={'PYTHONPATH': str(BENCHMARKS)})
     assert_close(network(Tensor(images)).asnumpy(), np.load(tmp_path / 'x.npy'))

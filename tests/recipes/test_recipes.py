@@ -13,6 +13,7 @@ from src import __version__
 from src.common.errors import InputError
 from src.networks import BACKBONES
 from src.recipes.command_line import parse_args
+from src.recipes.entries import REMOVED
 from src.recipes.flags import DOORS
 from src.recipes.recipe import RECIPES, Recipe, describe, differences, list_recipes, make_recipe, read_recipe
 
@@ -108,8 +109,8 @@ def test_every_start_says_which_recipe_and_why():
     assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
     assert 'kind pair' in command('train --dataset_path=D --loss_name=multi_similarity').why()
     # A loss with recipes of its own has those of its kind too.
-    second = recipe('train --dataset_path=D --loss_name=npairs --recipe=few_classes')
-    assert (second.recipe, second.loss_name, second.loss_options) == ('few_classes', 'npairs', {})
+    second = recipe('train --dataset_path=D --loss_name=npairs --recipe=pretrained')
+    assert (second.recipe, second.loss_name, second.loss_options) == ('pretrained', 'npairs', {})
     assert recipe('train --dataset_path=D --loss_name=npairs').recipe == 'paddle'
 
 
@@ -208,10 +209,8 @@ def test_a_head_that_has_a_width_keeps_all_else_of_it():
     assert recipe('train --dataset_path=D --embedding_size=64').head == 'linear'
     none = recipe('train --dataset_path=D --embedding_size=64 --embedding_size=0')
     assert (none.head, none.head_options) == ('none', {})
-    whitened = recipe('train --dataset_path=D --loss_name=supcon --recipe=many_classes --embedding_size=0')
+    whitened = recipe('train --dataset_path=D --loss_name=softmax --recipe=pretrained --embedding_size=0')
     assert whitened.head == 'whitened' and whitened.head_options == {'shrinkage': 0.1}
-    few = recipe('train --dataset_path=D --loss_name=arcmargin --recipe=few_classes')
-    assert all(used[name] for used in (whitened, few) for name in ('turned_classes', 'turned', 'mirror'))
 
 
 def test_identities_are_of_as_many_images_as_another_flag_says():
@@ -293,6 +292,24 @@ def test_a_checkpoint_is_used_for_what_it_was_trained_for():
             recipe(f'eval --save_ckpt=X {given}', trained)
 
 
+def test_an_entry_removed_since_is_left_out_where_it_did_nothing(tmp_path):
+    now = saved('SOP', 'softmax', 'small')
+    for name, (idle, version) in REMOVED.items():
+        entry, _, option = name.partition('.')
+        for value in (idle, 2):
+            then = {**now, entry: {**now[entry], option: value} if option else value}
+            result = write(tmp_path, 'result.json', json.dumps({'recipe': then}))
+            if value == idle:
+                assert read_recipe(then, 'a.ckpt') == now and recipe(f'train {result}') == now
+                continue
+            for where, read in (('a.ckpt', lambda then=then: read_recipe(then, 'a.ckpt')),
+                                (result, lambda result=result: recipe(f'train {result}'))):
+                with pytest.raises(InputError) as refused:
+                    read()
+                assert str(refused.value) == (f'{where}: was trained with {name}=2, which versions after {version} do not '
+                                              f'have; use version {version}')
+
+
 def test_a_recipe_needs_no_parser():
     assert make_recipe('CUB', 'att', 'published') == recipe('train --dataset=CUB --recipe=published')
     changed = make_recipe('SOP', 'triplet', changes={'loss_options.margin': 1, 'epoch_size': 2})
@@ -312,6 +329,12 @@ def test_flags_act_in_the_order_in_which_they_are_written(flags, margin):
     ('train --dataset_path=D --train_batch_size=0', '--train_batch_size=0: '),
     ('train --dataset=Market1501 SOLVER.BASE_LR fast', 'SOLVER.BASE_LR=fast: '),
     ('train --dataset_path=D --lr_decay_mode=up', '--lr_decay_mode=up: '), ('eval --model_file=X', 'unrecognized'),
+    ('train --dataset_path=D --save_ckpt=', '--save_ckpt=: is empty'),
+    ('train --dataset=Market1501 OUTPUT_DIR --epoch_size=1', 'OUTPUT_DIR: needs a value'),
+    ('train --dataset_path=D --total_iter_num=1000000000000000', '--total_iter_num=1000000000000000: is too large'),
+    ('train --dataset_path=D --embedding_size=10000000000', '--embedding_size=10000000000: is too large'),
+    ('export --save_ckpt=X --height=1000000', '--height=1000000: is too large'),
+    ('train -epoch_size=1', '-epoch_size=1 (did you mean --epoch_size?)'),
     ('train --epoch_sise=1', '--epoch_sise=1 (did you mean --epoch_size?)')])
 def test_errors_name_the_word_that_the_user_wrote(line, word):
     with pytest.raises(InputError) as raised:
@@ -352,6 +375,8 @@ def test_candidates_are_checked_before_anything_is_trained():
                                 ([[{'kernel_options.wings': 1}]], 'has no option wings')):
         with pytest.raises(InputError, match=message):
             make_recipe('GBU', changes={'candidates': candidates})
+        with pytest.raises(InputError, match=message):
+            make_recipe('GBU', changes={'kernel_candidates': candidates})
 
 
 def write(tmp_path, name, text):
@@ -388,7 +413,7 @@ def test_a_bad_file_of_entries_is_one_line(tmp_path, name, text, message):
 
 
 @pytest.mark.parametrize('line', [
-    '--dataset=CUB --recipe=ranked', '--dataset_path=D --loss_name=arcmargin --recipe=few_classes',
+    '--dataset=CUB --recipe=ranked', '--dataset_path=D --loss_name=arcmargin --recipe=quick',
                                   '--dataset=Market1501 --data_path=D --loss_name=triplet', '--dataset=GBU --seed=3'])
 def test_a_training_s_result_given_back_is_its_recipe(tmp_path, line):
     made = recipe(f'train {line}')

@@ -51,6 +51,31 @@ def test_blocks_and_chosen_rows(gallery, monkeypatch):
         np.testing.assert_array_equal(file.vectors(file.images, np.array([0, 5, 19])), rows(20)[[0, 5, 19]])
 
 
+@pytest.mark.parametrize('path, labels', [('/a\nb.png', True), ('/a\rb.png', False), (' a.png', True), ('/img 7', True),
+                                          ('/img 7', False), ('/x,path', False), ('/x.png 5', True)])
+def test_paths_that_a_list_cannot_hold_are_refused_before_the_work(tmp_path, path, labels):
+    listed = ImageList([path, '/b.png'], np.array([3, 4]) if labels else None)
+
+    def work():
+        yield pytest.fail('embedded')
+    with pytest.raises(InputError, match='a.npy: some of its paths.* cannot be lines'):
+        write_embeddings(str(tmp_path / 'a.npy'), work(), listed)
+    assert not list(tmp_path.iterdir())
+    write_embeddings(str(tmp_path / 'a.npz'), [rows(2)], listed)
+    assert EmbeddingFile(str(tmp_path / 'a.npz')).images.paths == listed.paths
+
+
+def test_a_list_of_another_order_is_refused(gallery):
+    listed = open(f'{gallery}.txt').read()
+    with open(f'{gallery}.txt', 'w') as file:  # moved, and with another label
+        file.write(listed.replace('/pictures', '/moved').replace(' 6\n', ' 5\n'))
+    assert EmbeddingFile(gallery).images.paths[0] == '/moved/number 0.png'
+    with open(f'{gallery}.txt', 'w') as file:
+        file.writelines(sorted(listed.splitlines(True)))
+    with pytest.raises(InputError, match='gallery.npy.txt: lists other images.* or in another order'):
+        EmbeddingFile(gallery)
+
+
 @pytest.mark.parametrize('suffix', ['.npy', '.npz'])
 def test_the_card_is_kept(tmp_path, suffix):
     path = str(tmp_path / f'a{suffix}')
@@ -203,3 +228,16 @@ def test_centroids_are_not_written_over_the_gallery(gallery, tmp_path):
         with pytest.raises(InputError, match='is the gallery itself'):
             centroids_of(EmbeddingFile(gallery), path)
     assert open(gallery, 'rb').read() == before
+
+
+@pytest.mark.parametrize('name', ['a.npy', 'a.npy.txt', 'a.npy.json', 'a.npz'])
+def test_a_file_of_the_user_is_not_written_over(tmp_path, name):
+    path = str(tmp_path / ('a.npz' if name == 'a.npz' else 'a.npy'))
+    (tmp_path / name).write_bytes(b'mine')
+    with pytest.raises(InputError, match=f'--output={path}: {tmp_path}/{name} exists, and was not written by this project'):
+        write_embeddings(path, [rows(2)], images(0, 2))
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(name, b'mine')]
+    (tmp_path / name).write_bytes(b'')
+    for seed in (0, 1):
+        write_embeddings(path, [rows(2, seed)], images(0, 2))
+        np.testing.assert_array_equal(contents(path)[0], rows(2, seed))

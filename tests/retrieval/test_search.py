@@ -106,20 +106,22 @@ def test_threshold_belongs_to_one_network(tmp_path):
     path = threshold_path(checkpoint)
     assert path == str(tmp_path / 'train.threshold.json')
     with pytest.raises(InputError, match='train.threshold.json: No such file.*--false_match_rate'):
-        read_threshold(path, 'm')
+        read_threshold(path)
     written = KeptThreshold(0.625, 'm+16x16+resize', false_match_rate=0.01)
     write_threshold(checkpoint, written)
-    assert read_threshold(path, 'm') == read_threshold(path, 'm+16x16+resize') == written
+    assert read_threshold(path) == written
+    for model in ('m', 'm+16x16+resize'):
+        written.check(path, model)
     assert json.loads((tmp_path / 'train.threshold.json').read_text()) == {
         'similarity': 0.625, 'model': 'm+16x16+resize', 'false_match_rate': 0.01}
     with pytest.raises(InputError, match='train.threshold.json: is the threshold of another network'):
-        read_threshold(path, 'n')
+        written.check(path, 'n')
     for bad in ('{"simil', '[]', '{"similarity": "high", "model": "m"}', '{"similarity": NaN, "model": "m"}', '[' * 100000,
                 '{"similarity": true, "model": "m"}', '{"similarity": 0.5, "model": "m", "searched": "many"}',
                 '{"similarity": 0.5, "model": "m", "other": 1}', '{"similarity": 0.5}', 'null'):
         (tmp_path / 'train.threshold.json').write_text(bad)
         with pytest.raises(InputError, match='train.threshold.json: ') as raised:
-            read_threshold(path, 'm')
+            read_threshold(path)
         assert '\n' not in str(raised.value)
 
 

@@ -218,6 +218,12 @@ def test_queries_without_a_match_are_refused_before_the_training(lists, tmp_path
     with pytest.raises(InputError, match='no query has another image of its class and another camera'):
         system(*one_camera).prepare()
     system(*one_camera, '--run_eval=False').prepare()
+    # A picture of the gallery that cannot be read, too.
+    gallery = Path(lists[2].split('=')[1]).read_text()
+    (tmp_path / 'cut.png').write_bytes(b'no picture')
+    (tmp_path / 'gallery.txt').write_text(f'{gallery}cut.png 1 2\n')
+    with pytest.raises(InputError, match='1 of .* pictures cannot be read: .*cut.png'):
+        system(*lists[:2], f'--gallery={tmp_path}/gallery.txt').prepare()
 
 
 @pytest.mark.slow

@@ -25,10 +25,11 @@ def test_prototypes_are_of_evaluation_and_leave_the_mode_as_it_was(training):
 
 def test_what_can_tell_nothing_is_refused_and_what_is_measured_is_said(capsys):
     def part(labels, ids, semantics):
-        return EvalPart(np.zeros((len(labels), 2), np.float32), np.array(labels), np.array(ids), (np.array(semantics),))
-    check_told_apart(part([1], [1, 2], [[1, 2], [1, 3]]), 'data')
+        return EvalPart(np.eye(len(labels), 2, dtype=np.float32), np.array(labels), np.array(ids), (np.array(semantics),))
+    check_told_apart(part([1, 2], [1, 2], [[1, 2], [1, 3]]), 'data')
     for bad, words in ((part([1], [1], [[1, 2]]), 'one unseen class'),
-                       (part([1, 2], [1, 2], [[1, 2], [1, 2]]), 'by the same numbers')):
+                       (part([1, 2], [1, 2], [[1, 2], [1, 2]]), 'by the same numbers'),
+                       (part([1], [1, 2], [[1, 2], [1, 3]]), 'the same features')):
         with pytest.raises(InputError, match=f'data: .*{words}'):
             check_told_apart(bad, 'data')
     assert say_measured(part([4, 4], [4], [[0]]), part([1, 1, 2], [1, 2, 3], [[0]])) == {
