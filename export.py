@@ -8,13 +8,15 @@ def main(argv=None):
     command = parse_args('export', argv)
     # MindSpore takes a second to import, so not before it is needed.
     from src.checkpoints.exported import export_network
-    from src.common.device import set_up
+    from src.common.device import cap_instruction_set, set_up
     from src.systems import system_class
     from src.systems.trained import load_trained
     options = command.options
     # MINDIR and ONNX files do not depend on the device; their outputs are compared to 1e-5 only on a CPU.
     target = options.device_target if options.file_format == 'AIR' else 'CPU'
     process = set_up(target, options.device_id, use_gpu=options.use_gpu)
+    # The exported convolutions are MindSpore's.
+    cap_instruction_set()
     trained = load_trained(options.save_ckpt, recipe_for=command.recipe_for)
     shapes = trained.input_shapes(options.height, options.width)
     card = trained.card(shapes[0][1:] if options.height or options.width else None)

@@ -52,11 +52,13 @@ def find(options, embedder):
 
 def name(options, embedder):
     """Print path, rank, class, calibrated score, and seen or unseen, for the best classes of every image."""
-    from src.common.device import set_up
+    from src.common.device import cap_instruction_set, set_up
     from src.inference import name_images, open_classes, open_rows
     from src.retrieval.search import TOP_K
     with redirect_stdout(sys.stderr):
         set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+        # Products are computed for the classes, after which the network of the images could not ask for it.
+        cap_instruction_set()
         classes = open_classes(options.classes, options.add_classes, options.encoding)
     flag, path = ('--query', options.query) if options.query else ('--dataset_path', options.dataset_path)
     rows = open_rows(path, embedder, classes.check_model, flag, options.encoding)

@@ -14,7 +14,6 @@ def main(argv=None):
         return recipe
     # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
-    from src.recipes.systems import SYSTEMS
     from src.systems import create_system
     from src.training.loop import fit
     from src.training.modelarts import copies, with_data
@@ -23,8 +22,7 @@ def main(argv=None):
     if options.checkpoint:
         folder, resume = find_training(options.checkpoint, folder if 'save_ckpt' in command.given else None,
                                        options.distribute)
-    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu,
-                     convolves=SYSTEMS[recipe.system].images)
+    process = set_up(options.device_target, options.device_id, options.distribute, options.device_num, options.use_gpu)
     with copies(options.data_url, options.train_url, folder, process) as data:
         return fit(create_system(with_data(recipe, data), process), folder, resume, options.profile)
 

@@ -3,15 +3,18 @@
     python benchmarks/resnet_step.py                                     # ResNet50, 64 px, batch 32
     python benchmarks/resnet_step.py --backbone=mobilenet_v2 --image_size=128 --batch_size=64
     python benchmarks/resnet_step.py --image_size=224 --batch_size=8
+    python benchmarks/resnet_step.py --forward                           # an evaluation without onnxruntime
     python benchmarks/resnet_step.py --layers                            # one convolution of each size instead
 
 Softmax of 41 classes, momentum, random images. All run in turns, --rounds times. Printed are the median of the rounds and the
 processor time, which is the figure to compare on a busy machine. PyTorch's rows (plain, and with channels last) are printed
-where it is installed. The limit is three times the multiplications of all convolutions at the rate of numpy's matrix product.
+where it is installed. The limit is the multiplications of all convolutions, thrice in a step, at the rate of numpy's matrix
+product.
 
-- ours: src.training.train_step with src.networks.convolution.
-- plain: the same step with MindSpore's convolutions for maps of every size; left out where they take 60 times as long
-  (MindSpore 2.9 and later with AVX-512), unless ONEDNN_MAX_CPU_ISA=AVX2 is set.
+- ours: src.training.train_step with src.networks.convolution; forward: BatchNorm folded as by src.checkpoints.engine.
+- plain: the same with MindSpore's convolutions for maps of every size; left out where they take 60 times as long (MindSpore
+  2.9 and later with AVX-512), unless ONEDNN_MAX_CPU_ISA=AVX2 is set.
+- rows and columns (--layers): products of all images and of each image, for small and for large maps in a network.
 """
 import importlib.util
 
@@ -24,6 +27,7 @@ from mindspore.common.initializer import Normal
 from src.common.device import reference_convolutions, set_up
 from src.losses import create_loss
 from src.networks import convolution, create_image_network
+from src.networks.folding import fold_batch_norm
 from src.networks.mobilenet_v2 import OUT_CHANNELS, STAGES, STEM
 from src.recipes.recipe import make_recipe
 from src.training.train_step import create_step
@@ -51,13 +55,26 @@ class Convolutions(nn.Cell):
         return self.grad(images)
 
 
-def ours(backbone, by_products, images, labels, process):
-    """A function that does one step and waits for it. by_products: False for MindSpore's convolutions alone."""
+def image_network(backbone, by_products):
+    """by_products: False for MindSpore's convolutions alone."""
     ms.set_seed(1)
     network = create_image_network(backbone, backbone_options=BACKBONES[backbone])
     for _, cell in network.cells_and_names():
         if isinstance(cell, convolution.Convolution):
-            cell.by_products = by_products
+            cell.by_products &= by_products
+    return network
+
+
+def our_forward(backbone, by_products, images):
+    """A function that embeds the images."""
+    network, batch = fold_batch_norm(image_network(backbone, by_products)), Tensor(images)
+    network(batch).asnumpy()
+    return lambda: network(batch).asnumpy()
+
+
+def ours(backbone, by_products, images, labels, process):
+    """A function that does one step and waits for it."""
+    network = image_network(backbone, by_products)
     loss = create_loss('softmax', num_classes=CLASSES, embedding_size=network.out_channels)
     recipe = make_recipe('SOP', 'softmax', 'small')
     step = create_step(network, loss, 1, recipe, np.full(10000, 0.01, np.float32), process)
@@ -144,20 +161,39 @@ def torch_mobilenet_v2():
     return [*layers, *layer(inputs, OUT_CHANNELS, 1)], OUT_CHANNELS
 
 
-def torch_step(backbone, images, labels, channels_last):
-    """A function that does one step of the same network in PyTorch."""
+def torch_network(backbone, images, channels_last):
+    """The same network and images in PyTorch."""
     import torch
     from torch import nn as tnn
     layers, inputs = {'resnet50': torch_resnet50, 'mobilenet_v2': torch_mobilenet_v2}[backbone]()
     network = tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(inputs, CLASSES))
-    x, y = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
-    if channels_last:
-        network, x = network.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    kind = torch.channels_last if channels_last else torch.contiguous_format
+    return network.to(memory_format=kind), torch.from_numpy(images).to(memory_format=kind)
+
+
+def torch_forward(backbone, images, channels_last):
+    """A function that embeds the images in PyTorch."""
+    import torch
+    network, x = torch_network(backbone, images, channels_last)
+    network = network[:-1].eval()
+
+    def forward():
+        with torch.inference_mode():
+            return network(x).numpy()
+    forward()
+    return forward
+
+
+def torch_step(backbone, images, labels, channels_last):
+    """A function that does one step of the same network in PyTorch."""
+    import torch
+    network, x = torch_network(backbone, images, channels_last)
+    y = torch.from_numpy(labels.astype(np.int64))
     optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4)
 
     def step():
         optimizer.zero_grad()
-        loss = tnn.functional.cross_entropy(network(x), y)
+        loss = torch.nn.functional.cross_entropy(network(x), y)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -166,13 +202,15 @@ def torch_step(backbone, images, labels, channels_last):
 
 
 def one_layer(inputs, outputs, kernel, stride, side, batch_size):
-    """Functions that run one convolution and its gradients, as products and plain."""
+    """Functions that run one convolution and its gradients, each way."""
     ways = {}
     images = Tensor(np.random.default_rng(0).standard_normal((batch_size, inputs, side, side), np.float32))
-    for name, largest in (('products', side), ('plain', 0)):
-        convolution.LARGEST = largest
+    for name in ('rows', 'columns', 'plain'):
+        if name == 'plain' and reference_convolutions():
+            continue
+        convolution.LARGEST = side if name == 'rows' else 0
         cell = Convolutions(convolution.Convolution(inputs, outputs, kernel, stride, 'symmetric', Normal(0.02)))
-        cell.cell.by_products = largest > 0
+        cell.cell.by_products, cell.cell.all_by_products = name != 'plain', True
         cell.set_train()
         run = (lambda cell: lambda: [part.asnumpy() for part in (lambda r: (r[0], r[1][0], r[1][1][0]))(cell(images))])(cell)
         run()
@@ -181,7 +219,8 @@ def one_layer(inputs, outputs, kernel, stride, side, batch_size):
 
 
 def main():
-    args = tools.parser(__doc__, backbone='resnet50', image_size=64, batch_size=32, rounds=7, layers=False).parse_args()
+    args = tools.parser(__doc__, backbone='resnet50', image_size=64, batch_size=32, rounds=7, layers=False,
+                        forward=False).parse_args()
     process = set_up('CPU')
     if args.layers:
         for inputs, outputs, kernel, stride, share in LAYERS:
@@ -194,14 +233,20 @@ def main():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((args.batch_size, 3, args.image_size, args.image_size), np.float32)
     labels = rng.integers(0, CLASSES, args.batch_size).astype(np.int32)
-    ways = {'ours': ours(args.backbone, True, images, labels, process)}
+    def our_way(by_products):
+        return (our_forward(args.backbone, by_products, images) if args.forward
+                else ours(args.backbone, by_products, images, labels, process))
+
+    def torch_way(channels_last):
+        return (torch_forward(args.backbone, images, channels_last) if args.forward
+                else torch_step(args.backbone, images, labels, channels_last))
+    ways = {'ours': our_way(True)}
     if args.backbone == 'resnet50' and not reference_convolutions():
-        ways['plain'] = ours(args.backbone, False, images, labels, process)
+        ways['plain'] = our_way(False)
     if importlib.util.find_spec('torch'):
-        ways['PyTorch'] = torch_step(args.backbone, images, labels, False)
-        ways['PyTorch, channels last'] = torch_step(args.backbone, images, labels, True)
+        ways.update({'PyTorch': torch_way(False), 'PyTorch, channels last': torch_way(True)})
     taken = tools.in_turns(ways, args.rounds)
-    limit = 6 * multiplications(args.backbone, images) / tools.product_rate()
+    limit = (2 if args.forward else 6) * multiplications(args.backbone, images) / tools.product_rate()
     for name, (wall, used) in {**taken, 'limit': (limit, float('nan'))}.items():
         print(f'{name:24} {wall * 1e3:8.1f} ms, {used * 1e3:8.1f} ms of the processor, '
               f'{wall / taken["ours"].wall:5.2f} of ours')

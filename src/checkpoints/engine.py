@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 from src.checkpoints.protobuf import message_type
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.networks.convolution import plain_convolutions
 from src.networks.folding import fold_batch_norm
 
 # One float32 array an input -> float32 array of the embeddings.
@@ -40,8 +41,9 @@ def write_onnx(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: in
     names = [f'input_{i}' for i in range(len(shapes))]
     axes = {} if batch_size else {name: {0: 'batch'} for name in [*names, 'embedding']}
     traced = [Tensor(np.zeros((batch_size or 2, *shape), np.float32)) for shape in shapes]
-    ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
-                   dynamic_axes=axes)
+    with plain_convolutions(network):
+        ms.onnx.export(_Once(network), *traced, file_name=str(path), input_names=names, output_names=['embedding'],
+                       dynamic_axes=axes)
     if not batch_size:
         _name_output_batch(Path(path))
 

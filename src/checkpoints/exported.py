@@ -24,9 +24,11 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 from src.checkpoints.checkpoint import quiet_mindspore
 from src.checkpoints.engine import TOLERANCE, Run, Shapes, difference, has_onnxruntime, open_onnx, write_onnx
 from src.checkpoints.protobuf import message_type
+from src.common.device import cap_instruction_set
 from src.common.errors import InputError
 from src.common.files import check_replaceable, replacing
 from src.common.records import as_table, parse_json, read_json, read_record
+from src.networks.convolution import plain_convolutions
 from src.networks.demnet import SemanticNetwork
 
 SUFFIXES = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
@@ -195,7 +197,8 @@ def _write(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: int, p
         return
     traced = [Tensor(np.zeros((batch_size, *shape), np.float32)) if batch_size
               else Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes]
-    ms.export(network, *traced, file_name=str(path), file_format=file_format)
+    with plain_convolutions(network):
+        ms.export(network, *traced, file_name=str(path), file_format=file_format)
 
 
 def open_exported(path: str) -> Exported:
@@ -223,6 +226,7 @@ def _open_mindir(path: str) -> Tuple[Run, Shapes]:
         with open(path, 'rb') as file:
             model.ParseFromString(file.read())
         shapes = [[max(size, 0) for size in put.tensor[0].dims] for put in model.graph.input]
+        cap_instruction_set()
         cell = nn.GraphCell(ms.load(path))
     except (DecodeError, IndexError, RuntimeError, ValueError) as error:
         raise InputError(f'{path}: damaged or no exported model; export it again') from error

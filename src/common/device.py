@@ -41,7 +41,8 @@ def reference_convolutions() -> bool:
     """Whether oneDNN computes MindSpore's convolutions by its reference kernel, about 60 times slower than a fast one.
 
     oneDNN 3, which MindSpore has from 2.9 on, does so with AVX-512, because MindSpore's weights are not in its own format; only
-    1 x 1 kernels with stride 1 are fast. ONEDNN_MAX_CPU_ISA=AVX2 prevents it, at half the rate of matrix products.
+    1 x 1 kernels with stride 1 are fast. src.networks.convolution makes all others products; for the rest there is
+    cap_instruction_set.
     """
     allowed = next((os.environ[name] for name in INSTRUCTION_SETS if name in os.environ), 'DEFAULT').upper()
     if not allowed.startswith(('AVX512', 'AVX10', 'DEFAULT', 'ALL')):
@@ -55,14 +56,19 @@ def reference_convolutions() -> bool:
 
 
 def cap_instruction_set() -> None:
-    """Hold oneDNN to AVX2 if its convolutions are slow otherwise and the user has not chosen; before the first operator."""
-    if not set(INSTRUCTION_SETS) & set(os.environ) and reference_convolutions():
+    """Hold oneDNN to AVX2 on a CPU if its convolutions are slow otherwise and the user has not chosen.
+
+    This halves the rate of matrix products. It has no effect after the first matrix product or convolution of the process.
+    """
+    if ms.get_context('device_target') != 'CPU' or set(INSTRUCTION_SETS) & set(os.environ):
+        return
+    if reference_convolutions():
         os.environ[INSTRUCTION_SETS[0]] = 'AVX2'
         print(f'device: {INSTRUCTION_SETS[0]}=AVX2, because MindSpore {ms.__version__} convolves slowly with AVX-512')
 
 
 def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None, distribute: bool = False,
-           device_num: Optional[int] = None, use_gpu: Optional[bool] = None, convolves: bool = True) -> Process:
+           device_num: Optional[int] = None, use_gpu: Optional[bool] = None) -> Process:
     """Choose the device, compile graphs, and join the other processes of a distributed run.
 
     A launcher in scripts/ or msrun starts a distributed run. It sets RANK_ID, RANK_SIZE and DEVICE_ID for every process, and
@@ -74,8 +80,6 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
         distribute: whether this is one process of several.
         device_num: the expected number of processes.
         use_gpu: PaddleCV's flag: prefer a GPU to the CPU if device_target is None.
-        convolves: whether this process may compute convolutions: then the CPU's instruction set is capped if needed, at half
-            the rate of matrix products.
 
     Raises:
         InputError: the device is not on this machine, or a distributed run was not started by a launcher or not joined.
@@ -87,8 +91,6 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
         device_id = device_of_environment()
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):
         raise InputError(f'--device_target={target}: this machine has no such device; leave the flag out or give CPU')
-    if target == 'CPU' and convolves:
-        cap_instruction_set()
     ms.set_context(mode=ms.GRAPH_MODE)
     # CTL's optimizer visits 163 parameters in one graph: more nested calls than the default of 1000.
     ms.set_recursion_limit(10000)

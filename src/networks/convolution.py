@@ -1,34 +1,33 @@
-"""Convolution whose gradient is fast on a CPU even for small maps."""
-from typing import Any, Tuple
+"""Convolution that is fast on a CPU also where MindSpore's is not."""
+from contextlib import contextmanager
+from typing import Any, Iterator, Tuple
 
 import mindspore as ms
 import mindspore.nn as nn
-import numpy as np
 from mindspore import Tensor, ops
 
-# The gradient of MindSpore's convolution falls from 70-100 to 18 GFLOP/s on maps up to this side; on maps of 4 x 4 it is as
-# fast as a product (benchmarks/resnet_step.py).
-LARGEST = 2
+from src.common.device import reference_convolutions
 
-
-def _span(at: int, stride: int, before: int, size: int, kernel: int) -> Tuple[int, int, int, int]:
-    """Inputs and taps of an output position along one axis: (first input, end of inputs, first tap, end of taps)."""
-    first = at * stride - before
-    low, high = max(first, 0), min(first + kernel, size)
-    return low, high, low - first, high - first
+# Maps up to this side are one product of all images: a product for each image has too few columns to be fast.
+LARGEST = 4
 
 
 class Convolution(nn.Conv2d):
     """nn.Conv2d without bias, dilation and groups, with symmetric or 'same' padding.
 
-    On a CPU, output maps of up to 2 x 2 in training are computed as matrix products, equal but for rounding. A 1 x 1 kernel is
-    one product. A larger one is a product for each output position, of the inputs that it sees and the taps that it uses; a
-    product with a matrix of 0 and 1 picks these taps, because its gradient is a product again.
+    On a CPU, some convolutions are matrix products of the weight with the inputs that every output position sees (im2col),
+    equal but for rounding: all of them where MindSpore's convolutions are slow (reference_convolutions), else those of small
+    maps in training, because the gradient of MindSpore's convolution is slow there (benchmarks/resnet_step.py).
 
     Args:
         in_channels, out_channels, kernel, stride (int): kernel odd.
         padding (str): 'symmetric', kernel // 2 on all sides, or 'same', which puts the odd one at the end.
         weight_init (Initializer): of the weight (out_channels, in_channels, kernel, kernel).
+
+    Attributes:
+        by_products: whether to use products. all_by_products: whether for all maps.
+
+    The inputs that the positions see are kept for the gradients: in ResNet50 57 MB for an image of 224 px.
 
     Inputs: (N, in_channels, H, W). Outputs: (N, out_channels, ceil(H / stride), ceil(W / stride)).
     """
@@ -38,41 +37,45 @@ class Convolution(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, has_bias=False, weight_init=weight_init, **where)
         self.side, self.step, self.same = kernel, stride, padding == 'same'
         self.by_products = ms.get_context('device_target') == 'CPU'
-        taps = kernel * kernel
-        self.taps = Tensor(np.eye(taps, dtype=np.float32).reshape(kernel, kernel, taps))
+        self.all_by_products = self.by_products and reference_convolutions()
         self.product = ops.MatMul(transpose_b=True)
+        # MindSpore computes it as one product for each image, without copies.
+        self.pointwise = ops.Conv2D(out_channels, 1)
 
     def construct(self, x: Tensor) -> Tensor:
-        height, width = -(-x.shape[2] // self.step), -(-x.shape[3] // self.step)
-        # Not in evaluation, where the convolution is fast.
-        if self.by_products and self.training and height <= LARGEST and width <= LARGEST:
-            if self.side == self.step == 1:
-                rows = ops.transpose(x, (0, 2, 3, 1)).reshape(-1, self.in_channels)
-                rows = self.product(rows, self.weight.reshape(self.out_channels, -1))
-                return ops.transpose(rows.reshape(-1, height, width, self.out_channels), (0, 3, 1, 2))
-            return self._by_position(x, height, width)
-        return self.conv2d(x, self.weight)
+        count, height, width = x.shape[0], -(-x.shape[2] // self.step), -(-x.shape[3] // self.step)
+        small = height <= LARGEST and width <= LARGEST
+        if not (self.by_products and (self.all_by_products or self.training and small)):
+            return self.conv2d(x, self.weight)
+        columns = x if self.side == self.step == 1 else self._columns(x, height, width)
+        weight = self.weight.reshape(self.out_channels, -1)
+        if not small:
+            return self.pointwise(columns.reshape(count, -1, height, width), weight.reshape(self.out_channels, -1, 1, 1))
+        rows = ops.transpose(columns.reshape(count, -1, height * width), (0, 2, 1)).reshape(count * height * width, -1)
+        rows = self.product(rows, weight).reshape(count, height * width, -1)
+        return ops.transpose(rows, (0, 2, 1)).reshape(count, -1, height, width)
 
-    def _padding(self, size: int, out: int) -> Tuple[int, int]:
+    def _columns(self, x: Tensor, height: int, width: int) -> Tensor:
+        """(N, in_channels * kernel * kernel, height * width): the inputs that every output position sees."""
+        if not self.same:
+            return ops.unfold(x, self.side, 1, self.side // 2, self.step)
+        around = self._same(x.shape[2], height), self._same(x.shape[3], width)
+        return ops.unfold(ops.Pad(((0, 0), (0, 0), *around))(x), self.side, 1, 0, self.step)
+
+    def _same(self, size: int, out: int) -> Tuple[int, int]:
         """Numbers of zeros before and after an axis."""
-        if self.same:
-            total = max((out - 1) * self.step + self.side - size, 0)
-            return total // 2, total - total // 2
-        return self.side // 2, self.side // 2
+        total = max((out - 1) * self.step + self.side - size, 0)
+        return total // 2, total - total // 2
 
-    def _by_position(self, x: Tensor, height: int, width: int) -> Tensor:
-        count, _, in_height, in_width = x.shape
-        weight = self.weight.reshape(-1, self.side * self.side)
-        above, before = self._padding(in_height, height)[0], self._padding(in_width, width)[0]
-        outputs = ()
-        for i in range(height):
-            top, bottom, a, b = _span(i, self.step, above, in_height, self.side)
-            for j in range(width):
-                left, right, c, d = _span(j, self.step, before, in_width, self.side)
-                taps = weight
-                if b - a < self.side or d - c < self.side:
-                    taps = self.taps[a:b, c:d].reshape(-1, self.side * self.side).astype(weight.dtype)
-                    taps = self.product(weight, taps)
-                seen = x[:, :, top:bottom, left:right].reshape(count, -1)
-                outputs += (self.product(seen, taps.reshape(self.out_channels, -1)),)  # type: ignore[assignment]
-        return ops.stack(outputs, 2).reshape(count, self.out_channels, height, width)
+
+@contextmanager
+def plain_convolutions(network: nn.Cell) -> Iterator[None]:
+    """Convolutions of `network` are MindSpore's within the block, for an export."""
+    cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Convolution) and cell.by_products]
+    for cell in cells:
+        cell.by_products = False
+    try:
+        yield
+    finally:
+        for cell in cells:
+            cell.by_products = True

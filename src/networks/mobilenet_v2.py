@@ -5,6 +5,7 @@ import mindspore.nn as nn
 from mindspore import Tensor, ops
 from mindspore.common.initializer import HeNormal
 
+from src.common.device import cap_instruction_set
 from src.common.errors import InputError
 from src.networks.backbone import Backbone
 from src.networks.convolution import Convolution
@@ -72,6 +73,8 @@ class MobileNetV2(Backbone):
 
     def __init__(self, *, frozen_batch_norm: bool = False, frozen_layers: int = 0):
         super().__init__()
+        # Its depthwise convolutions are MindSpore's.
+        cap_instruction_set()
         blocks: List[nn.Cell] = [_layer(3, STEM, 3, 2, frozen_batch_norm or frozen_layers > 0)]
         channels = STEM
         for expansion, width, number, stride in STAGES:

@@ -23,6 +23,7 @@ from src.checkpoints.exported import (
     read_card,
 )
 from src.common.errors import InputError
+from src.networks.convolution import Convolution
 from src.networks.heads import BatchNormNeck
 
 SIDE = 8
@@ -67,7 +68,11 @@ def graph_mode():
 @pytest.fixture(scope='module')
 def network():
     """Not to be changed: compiled once for each shape."""
-    return Small().set_train(False)
+    network = Small().set_train(False)
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, Convolution):
+            cell.all_by_products = True
+    return network
 
 
 @pytest.mark.parametrize('file_format, batch', [('MINDIR', 2), ('MINDIR', 0), ('ONNX', 2), ('ONNX', 0)])
@@ -90,6 +95,7 @@ def test_exported_model_with_its_card(network, tmp_path, capsys, file_format, ba
     alone = open_exported(path)
     assert replace(alone.card, checksum=model.card.checksum) == model.card and not capsys.readouterr().err
     whole = Path(path).read_bytes()
+    assert b'Conv' in whole and b'Im2Col' not in whole
     # Not a byte may change, of the card inside either; without its name it is a model of which nothing is known.
     for at in np.random.default_rng(0).choice(len(whole) - 900, 20).tolist() + [len(whole) - 300, len(whole) - 100]:
         Path(path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
