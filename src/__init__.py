@@ -1,2 +1,2 @@
 """Deep metric learning and zero-shot learning on MindSpore."""
-__version__ = '0.4.0'
+__version__ = '0.5.0'
