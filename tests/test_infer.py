@@ -341,13 +341,14 @@ def test_broken_image_is_named_and_an_earlier_file_stays(work, tmp_path):
     for i in range(7):
         save_picture(tmp_path / 'pictures' / f'{i}.png', SIDE, SIDE, rng)
     (tmp_path / 'pictures' / '5.png').write_bytes(b'no picture')
-    (tmp_path / 'embeddings.npy').write_bytes(b'from before')
+    write_embeddings(str(tmp_path / 'embeddings.npy'), [work.embeddings], ImageList(work.paths, None))
+    before = {path: path.read_bytes() for path in tmp_path.glob('embeddings*')}
     done = run(f'--save_ckpt={work.root}/training', '--dataset_path=pictures', '--batch_size=2', cwd=tmp_path)
     assert done.returncode == 2
     assert f'1 of 7 pictures cannot be read: {tmp_path}/pictures/5.png (no picture' in done.stderr.splitlines()[-1]
     assert 'Traceback' not in done.stderr
-    assert (tmp_path / 'embeddings.npy').read_bytes() == b'from before'
-    assert sorted(os.listdir(tmp_path)) == ['embeddings.npy', 'pictures']
+    assert {path: path.read_bytes() for path in tmp_path.glob('embeddings*')} == before
+    assert len(os.listdir(tmp_path)) == len(before) + 1
 
 
 def test_npz_is_a_sound_archive_of_plain_arrays(work, tmp_path):
