@@ -42,7 +42,6 @@ class CenterLoss(Loss):
 
     def __init__(self, num_classes: int, embedding_size: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
         self.centers = Parameter(initializer(Normal(1.0), (num_classes, embedding_size), ms.float32), name='centers')
 
     def construct(self, embeddings: Tensor, labels: Tensor, mask: Optional[Tensor] = None) -> Tensor:

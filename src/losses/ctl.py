@@ -54,7 +54,6 @@ class CTLLoss(Loss):
     def __init__(self, num_classes: int, embedding_size: int, num_instances: int = 4, margin: NonNegative = 0.5,
                  center_weight: NonNegative = 5e-4, centroid_weight: NonNegative = 1.0) -> None:
         super().__init__()
-        self.num_classes = num_classes
         self.classifier = SoftmaxLoss(num_classes, embedding_size, label_smoothing=0.1, has_bias=False,
                                       weight_deviation=0.001)
         self.batch_hard_triplet = BatchHardTripletLoss(margin)

@@ -1,5 +1,5 @@
 """The interface of losses, for the data, the sampler and the optimizer."""
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
@@ -24,12 +24,8 @@ class Loss(nn.Cell):
             must not be given batches with a mask.
         takes_references (bool): its last arguments are references and reference_labels, see PairLoss.
 
-    Attributes:
-        num_classes (int): C of a loss with parameters for each class, which takes labels 0..C-1; 0 for other losses.
-
-    Raises:
-        ValueError: called from Python with a label that is not in 0..C-1. Within a compiled graph labels cannot be checked: a
-            label out of range then gives the gradient to another class, or to none. The doors number the labels themselves.
+    Labels of a loss with parameters for each class lie in 0..C-1. It does not check them: a graph cannot, and after an
+    exception within a gradient MindSpore computes wrong ones. The doors number the labels themselves.
     """
 
     batch = 'groups'
@@ -37,19 +33,6 @@ class Loss(nn.Cell):
     uses_neck: bool = False
     takes_mask: bool = False
     takes_references: bool = False
-    num_classes: int = 0
-
-    def __call__(self, *inputs: Any, **named: Any) -> Tensor:
-        """Compute the loss, after checking the labels; a graph that calls it is compiled from `construct`."""
-        if self.num_classes:
-            labels = named['labels'] if 'labels' in named else inputs[2 if self.uses_neck else 1]
-            if isinstance(labels, Tensor):
-                values = labels.asnumpy()
-                wrong = values[(values < 0) | (values >= self.num_classes)]
-                if wrong.size:
-                    raise ValueError(f'label {wrong[0]}: {type(self).__name__} was created for {self.num_classes} classes, '
-                                     f'labels 0 to {self.num_classes - 1}')
-        return super().__call__(*inputs, **named)
 
     def own_updates(self) -> List[Tuple[Parameter, float]]:
         """Parameters that the optimizer leaves out, each with its step size: parameter -= step size * gradient.

@@ -42,7 +42,6 @@ class NormSoftmaxLoss(Loss):
                  lr_factor: NonNegative = 1.0) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(embedding_size)
-        self.num_classes = num_classes
         self.weight = Parameter(initializer(Uniform(bound), (num_classes, embedding_size), ms.float32), name='weight')
         self.temperature = temperature
         self.lr_factor = lr_factor

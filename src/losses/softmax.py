@@ -64,7 +64,6 @@ class SoftmaxLoss(Loss):
         bound = 1.0 / math.sqrt(embedding_size)
         start = Uniform(bound) if weight_deviation is None else Normal(weight_deviation)
         self.weight = Parameter(initializer(start, (num_classes, embedding_size), ms.float32), name='weight')
-        self.num_classes = num_classes
         self.has_bias = has_bias
         if has_bias:
             self.bias = Parameter(initializer(Uniform(bound), (num_classes,), ms.float32), name='bias')
