@@ -42,7 +42,7 @@ QUICK_PAIR = dict(QUICK, lr_max=1e-3, epoch_size=3)
 # (--pretrained=FIRST/train.ckpt). Chosen on held-out classes of the training list of groceries, searched for across shooting
 # sessions. Recall@1 on the groceries of the other session, mean of three seeds: before training 68.6, normalised softmax 89.5
 # (four minutes of one core), then batch-hard triplet 89.9; softmax 89.3 (six minutes), then eml 89.7, npairs 89.2 (two
-# minutes; established for MAP@R alone). Drawings, norm_softmax with --epoch_size=10: 70.5 for 41.3 (seed 1, seven minutes).
+# minutes; established for MAP@R alone). Drawings, norm_softmax with --epoch_size=10: 70.3 for 41.3 (two seeds, seven minutes).
 # Tried on held-out classes alone: triplet, quadruplet; other losses: not run. The frozen layers, whose maps are largest, take
 # half of a step; training three of them gained nothing.
 PRETRAINED = dict(
