@@ -56,14 +56,8 @@ def device():
     from mindspore.log import _get_logger
     _get_logger().addHandler(Deprecations())
     from src.common.device import cap_instruction_set
-    before = dict(os.environ)
     cap_instruction_set()
     ms.set_device('CPU')
-    # oneDNN has read it after this product. Doors that are started as processes choose for themselves, and ResNets here are
-    # computed as there.
-    ms.ops.matmul(ms.Tensor([[1.0]]), ms.Tensor([[1.0]])).asnumpy()
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
     # Tiny operators one by one: handing each to another thread costs more than running it, 3.6 times on a busy machine.
     ms.runtime.launch_blocking()
 

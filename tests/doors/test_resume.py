@@ -14,6 +14,14 @@ pytestmark = pytest.mark.slow
 STEPS = 84
 
 
+@pytest.fixture(scope='module', autouse=True)
+def all_instructions():
+    """Processes compute as a user's, not with the instructions of the tests' own (tests/conftest.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv('ONEDNN_MAX_CPU_ISA', raising=False)
+        yield
+
+
 @pytest.fixture(scope='module')
 def dem(dem_data, tmp_path_factory):
     """(flags, folder of a training never stopped, its seconds)."""

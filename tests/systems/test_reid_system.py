@@ -314,7 +314,7 @@ def test_doors_train_resume_evaluate_and_export(data, project, tmp_path, here, m
     again.mkdir()
     shutil.copy(folder / f'train-1_{steps}.ckpt', again)
     monkeypatch.chdir(project)
-    # A process as well: in this one oneDNN may use other instructions (tests/conftest.py), which round otherwise.
+    # A process as well: in this one oneDNN may use other instructions, which round otherwise.
     out = run(project, sys.executable, 'train.py', '--dataset=DukeMTMC-reID', f'--data_path={data}', '--epoch_size=2',
               f'--save_ckpt={again}', '--resume', '--run_eval=False', '--device_target=CPU', *keep)
     assert f'resumed after step {steps}' in out
