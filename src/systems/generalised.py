@@ -163,7 +163,7 @@ class Generalised(ZeroShot):
         check_page(recipe.report)
         data = self._test_data()
         for part in (data.seen_test, data.test):
-            self._check_widths(part)
+            self._check_widths(self.scaling.part(part))
         curve, test = self._curve(data), self._test(data)
         skewness = hubness(self.space.near(test.features), self.prototypes(test.semantics), (1, 5, 10), recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,

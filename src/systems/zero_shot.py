@@ -188,12 +188,12 @@ class ZeroShot(System):
         return test
 
     def _check_widths(self, part: EvalPart) -> None:
+        """Raise InputError unless a scaled part has the widths of the training."""
         given = [rows.shape[1] for rows in part.semantics]
         if given != list(self.network.input_widths):
             raise InputError(f'--data_path={self.recipe.data_path}: a class is described by {given} numbers, the network '
                              f'takes {list(self.network.input_widths)}')
-        # A network with a scaling of its own (recipe chosen) has fewer dimensions than the features.
         width = self.found.network_options.get('visual_dim', part.features.shape[1])
-        if self.recipe.system == 'zero_shot' and part.features.shape[1] != width:
+        if part.features.shape[1] != width:
             raise InputError(f'--data_path={self.recipe.data_path}: an image has {part.features.shape[1]} features, those of '
                              f'the training had {width}')

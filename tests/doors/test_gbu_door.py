@@ -23,6 +23,8 @@ from src.systems.generalised import Generalised, GeneralisedFound
 from src.training.states import TrainingStates
 
 CLASSES, EACH = 12, 20
+# More features than half of the training images, so that the recipe `chosen` projects them.
+FEATURES = 80
 FLAGS = ['--dataset=GBU', '--device_target=CPU']
 # Of the recipe `chosen`, with fewer candidates and steps.
 QUICK = ['--batch_size=24', '--total_iter_num=60', '--lr=0.003', '--set', 'candidates=[]', '--set',
@@ -43,9 +45,9 @@ def benchmark(tmp_path_factory):
     folder.mkdir()
     rng = np.random.default_rng(0)
     attributes, count = rng.normal(size=(CLASSES + 1, 10)), CLASSES * EACH
-    mix = rng.normal(size=(10, 16))
+    mix = rng.normal(size=(10, FEATURES))
     labels = np.repeat(np.arange(CLASSES), EACH)
-    features = attributes[labels] @ mix + 0.5 * rng.standard_normal((count, 16))
+    features = attributes[labels] @ mix + 0.5 * rng.standard_normal((count, FEATURES))
     test = np.arange(count) % EACH >= 16
     cells = np.empty((CLASSES, 1), object)
     cells[:, 0] = names()
@@ -59,7 +61,7 @@ def benchmark(tmp_path_factory):
         'train_loc': places(labels < 6), 'val_loc': places((labels >= 6) & (labels < 9))})
     # Images of a thirteenth class, which the files do not know, and of two unseen ones.
     labels = np.repeat([12, 9, 11], 8)
-    write_embeddings(str(folder / 'more.npz'), [(attributes[labels] @ mix + 0.5 * rng.standard_normal((24, 16)))
+    write_embeddings(str(folder / 'more.npz'), [(attributes[labels] @ mix + 0.5 * rng.standard_normal((24, FEATURES)))
                                                 .astype(np.float32)],
                      ImageList([f'/none/{names(13)[i]}/{n}.jpg' for n, i in enumerate(labels)], None))
     (folder / 'new.csv').write_text('name,' + ','.join(f'a{i}' for i in range(10)) + '\n' + names(13)[12] + ','
@@ -105,13 +107,23 @@ def test_the_end_product_names_unseen_and_added_classes(benchmark, trained, tmp_
     with pytest.raises(InputError, match='3 numbers per class, the network takes 10'):
         (tmp_path / 'short.csv').write_text('x,1,2,3\n')
         infer_door.main([*query, f'--classes={exported}', f'--add_classes={tmp_path / "short.csv"}'])
-    write_embeddings(str(tmp_path / 'wide.npz'), [np.ones((2, 17), np.float32)], ImageList(['a.jpg', 'b.jpg'], None))
-    with pytest.raises(InputError, match='embeddings of 17 values, the classes were learnt on features of 16'):
+    write_embeddings(str(tmp_path / 'wide.npz'), [np.ones((2, FEATURES + 1), np.float32)], ImageList(['a.jpg', 'b.jpg'], None))
+    words = f'embeddings of {FEATURES + 1} values, the classes were learnt on features of {FEATURES}'
+    with pytest.raises(InputError, match=words):
         infer_door.main(['--device_target=CPU', f'--query={tmp_path / "wide.npz"}', f'--classes={exported}'])
     shutil.copy(f'{exported}.classes.npz', tmp_path / 'other.classes.npz')
     (tmp_path / 'net.mindir.classes.npz').write_bytes(b'no archive')
     with pytest.raises(InputError, match='damaged, or not a file of classes'):
         infer_door.main([*query, f'--classes={exported}'])
+
+
+def test_features_of_another_width_are_refused(benchmark, trained, tmp_path):
+    """Compared are the features that the network is for: 72 of the 80, half of the 144 training images."""
+    shutil.copytree(benchmark, tmp_path / 'NARROW')
+    features = scipy.io.loadmat(benchmark / 'res101.mat')
+    scipy.io.savemat(tmp_path / 'NARROW' / 'res101.mat', {'features': features['features'][:60], 'labels': features['labels']})
+    with pytest.raises(InputError, match='NARROW: an image has 60 features, those of the training had 72'):
+        eval_door.main([*FLAGS, f'--data_path={tmp_path}/NARROW', f'--save_ckpt={trained[1]}'])
 
 
 def test_another_image_network_is_refused(benchmark, trained, tmp_path, monkeypatch):
