@@ -24,7 +24,7 @@ from src.checkpoints.paddle_files import read_folder
 from src.checkpoints.pickled import is_pickled, read_pdparams, read_pth
 from src.common.arrays import Array
 from src.common.errors import InputError
-from src.common.files import is_no_download
+from src.common.files import is_failed_download
 from src.networks import backbone_class
 from src.networks.backbone import Backbone
 
@@ -119,7 +119,7 @@ def _read(path: Path) -> Weights:
             start = file.read(32)
     except OSError as error:
         raise InputError(f'{path} cannot be opened ({error.strerror}): give an existing weight file') from error
-    if is_no_download(start):
+    if is_failed_download(start):
         raise InputError(f'{path} is a web page or a Git LFS pointer instead of weights; download it again')
     if path.name.endswith(OF_TORCH):
         return Weights(str(path), read_pth(path))

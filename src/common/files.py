@@ -130,6 +130,6 @@ def check_replaceable(path: Union[str, Path], marks: Iterable[bytes], flag: str)
         raise InputError(f'{flag}={path}: exists, and was not written by this project as such a file; name another one')
 
 
-def is_no_download(start: bytes) -> bool:
+def is_failed_download(start: bytes) -> bool:
     """Whether a file that begins so is a web page, or a pointer of Git LFS, in the place of what was to be downloaded."""
     return start.lstrip()[:1] == b'<' or start.startswith(b'version https://git-lfs')

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401 - formats must be imported
 
 from src.common.errors import InputError
-from src.common.files import is_no_download
+from src.common.files import is_failed_download
 
 Pixels = NDArray[np.uint8]
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'TIFF')
@@ -68,7 +68,7 @@ def _not_a_picture(file: IO[bytes]) -> str:
         return 'the file is empty'
     if start[4:8] == b'ftyp':
         return f'a {start[8:12].decode("ascii", "replace")} file (HEIC, AVIF or video); save it as JPEG or PNG'
-    if is_no_download(start):
+    if is_failed_download(start):
         return 'a web page or a Git LFS pointer instead of a picture; download it again'
     return 'no picture of a known format'
 

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional
 
 import h5py
 import numpy as np
@@ -20,7 +20,7 @@ from src.common.errors import InputError
 from src.datasets.mat_file import File, NoVariable, as_float32, read_integers, read_mat, read_names
 from src.datasets.splits import held_out, held_out_of_each_class
 from src.datasets.tables import as_name
-from src.datasets.zero_shot_data import EvalPart, GeneralisedData
+from src.datasets.zero_shot_data import EvalPart, GeneralisedData, describe_equal_classes
 
 # Published counts: classes, unseen classes, attributes, images, trainval, test_seen, test_unseen.
 PUBLISHED = {
@@ -125,17 +125,8 @@ class Benchmark:
         shown = ', '.join(f'{count} {word}' + (f' (published {published[i]})' if published and published[i] != count else '')
                           for i, (count, word) in enumerate(zip(counts, words)))
         verdict = '' if not published else ': as published' if counts == published else ': not as published'
-        return f'{self.name}: {shown}; {self.features.shape[1]} features an image{verdict}' + said_equal(
+        return f'{self.name}: {shown}; {self.features.shape[1]} features an image{verdict}' + describe_equal_classes(
             self.names, self.semantics)
-
-
-def said_equal(names: Sequence[object], semantics: Array) -> str:
-    """Words to append to a line about classes: which of them have equal rows of numbers (C, A); '' if none have."""
-    sets: Dict[bytes, List[str]] = {}
-    for name, row in zip(names, semantics):
-        sets.setdefault(row.tobytes(), []).append(str(name))
-    return ''.join(f'; classes {" and ".join(same)} have equal numbers and cannot be told apart'
-                   for same in sets.values() if len(same) > 1)
 
 
 def _rows(path: str, variable: str, things: str, count: int = 0) -> NDArray[np.float32]:

@@ -18,9 +18,10 @@ from src.common.errors import InputError
 from src.common.files import check_replaceable, replacing
 from src.common.run import run
 from src.common.values import Parser, natural
-from src.datasets.gbu import CLASS_SHARE, IMAGE_MODEL, SEEN_SHARE, said_equal
+from src.datasets.gbu import CLASS_SHARE, IMAGE_MODEL, SEEN_SHARE
 from src.datasets.splits import held_out, held_out_of_each_class
 from src.datasets.tables import UTF_8, as_name, plain_number, read_lines, read_rows
+from src.datasets.zero_shot_data import describe_equal_classes
 from src.retrieval.embedding_file import EmbeddingFile
 
 HEADERS = ('', 'name', 'class', 'class_name', 'label', 'category')
@@ -143,7 +144,7 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
             scipy.io.savemat(temporary, arrays)
     return (f'{folder}: {counts[0]} seen and {len(set(unseen_names))} unseen classes, {trainval.sum()} images to train on, '
             f'{seen_test.sum()} and {is_unseen.sum()} to test'
-            + said_equal(names, semantics))
+            + describe_equal_classes(names, semantics))
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:

@@ -1,6 +1,6 @@
 """Zero-shot data: images of seen classes to train on, images of unseen classes to test on."""
 from dataclasses import dataclass, replace
-from typing import List, Tuple, TypeVar
+from typing import Dict, List, Sequence, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,3 +83,12 @@ def hold_out(data: Data, fraction: float, seed: int, by: str) -> Tuple[Data, Eva
     train = replace(data, train_features=data.train_features[~held], train_labels=data.train_labels[~held],
                     train_semantics=tuple(rows[~held] for rows in data.train_semantics))
     return train, part
+
+
+def describe_equal_classes(names: Sequence[object], semantics: Array) -> str:
+    """Words to append to a line about classes: which of them have equal rows of numbers (C, A); '' if none have."""
+    sets: Dict[bytes, List[str]] = {}
+    for name, row in zip(names, semantics):
+        sets.setdefault(row.tobytes(), []).append(str(name))
+    return ''.join(f'; classes {" and ".join(same)} have equal numbers and cannot be told apart'
+                   for same in sets.values() if len(same) > 1)

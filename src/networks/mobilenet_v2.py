@@ -57,6 +57,9 @@ def _layer(in_channels: int, out_channels: int, kernel: int, stride: int, frozen
 class MobileNetV2(Backbone):
     """Images to the feature map of the last layer, with width multiplier 1.0.
 
+    On a CPU create it before the process computes anything: afterwards its convolutions may be 60 times slower (see
+    src.common.device.cap_instruction_set).
+
     Args:
         frozen_batch_norm: whether statistics, gamma and beta stay as they are in training, for pretrained weights and
             small batches.

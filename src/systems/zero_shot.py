@@ -11,10 +11,9 @@ from src.checkpoints.weights import Weights
 from src.common.arrays import check_metric
 from src.common.errors import InputError
 from src.datasets import dem
-from src.datasets.gbu import said_equal
 from src.datasets.scaling import Scale, fit_scaling
 from src.datasets.zero_shot_batches import Epoch, image_batches, prototype_batches, steps_per_epoch
-from src.datasets.zero_shot_data import EvalPart, ZeroShotData, hold_out
+from src.datasets.zero_shot_data import EvalPart, ZeroShotData, describe_equal_classes, hold_out
 from src.losses import create_loss, loss_class
 from src.networks import create_network
 from src.page import check_page, evaluation_page
@@ -42,7 +41,7 @@ def check_told_apart(part: EvalPart, path: str) -> None:
         raise InputError(f'{path}: all {len(part.class_ids)} unseen classes are described by the same numbers')
     if (part.features == part.features[0]).all():
         raise InputError(f'{path}: all {len(part.labels)} images of unseen classes have the same features')
-    same = said_equal(part.class_ids.tolist(), np.concatenate(part.semantics, 1))
+    same = describe_equal_classes(part.class_ids.tolist(), np.concatenate(part.semantics, 1))
     if same:
         print(path + same)
 
