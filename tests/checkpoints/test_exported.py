@@ -115,7 +115,10 @@ def test_the_card_inside_is_metadata_for_other_programs(network, tmp_path):
     export_network(network, [(3, SIDE, SIDE)], file_name=str(tmp_path / 'a'))
     message = ModelProto()
     message.ParseFromString((tmp_path / 'a.mindir').read_bytes())
-    assert json.loads(message.user_info[exported.KEY.decode()])['model'] == network_identity(network)
+    said = message.user_info
+    if not hasattr(said, 'keys'):  # before 2.10 a list of pairs
+        said = {pair.key: pair.value for pair in said}
+    assert json.loads(said[exported.KEY.decode()])['model'] == network_identity(network)
 
 
 @pytest.mark.parametrize('name', ["a'b \n", '用户'])
