@@ -33,6 +33,9 @@ NO_NUMBER = -1             # in a column that the images do not have; the card s
 BATCH_BYTES = 4 * 2 ** 20  # of embeddings in one request: servers refuse more than 64 MB, and Python lists are 8 times as large
 PATHS_AT_ONCE, QUERIES_AT_ONCE = 8192, 100
 SECONDS, RETRIES = 30, 8   # to connect, and where the server does not answer (a minute); what it works on takes its time
+# pymilvus asks an idle server every ten seconds whether it lives. The one of milvus-lite, in the same process, ends the
+# connection at the third, and gRPC prints two lines.
+NEVER_PING = {'grpc.keepalive_time_ms': 2 ** 31 - 1}
 # Default parameters of each index; the last one belongs to the search. 0: chosen by the number of images.
 INDEXES: Dict[str, Dict[str, int]] = {'FLAT': {}, 'IVF_FLAT': {'nlist': 0, 'nprobe': 0},
                                       'HNSW': {'M': 16, 'efConstruction': 200, 'ef': 64}}
@@ -373,7 +376,7 @@ def _connect(where: str, new: bool) -> Any:
         if not server:
             import milvus_lite  # noqa: F401  # its own dependencies may be missing
         try:
-            return MilvusClient(where, timeout=SECONDS)
+            return MilvusClient(where, timeout=SECONDS, grpc_options={} if server else NEVER_PING)
         except MilvusException as error:
             raise InputError(f'{where}: ' + (
                 'no Milvus server answers; start one, or check host and port' if server else

@@ -360,6 +360,16 @@ def test_two_processes_on_one_server_add_at_once(server):
     check_contents(MilvusGallery(where), range(500), rows(1000))
 
 
+def test_an_idle_gallery_is_not_asked_whether_it_lives(tmp_path, monkeypatch):
+    """gRPC printed two lines on standard error after 40 idle seconds, as while images are embedded."""
+    import grpc
+    given, channel = [], grpc.insecure_channel
+    monkeypatch.setattr(grpc, 'insecure_channel',
+                        lambda *args, options=(), **more: (given.append(dict(options)), channel(*args, options, **more))[1])
+    MilvusGallery(str(tmp_path / 'gallery.db'), new=True)
+    assert [one['grpc.keepalive_time_ms'] for one in given] == [2 ** 31 - 1]   # gRPC: never
+
+
 @pytest.mark.by_hand
 def test_the_second_process_on_a_folder_is_told_so(tmp_path):
     where = str(tmp_path / 'gallery.db')
