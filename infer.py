@@ -2,10 +2,11 @@
 unseen classes included."""
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 from src.common.run import run
 from src.recipes.command_line import parse_args
-from src.recipes.infer_modes import CHANGE, EMBED, LOAD, SEARCH, infer_mode
+from src.recipes.infer_modes import CHANGE, EMBED, LOAD, SEARCH, idle_flags, infer_mode
 
 
 def main(argv=None):
@@ -21,20 +22,28 @@ def main(argv=None):
     check_picture(options.picture)
     check_page(options.report)
 
+    loaded = []
+
     def embedder():
         # Lines about the device and the weights must not mix with answers, which a program may be reading.
         with redirect_stdout(sys.stdout if mode == EMBED else sys.stderr):
             process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-            return load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process.target)
+            loaded.append(load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process.target))
+            return replace(loaded[0], subset=options.subset) if options.subset else loaded[0]
     if mode == EMBED:
-        return embed_images(options.dataset_path, options.output, embedder, encoding=options.encoding,
+        done = embed_images(options.dataset_path, options.output, embedder, encoding=options.encoding,
                             skip_broken=options.skip_broken)
-    if mode == LOAD:
-        return load_gallery(options.gallery, options.output)
-    if mode == CHANGE:
+    elif mode == LOAD:
+        done = load_gallery(options.gallery, options.output)
+    elif mode == CHANGE:
         changes = Changes(options.remove, options.threshold, options.index, options.centroids, options.list)
-        return sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes, options.encoding))
-    return find(options, embedder) if mode == SEARCH else name(options, embedder)
+        done = sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes, options.encoding))
+    else:
+        done = find(options, embedder) if mode == SEARCH else name(options, embedder)
+    idle = [] if loaded else idle_flags(command)
+    if idle:
+        print(f'{", ".join(idle)}: had no effect: no image was embedded', file=sys.stderr)
+    return done
 
 
 def find(options, embedder):

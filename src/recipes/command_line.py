@@ -12,8 +12,8 @@ from easydict import EasyDict
 from src import __version__
 from src.common.errors import InputError
 from src.common.values import Parser, device_of_environment
-from src.recipes.entries import ENTRIES, without_removed
-from src.recipes.flags import FLAGS, Flag
+from src.recipes.entries import ENTRIES, USED, without_removed
+from src.recipes.flags import FLAGS, TRAIN, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
 from src.recipes.types import Type, text
@@ -62,10 +62,16 @@ class Command:
             InputError: see make_recipe and src.recipes.recipe.use_recipe.
         """
         if saved is not None:
+            if self.options.recipe not in (None, saved.recipe):
+                raise InputError(f'--recipe={self.options.recipe}: has no effect: the weights were trained with recipe '
+                                 f'{saved.recipe}; remove it')
             return use_recipe(saved, self.changes, self.options.dataset, self.options.train_mode)
         dataset, choice, name = self._chosen()
         if told and not SYSTEMS[system_of(dataset)].images:
             raise InputError(f'--dataset={dataset}: has no images, but the network takes images; leave it out')
+        for change in self.changes:
+            if told and not change.whole and change.entry.partition('.')[0] not in USED['exported']:
+                raise InputError(f'{change.word}: has no effect on an exported model; remove it')
         name = name or ('paddle' if source == 'paddle' else None)
         return make_recipe(dataset, choice, name, [*as_changes(told), *self.changes])
 
@@ -206,7 +212,7 @@ def _command(door: str, written: Sequence[Written]) -> Command:
         if door not in flag.doors:
             print(f'{one.name}: has no effect in {door}.py')
         elif flag.names == ('--set',):
-            changes.append(_set_change(one.value))
+            changes.append(_set_change(one.value, door))
         elif flag.sets is None:
             options[flag.attribute] = True if flag.switch else _value(one)
         else:
@@ -223,7 +229,7 @@ def _value(one: Written) -> Any:
         raise InputError(f'{one.word}: {error}') from error
 
 
-def _set_change(word: str) -> Change:
+def _set_change(word: str, door: str) -> Change:
     entry, equals, value = word.partition('=')
     if not equals or not entry:
         raise InputError(f'--set={word}: expected ENTRY=VALUE')
@@ -231,6 +237,8 @@ def _set_change(word: str) -> Change:
         raise InputError(f'--set={word}: {entry} chooses the recipe; give --{entry}')
     if entry in DERIVED:
         raise InputError(f'--set={word}: is not an entry; give --{entry}')
+    if entry.partition('.')[0] in set(ENTRIES) - USED[door]:
+        raise InputError(f'--set={word}: has no effect in {door}.py; remove it')
     return Change(entry, value, f'--set={word}', text=True)
 
 
@@ -251,7 +259,8 @@ def _read_config(path: str, door: str) -> List[Any]:
         InputError: no such file, neither YAML nor JSON, or a key that is neither an entry nor a flag.
     """
     table = _read_table(path)
-    if isinstance(table.get('recipe'), dict):  # the result.json of a training
+    whole = isinstance(table.get('recipe'), dict)
+    if whole:  # the result.json of a training
         table = without_removed(table['recipe'], f'--config_path={path}')
     flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
     row = SYSTEMS.get(str(table.get('system')))
@@ -265,7 +274,7 @@ def _read_config(path: str, door: str) -> List[Any]:
                 said.append(Written(flags[key][0], word, str(value)))
         elif key.partition('.')[0] in ENTRIES:
             # YAML takes 1e-3 for a text.
-            said.append(Change(key, value, f'{word}={value}', text=isinstance(value, str)))
+            said.append(Change(key, value, f'{word}={value}', text=isinstance(value, str), whole=whole or door != TRAIN))
         elif key in flags and flags[key][0].switch:
             if not isinstance(value, bool):
                 raise InputError(f'{word}={value}: expected true or false')

@@ -6,7 +6,7 @@ import os
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from src.common.values import in_milvus
-from src.recipes.entries import RERANK
+from src.recipes.entries import ENTRIES, RERANK
 from src.recipes.recipe import PURPOSES, RECIPES
 from src.recipes.systems import DATASETS
 from src.recipes.types import Refused, Type, boolean, encoding, one_of, real, text, whole
@@ -100,7 +100,8 @@ FLAGS = [
     Flag(('--dataset_path', '--images'), (INFER,), WORK, type=text, default='data/Stanford_Online_Products', suggests='SOP',
          help='folder or list of images, with or without labels; of a dataset, the test images are used; default: '
               'data/Stanford_Online_Products'),
-    Flag(('--subset',), (TRAIN, EVAL, INFER), WORK, 'subset'),
+    Flag(('--subset',), (TRAIN, EVAL), WORK, 'subset'),
+    Flag(('--subset',), (INFER,), WORK, type=ENTRIES['subset'].type, help='subset of Stanford Online Products'),
     Flag(('--query',), (TRAIN, EVAL), WORK, 'query', suggests='SOP'),
     Flag(('--gallery',), (TRAIN, EVAL), WORK, 'gallery'),
 
