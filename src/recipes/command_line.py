@@ -1,9 +1,11 @@
 """Parse a command line into the options of a door and the changes of a recipe, in the order written."""
 import argparse
 import json
+import re
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -16,7 +18,7 @@ from src.recipes.entries import ENTRIES, USED, without_removed
 from src.recipes.flags import FLAGS, TRAIN, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
-from src.recipes.types import Type, text
+from src.recipes.types import Type, boolean, literal, text
 
 # Entries that choose a recipe and cannot be changed by --set.
 CHOOSES = ('system', 'dataset', 'loss_name', 'recipe', 'train_mode')
@@ -89,7 +91,11 @@ class Command:
             if options.get(other):
                 raise InputError(f'--{other}={options[other]}: has no effect for {dataset}; '
                                  + ('--recipe chooses its loss' if other == 'loss_name' else 'remove it'))
-        return dataset, options.get(row.choice) or row.default, options.recipe
+        choice = options.get(row.choice) or row.default
+        for flag in FLAGS:
+            if flag.loss not in ('', choice) and flag.attribute in self.given:
+                raise InputError(f'{flag.names[0]}: is for --loss_name={flag.loss}; --set {flag.sets} is for all losses')
+        return dataset, choice, options.recipe
 
     def _suggested(self) -> str:
         """Dataset that the given flags suggest."""
@@ -273,18 +279,51 @@ def _read_config(path: str, door: str) -> List[Any]:
             if key in flags:
                 said.append(Written(flags[key][0], word, str(value)))
         elif key.partition('.')[0] in ENTRIES:
-            # YAML takes 1e-3 for a text.
             said.append(Change(key, value, f'{word}={value}', text=isinstance(value, str), whole=whole or door != TRAIN))
         elif key in flags and flags[key][0].switch:
-            if not isinstance(value, bool):
-                raise InputError(f'{word}={value}: expected true or false')
-            said += [Written(flags[key][0], word, '')] * value
-        elif key in flags:
+            try:
+                said += [Written(flags[key][0], word, '')] * boolean.read(value)
+            except ValueError as error:
+                raise InputError(f'{word}={value}: expected true or false') from error
+        elif key in flags and value is not None:
             said.append(Written(flags[key][0], word, str(value)))
-        else:
+        elif key not in flags:
             near = get_close_matches(key, [*ENTRIES, *flags], 1)
             raise InputError(f'{word}: no such entry or flag' + (f'; did you mean {near[0]}?' if near else ''))
     return said
+
+
+def _load_yaml(path: str, content: str) -> Any:
+    """Load YAML whose words are read as on the command line: YAML takes 012 for 10, 1_2 for 12 and 1:30 for 90."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: Dict[str, Any] = {}
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Dict[str, Any]:
+            return _table_of(path, [tuple(self.construct_object(one, deep=True) for one in pair) for pair in node.value])
+
+    Loader.add_implicit_resolver('tag:yaml.org,2002:null', re.compile('(~|null|Null|NULL|)$'), None)
+    Loader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('(true|True|TRUE|false|False|FALSE)$'), None)
+    table = yaml.load(content, Loader)  # noqa: S506 - a SafeLoader
+    return {key: _literals(value) for key, value in table.items()} if isinstance(table, dict) else table
+
+
+def _literals(value: Any, inside: bool = False) -> Any:
+    """Value of YAML whose words inside lists and tables are parsed; a word alone is parsed by the type of its entry."""
+    if isinstance(value, dict):
+        return {key: _literals(one, True) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_literals(one, True) for one in value]
+    return literal(value) if inside and isinstance(value, str) else value
+
+
+def _table_of(path: str, pairs: Sequence[Tuple[Any, Any]]) -> Dict[Any, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f'--config_path={path}: names {max(names, key=names.count)} twice; remove one')
+    return table
 
 
 def _read_table(path: str) -> Dict[str, Any]:
@@ -294,12 +333,13 @@ def _read_table(path: str) -> Dict[str, Any]:
         raise InputError(f'--config_path={path}: cannot be read: {getattr(error, "strerror", "no text")}') from error
     try:
         if path.endswith('.json'):
-            table = json.loads(content)
+            table = json.loads(content, object_pairs_hook=partial(_table_of, path))
         else:
-            import yaml
-            table = yaml.safe_load(content)
+            table = _load_yaml(path, content)
     except ImportError as error:
         raise InputError(f'--config_path={path}: needs PyYAML: pip install pyyaml, or give a .json') from error
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f'--config_path={path}: not valid JSON; check its commas and quotes') from error
     except Exception as error:  # yaml's own types, which are imported with it

@@ -22,7 +22,7 @@ from src.losses.references import WithReferences
 from src.networks import create_image_network
 from src.page import check_page
 from src.pictures import check_picture
-from src.recipes.recipe import Recipe
+from src.recipes.recipe import Recipe, make_recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
 from src.systems.measured import MeasuredImages
 from src.training.precision import level_for, mixed_precision
@@ -151,6 +151,10 @@ class ImageSystem(System):
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
             instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
+        named = make_recipe(recipe.dataset, recipe.loss_name, recipe.recipe)
+        for name in ('samples_each_class', 'small_classes'):
+            if recipe[name] != named[name] and not isinstance(self.sampler, GroupSampler) and process.rank == 0:
+                print(f'{name}={recipe[name]}: has no effect: {recipe.loss_name} takes batches of {kind.batch}')
         if self.sampler.never_drawn and process.rank == 0:
             print(f'{self.sampler.never_drawn} of {len(classes)} classes have fewer than {self.sampler.instances} images and '
                   'are never drawn (--samples_each_class)')

@@ -314,6 +314,7 @@ def test_flags_of_the_network_are_refused_for_an_exported_model():
     ('eval --save_ckpt=X --set epoch_size=3', '--set=epoch_size=3: has no effect in eval.py'),
     ('export --save_ckpt=X --set report=r.html', '--set=report=r.html: has no effect in export.py'),
     ('infer --ckpt_file=X --set loss_options.margin=1', 'has no effect in infer.py'),
+    ('train --dataset_path=D --loss_name=triplet --arc_margin=1', '--arc_margin: is for --loss_name=arcmargin'),
     ('train --dataset_path=D --loss_scale=0', '--loss_scale=0: expected a finite number above 0'),
     ('train --dataset=CUB --recipe=ranked --set dropout=[0.1,1]', 'below 1'),
     ('train --dataset_path=D --recipe=ranked', '--recipe=ranked: for SOP softmax there are published'),
@@ -448,6 +449,13 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
     assert made.weight_decay == 1e-4  # a text in YAML
     for value in (False, True):
         assert command(f'train {write(tmp_path, "b.yaml", f"resume: {value}")} --dataset_path=D').options.resume == value
+    # Words are kept as they are written.
+    words = write(tmp_path, 'w.yaml', 'save_ckpt: 012\nprofile: null\nresume: yes\npretrained: ~\nweight_decay: {a: 1e-4}\n'
+                                      'dataset_path: 1.50\n')
+    used = command(f'train {words}')
+    assert (used.options.save_ckpt, used.options.profile, used.options.resume) == ('012', None, True)
+    made = used.make_recipe()
+    assert (made.dataset_path, made.pretrained, made.weight_decay) == ('1.50', None, {'a': 1e-4})
     # Before it on the command line too.
     assert recipe(f'train --epoch_size=5 {yaml}').epoch_size == 5
     paddle = write(tmp_path, 'p.json', '{"recipe": "paddle", "epoch_size": 2, "dataset": "SOP"}')
@@ -456,6 +464,9 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
 
 @pytest.mark.parametrize('name, text, message', [
     ('a.yaml', 'save_ckpt: "a\\0b"', 'NUL'), ('a.yaml', 'resume: maybe', 'resume=maybe: expected true or false'),
+    *(('a.yaml', f'seed: {word}', f'seed={word}: expected a whole number') for word in ('012', '1_2', '1:30', '0x10')),
+    ('a.yaml', 'lr_steps: [30, 012]', 'expected a list of values'), ('a.yaml', 'run_eval: on', 'expected True or False'),
+    ('a.yaml', 'seed: 1\nseed: 2', 'names seed twice'), ('a.json', '{"seed": 1, "seed": 2}', 'names seed twice'),
     ('a.yaml', 'epoch_sise: 3', 'epoch_sise: no such entry or flag; did you mean epoch_size?'),
     ('a.yaml', 'epoch_size: many', 'a.yaml: epoch_size=many: expected a whole number'),
     ('a.yaml', '- 1', 'expected a table of names and values'),
