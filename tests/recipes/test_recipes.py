@@ -450,7 +450,7 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
     for value in (False, True):
         assert command(f'train {write(tmp_path, "b.yaml", f"resume: {value}")} --dataset_path=D').options.resume == value
     # Words are kept as they are written.
-    words = write(tmp_path, 'w.yaml', 'save_ckpt: 012\nprofile: null\nresume: yes\npretrained: ~\nweight_decay: {a: 1e-4}\n'
+    words = write(tmp_path, 'w.yaml', 'loss_name: triplet\nsave_ckpt: 012\nprofile: null\nresume: yes\npretrained: ~\nweight_decay: {a: 1e-4}\n'
                                       'dataset_path: 1.50\n')
     used = command(f'train {words}')
     assert (used.options.save_ckpt, used.options.profile, used.options.resume) == ('012', None, True)
@@ -472,7 +472,7 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
     ('a.yaml', '- 1', 'expected a table of names and values'),
     ('a.yaml', 'a: [1', 'not valid YAML'), ('a.json', '{"epoch_size": 3', 'not valid JSON'),
     ('a.json', '[' * 100000, 'not valid JSON'),
-    ('a.json', '"text"', 'expected a table of names and values'), ('a.yaml', '3: 4', 'expected a table of names and values')])
+    ('a.json', '"text"', 'expected a table of names and values'), ('a.yaml', '3: 4', '3: no such entry or flag')])
 def test_a_bad_file_of_entries_is_one_line(tmp_path, name, text, message):
     with pytest.raises(InputError, match=re.escape(message)) as raised:
         recipe(f'train --dataset_path=D {write(tmp_path, name, text)}')
