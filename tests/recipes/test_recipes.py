@@ -450,8 +450,8 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
     for value in (False, True):
         assert command(f'train {write(tmp_path, "b.yaml", f"resume: {value}")} --dataset_path=D').options.resume == value
     # Words are kept as they are written.
-    words = write(tmp_path, 'w.yaml', 'loss_name: triplet\nsave_ckpt: 012\nprofile: null\nresume: yes\npretrained: ~\nweight_decay: {a: 1e-4}\n'
-                                      'dataset_path: 1.50\n')
+    words = write(tmp_path, 'w.yaml', 'loss_name: triplet\nsave_ckpt: 012\nprofile: null\nresume: yes\npretrained: ~\n'
+                                      'weight_decay: {a: 1e-4}\ndataset_path: 1.50\n')
     used = command(f'train {words}')
     assert (used.options.save_ckpt, used.options.profile, used.options.resume) == ('012', None, True)
     made = used.make_recipe()
