@@ -29,6 +29,9 @@ def main(argv=None):
         with redirect_stdout(sys.stdout if mode == EMBED else sys.stderr):
             process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
             loaded.append(load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process.target))
+            batch = [change for change in command.changes if change.entry == 'test_batch_size'][-1:]
+            if batch and batch[0].value != loaded[0].options.batch_size:
+                print(f'{batch[0].word}: has no effect: the model takes {loaded[0].options.batch_size} images at a time')
             return replace(loaded[0], subset=options.subset) if options.subset else loaded[0]
     if mode == EMBED:
         done = embed_images(options.dataset_path, options.output, embedder, encoding=options.encoding,
