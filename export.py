@@ -1,10 +1,10 @@
 """Export the network of a checkpoint as MINDIR, ONNX or AIR, and check that the file gives the network's output."""
 from src.common.run import run
-from src.recipes.command_line import parse_args
 
 
 def main(argv=None):
     """Export the checkpoint that the flags name; returns the path of the exported model."""
+    from src.recipes.command_line import parse_args
     command = parse_args('export', argv)
     # MindSpore takes a second to import, so not before it is needed.
     from src.checkpoints.exported import export_network

@@ -5,12 +5,12 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 
 from src.common.run import run
-from src.recipes.command_line import parse_args
-from src.recipes.infer_modes import CHANGE, EMBED, LOAD, SEARCH, idle_flags, infer_mode
 
 
 def main(argv=None):
     """Embed --dataset_path, load or change --gallery, or print the neighbours or the class names of every query."""
+    from src.recipes.command_line import parse_args
+    from src.recipes.infer_modes import CHANGE, EMBED, LOAD, SEARCH, idle_flags, infer_mode
     command = parse_args('infer', argv)
     mode = infer_mode(command)
     # MindSpore takes a second to import, so not before it is needed.
