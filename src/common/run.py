@@ -10,24 +10,17 @@ from typing import Any, Callable, Iterator, Optional
 
 from src.common.errors import InputError
 
-# Signals that end a process after it has removed its temporary files, and their words. SIGQUIT still ends it at once.
-ENDS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated', signal.SIGHUP: 'hung up'}
-
-
-class Ended(KeyboardInterrupt):
-    """A signal of ENDS; the argument is its number."""
-
 
 def run(main: Callable[[], Any]) -> None:
-    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, a signal of ENDS one
-    line and exit code 128 + its number.
+    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C one line and
+    exit code 130.
 
     If nobody reads standard output any more (infer.py ... | head), it ends silently with exit code 141, as in a shell.
     Characters that an output cannot show are written as escapes.
     """
     _open_standard_files()
     try:
-        with _ending():
+        with _interruptible():
             _check_working_folder()
             main()
             sys.stdout.flush()
@@ -44,37 +37,37 @@ def run(main: Callable[[], Any]) -> None:
         _drop_output()
         print(f'{sys.argv[0]}: error: cannot write to standard output: {error.strerror}', file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt as error:
-        number = error.args[0] if isinstance(error, Ended) else signal.SIGINT
-        print(f'{sys.argv[0]}: {ENDS[number]}', file=sys.stderr)
-        sys.exit(128 + number)
+    except KeyboardInterrupt:
+        print(f'{sys.argv[0]}: interrupted', file=sys.stderr)
+        sys.exit(130)
 
 
 @contextmanager
-def _ending() -> Iterator[None]:
-    """Raise Ended in the block at a signal of ENDS, unless it is ignored, as by nohup."""
-    if threading.current_thread() is not threading.main_thread():
+def _interruptible() -> Iterator[None]:
+    """Handle SIGINT in the block, unless it is ignored.
+
+    SIGTERM and SIGHUP end the process at once, because callbacks of MindSpore swallow exceptions.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in ENDS}
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, _end)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
 
 
-def _end(number: int, frame: Optional[FrameType]) -> None:
+def _interrupt(number: int, frame: Optional[FrameType]) -> None:
     while frame:
-        # MindSpore and numpy abort, or tell of other errors, if their import is interrupted.
-        if frame.f_code.co_filename.startswith('<frozen importlib'):
-            os.write(2, f'{sys.argv[0]}: {ENDS[signal.Signals(number)]}\n'.encode(errors='backslashreplace'))
+        name = frame.f_code.co_filename
+        # Interrupted imports of MindSpore and numpy abort or raise other errors; interrupted compilations leave files.
+        if name.startswith('<frozen importlib') or os.path.join('mindspore', '_extends') in name:
+            os.write(2, f'{sys.argv[0]}: interrupted\n'.encode(errors='backslashreplace'))
             os._exit(128 + number)
         frame = frame.f_back
-    raise Ended(signal.Signals(number))
+    raise KeyboardInterrupt
 
 
 def _open_standard_files() -> None:

@@ -5,8 +5,6 @@ import signal
 from types import FrameType
 from typing import Any
 
-from src.common.run import ENDS
-
 
 class Signals:
     """Block in which SIGINT, SIGTERM and SIGHUP, unless ignored, are noted instead of ending the process; `noted` is the
@@ -20,7 +18,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        handlers = {number: signal.getsignal(number) for number in ENDS}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
         self.now()
         return self
