@@ -164,8 +164,11 @@ class Generalised(ZeroShot):
         data = self._test_data()
         for part in (data.seen_test, data.test):
             self._check_widths(self.scaling.part(part))
-        curve, test = self._curve(data), self._test(data)
-        skewness = hubness(self.space.near(test.features), self.prototypes(test.semantics), (1, 5, 10), recipe.metric)
+        test = self._test(data)
+        near, prototypes = self.space.near(test.features), self.prototypes(test.semantics)
+        scores = self.space.scores(near, prototypes)
+        curve, answers = test.curve(scores), [test.ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
+        skewness = hubness(near, prototypes, (1, 5, 10), recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
                   'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
                   'accuracy': curve.unseen_alone, 'choice': self.found.choice,
@@ -177,17 +180,16 @@ class Generalised(ZeroShot):
               f'{result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
-        result['test'] = say_measured(data.seen_test, data.test)
+        if len(data.test.class_ids) == 1:
+            print('one unseen class: T1 is 1 for every network')
+        result['test'] = say_measured(data.seen_test, data.test, answers=answers[0])
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
         seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
         self.named_classes().save(folder / CLASSES)
         if recipe.report:
-            near, prototypes = self.space.near(test.features), self.prototypes(test.semantics)
-            scores = self.space.scores(near, prototypes)
             page = evaluation_page('Generalised zero-shot learning', recipe, checkpoint, result['measures'], {
                 'images': len(test.labels), 'classes': len(test.ids), 'unseen classes': int((~test.seen).sum())})
             page.add_seen_unseen(curve, gamma)
-            answers = [test.ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
             names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.ids.tolist(), test.seen)}
             page.add_classification((test.labels, *answers), names, near, prototypes)
             page.write(recipe.report)
