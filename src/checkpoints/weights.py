@@ -220,7 +220,8 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
         problems.append(f'it has no floating-point numbers in {_some(whole, 4)}')
     if problems:
         raise InputError(f'{weights.path} does not fit the network: {"; ".join(problems)}. Give the weights of this '
-                         'network.')
+                         'network' + ', or flags that describe theirs: they have no record of their training.'
+                         * (weights.recorded is None))
 
     for name in wanted:
         targets[name].set_data(ms.Tensor(values[name], targets[name].dtype))

@@ -57,7 +57,7 @@ def _read_matrix(path: Path, axis: int, size: int, reason: str) -> NDArray[np.fl
 def _check_scale(path: Path, matrix: Array, train_path: Path, train: Array) -> None:
     """Raise InputError if the values of the test are scaled otherwise than those of the training."""
     sizes = [float(np.sqrt(np.square(rows, dtype=np.float64).mean())) for rows in (train, matrix)]
-    if max(sizes) > LARGEST_RATIO * min(sizes):
+    if max(sizes) > LARGEST_RATIO * min(sizes) > 0:
         raise InputError(f'{path}: {path.stem} has values of about {sizes[1]:.1g}, {train_path.stem} in {train_path} of about '
                          f'{sizes[0]:.1g}; scale both in the same way')
 

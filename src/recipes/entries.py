@@ -95,7 +95,7 @@ ENTRIES: Dict[str, Entry] = {
     'loss_lr_factor': Entry(RATE, 1.0, "factor on the learning rate of the loss's parameters"),
     'head_first_epochs': Entry(NATURAL, 0, 'first epochs, in which only new layers and the loss are trained'),
     'lr_mode': Entry(one_of(LR_MODES), 'const', 'learning rate schedule'),
-    'lr_max': Entry(RATE, 1e-4, 'highest learning rate'),
+    'lr_max': Entry(real(positive=True), 1e-4, 'highest learning rate'),
     'lr_init': Entry(RATE, 0.0, 'learning rate at the start of the warm-up'),
     'lr_end': Entry(RATE, 0.0, 'final learning rate of linear, poly and cosine'),
     'lr_epochs': Entry(several(NATURAL), [], 'epochs at which the learning rate is divided by 10'),

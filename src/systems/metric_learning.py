@@ -111,6 +111,8 @@ class MetricLearning(ImageSystem):
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {figures['Recall@1']:.3f}}} ckpt={checkpoint}")
         print('\n'.join(f'{name} = {value:.5f}' for name, value in figures.items()))
+        for k in sorted({*recipe.recall_k} - {*ks}):
+            print(f'Recall@{k}: left out, as a query is compared with {compared} images')
         print(test.line())
         result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures,
                                   **dict(zip(('queries', 'gallery'), map(len, test.lists))), 'test': test.facts()}

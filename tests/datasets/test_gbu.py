@@ -206,7 +206,7 @@ def test_delimiters_of_classes(tmp_path, text):
     ('a,1\nb,1,2\n', ':2: class .b'), ('a,1\na,2\n', 'comes twice'), ('a,1\nb,x\n', ':2: class .b'), ('name,x\n', 'no class'),
     ('', 'no class'), ('a,1\nb,nan\n', 'finite'), ('a,1,x\nb,1,2\n', ':1: .*finite'), ('a,x\nb,1\n', ':1: .*finite'),
     ('a,1\nb,1_5\n', 'finite'), ('a,1\nb,1e39\n', 'finite'), ('a,1\n,2\n', 'not empty'), ('a,1\n"b\tc",2\n', 'printable'),
-    ('a,1\n"b,2\n', 'quotes'), ('a,1\nb\n', 'it has 0')])
+    ('a,1\n"b,2\n', 'quotes'), ('a,1\nb\n', 'it has 0'), ('a,1e30\nb,1\n', 'too large'), ('a,1e-30\nb,0\n', 'too small')])
 def test_bad_classes(tmp_path, text, words):
     (tmp_path / 'c.csv').write_text(text)
     with pytest.raises(InputError, match=words):

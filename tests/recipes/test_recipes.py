@@ -183,7 +183,7 @@ def test_set_reaches_every_entry_with_its_type():
     ('false_match_rate=2', 'below 1'), ('augmentation.a=1', 'its options are none'), ('dataset=CUB', 'give --dataset'),
     ('batch_size=None', 'expected a whole number of at least 1'), ('seed=True', 'expected a whole number'),
     ('batch_size=[8]', 'expected a whole number'), ('batch_size=1.5', 'expected a whole number'),
-    ('batch_size=0', 'at least 1'), ('lr_max=-1', 'finite number of at least 0'), ('lr_max=1e999', 'finite'),
+    ('batch_size=0', 'at least 1'), ('lr_max=-1', 'finite number above 0'), ('lr_max=0', 'above 0'), ('lr_max=1e999', 'finite'),
     ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a list'), ('recall_k=0', 'at least 1'),
     ('weight_decay={"conv1":"x"}', 'expected a finite number'), ('embedding_size=3', 'give --embedding_size'),
     ('image_size=[8,8,8]', 'height and width'), ('image_size=1000000', 'height and width'),
