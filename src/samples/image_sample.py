@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.common.run import run
 from src.common.values import Parser, natural
 
@@ -134,8 +135,7 @@ def make_reid(folder: Folder, style: str = 'market', identities: int = 48, camer
     Raises:
         InputError: unknown style, the folder is not empty, or a number is out of range.
     """
-    if style not in REID_FOLDERS:
-        raise InputError(f'style {style}: choose one of {", ".join(REID_FOLDERS)}')
+    check_choice(REID_FOLDERS, style, 'style')
     cameras = cameras or {'market': 6, 'duke': 8}[style]
     if identities < 4 or not 2 <= cameras <= 9:
         raise InputError(f'{folder}: a re-identification set needs at least 4 identities and 2 to 9 cameras, '

@@ -15,6 +15,7 @@ from src.checkpoints.exported import network_identity
 from src.common.arrays import unit_rows
 from src.common.device import Process, gather
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.scaling import Scale, fit_scaling
@@ -70,9 +71,8 @@ class Generalised(ZeroShot):
 
     def prepare(self, found: Optional[GeneralisedFound] = None) -> None:
         recipe = self.recipe
-        if recipe.validation not in ('none', 'test_classes'):
-            raise InputError(f'--validation={recipe.validation}: the benchmark chooses on its val classes; choose none or '
-                             'test_classes')
+        # The benchmark chooses on its val classes.
+        check_choice(('none', 'test_classes'), recipe.validation, '--validation')
         bench = self._open()
         if self.process.rank == 0:
             print(bench.statistics())

@@ -152,13 +152,9 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
         Cell with `parameters`, called with their gradients: nn.Optimizer, or WithOwnUpdates.
 
     Raises:
-        InputError: no such optimizer or decay, or a parameter that no group of decays names.
+        InputError: a parameter that no group of decays names.
         ValueError: the loss names a parameter that it does not have.
     """
-    if recipe['optimizer'] not in OPTIMIZERS:
-        raise InputError(f'optimizer={recipe["optimizer"]}: choose one of {", ".join(OPTIMIZERS)}')
-    if recipe['decay'] not in ('weights', 'all'):
-        raise InputError(f"decay={recipe['decay']}: choose 'weights' or 'all'")
     own = loss.own_updates()
     own_names = {parameter.name for parameter, _ in own}
     of_loss = {parameter.name: parameter for parameter in loss.trainable_params()}
