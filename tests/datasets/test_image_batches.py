@@ -16,7 +16,7 @@ from src.common.errors import InputError
 from src.common.imagenet import DEVIATION, MEAN
 from src.common.values import height_width
 from src.datasets import image_batches
-from src.datasets.decoding import decode
+from src.datasets.decoding import read_picture
 from src.datasets.image_batches import (
     EpochOptions,
     ImageOptions,
@@ -345,7 +345,7 @@ def test_decode_is_mindspores(images, tmp_path, mode, levels):
         name = tmp_path / f'{number}.jpg'
         Image.open(path).convert(mode).save(name, quality=50 + 6 * number, subsampling=number % 3, progressive=number > 4)
         content = np.fromfile(name, np.uint8)
-        picture = decode(content)
+        picture = read_picture(str(name))
         assert picture.dtype == np.uint8
         assert np.abs(picture.astype(int) - vision.Decode()(content)).max() <= levels
 
