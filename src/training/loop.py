@@ -52,9 +52,10 @@ def fit(system: System, folder: str | Path, resume: bool | str = False, profile:
     ms.set_seed(system.recipe.seed)
     process, folder = system.process, Path(folder)
     own = folder / str(process.rank) if process.size > 1 else folder
+    folders = list(dict.fromkeys([folder, own])) if process.rank == 0 else [own]
     # A folder that cannot be written must be reported now, not after hours of training.
-    with held(dict.fromkeys([folder, own] if process.rank == 0 else [own]), '--save_ckpt'):
-        training = Training(system, folder, resume)
+    with held(folders, '--save_ckpt'):
+        training = Training(system, folders, resume)
         began = time.perf_counter()
         training.train(profile)
         return training.report(time.perf_counter() - began)
@@ -96,16 +97,21 @@ def train_in_memory(system: System) -> None:
 
 
 class Training:
-    """One training: prepared here, then train and report. Arguments as for fit; its folders exist."""
+    """One training: prepared here, then train and report.
 
-    def __init__(self, system: System, folder: Path, resume: bool | str):
+    Args:
+        system, resume: as for fit.
+        folders: those that this process writes to; the last is its own, the first that of result.json if it writes one.
+    """
+
+    def __init__(self, system: System, folders: list[Path], resume: bool | str):
         process = system.process
-        self.system, self.process, self.folder = system, process, folder
-        self.own = folder / str(process.rank) if process.size > 1 else folder
+        self.system, self.process, self.folders = system, process, folders
+        self.folder, self.own = folders[0], folders[-1]
         self.verbose = process.rank == 0
         self.run = Run()
         if not resume:
-            for path in self._folders():
+            for path in folders:
                 left_by_training(path)
         point = self._point(resume)
         system.prepare(self._found_before(point))
@@ -121,10 +127,6 @@ class Training:
         self._restore(point, bool(resume))
         self.clock = Clock(self.run, self.step, self.total, self.per_epoch, recipe.batch_size * process.size, process.size,
                            self.verbose)
-
-    def _folders(self) -> set[Path]:
-        """Folders that this process clears."""
-        return {self.own, self.folder} if self.verbose else {self.own}
 
     def _states(self, steps_per_epoch: int = 1, keep: int = 1) -> TrainingStates:
         return TrainingStates(self.own, 'auto_parallel' if self.process.size > 1 else 'train', steps_per_epoch, keep)
@@ -151,14 +153,13 @@ class Training:
         states = self.states
         if point:
             self.run = states.load(self.step, point, self.recorded)
-            states.start_after(point)
             print(f'resumed after step {self.run.step} of {self.total} from {states.path(point)}')
             return
         if resume:
             print(f'--resume: no training state in {self.own} yet, starting from the beginning')
         # By now all processes have read their starting weights, which may be in this folder.
         gather([0], self.process)
-        for path in self._folders():
+        for path in self.folders:
             aside = set_aside(path)
             if aside:
                 print(f'{path} held another training: moved to {aside}')
