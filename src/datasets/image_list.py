@@ -101,15 +101,14 @@ class ImageList:
         return replace(self, left_out={**self.left_out, **more})
 
 
-def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str] = None, encoding: str = UTF_8,
-                    need_labels: bool = True) -> ImageList:
+def read_image_list(file: str, *, part: Optional[str] = None, encoding: str = UTF_8, need_labels: bool = True) -> ImageList:
     """Read a list of images; its format is recognised from its first line.
 
     `image_id class_id super_class_id path` is the header of a Stanford Online Products (Ebay) file. A header with a column
     `path`, separated by commas, semicolons or tabs, is that of a CSV (`_read_csv`). Without a header, lines are `path label
     camera` if the last two words are integers, or if two words follow the ending of an image, else `path label`; if no labels
-    are needed and the first line ends like an image, `path` alone. Paths may contain spaces and are relative to `root`
-    (default: the folder of the list). Blank lines are skipped.
+    are needed and the first line ends like an image, `path` alone. Paths may contain spaces and are relative to the
+    folder of the list. Blank lines are skipped.
 
     Labels are all integers, or all names; names are numbered in sorted order and become class_names.
 
@@ -121,7 +120,6 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         InputError: no such file, not text, empty, a line of another format, or an invalid label or camera; names file and
             line.
     """
-    root = os.path.abspath(os.path.dirname(os.path.abspath(file)) if root is None else root)
     lines = read_lines(file, encoding)
     delimiter = next((one for one in ',;\t' if lines and 'path' in _header(lines[0][1], one)), '')
     if delimiter and (len(_header(lines[0][1], delimiter)) > 1 or file.lower().endswith('.csv')):
@@ -132,7 +130,8 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         images = _read_lines(file, lines, need_labels)
     if need_labels and images.labels is None:
         raise InputError(f'{file}: has no column `label`; give one, or rename the column that holds the classes')
-    return replace(images, paths=[os.path.join(root, path) for path in images.paths], source=os.path.abspath(file))
+    source = os.path.abspath(file)
+    return replace(images, paths=[os.path.join(os.path.dirname(source), path) for path in images.paths], source=source)
 
 
 def _header(line: str, delimiter: str) -> List[str]:
