@@ -132,7 +132,7 @@ def infer(folder: Path, model: str, data: str, device_id: str, flags: Sequence[s
     if not batch:
         raise InputError(f'{model}: has no fixed batch size, which a 310 needs; export it with --batch_size=8')
     images = SYSTEMS[card.system].images
-    place = 'dataset_path' if 'dataset_path' in entries_of(card.system, images) else 'data_path'
+    place = 'dataset_path' if 'dataset_path' in entries_of(card.system) else 'data_path'
     given = [f'--save_ckpt={Path(model).parent}', f'--{place}={data}', *[f'--test_batch_size={batch}'] * images, *flags]
     recorder = main(['inputs', str(folder), *given])
     if network_identity(recorder.network) != card.model:

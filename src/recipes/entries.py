@@ -14,6 +14,7 @@ from src.datasets.samplers import LAST_BATCH, SAMPLERS, SMALL_CLASSES
 from src.datasets.scaling import FEATURE_SCALING, SEMANTICS_SCALING
 from src.losses import LOSSES
 from src.networks import BACKBONES, HEADS, NETWORKS
+from src.recipes.systems import SYSTEMS
 from src.recipes.types import (
     Refused,
     Type,
@@ -196,9 +197,6 @@ ENTRIES: Dict[str, Entry] = {
     'report': Entry(text.or_none(), None, 'write results, curves, best and worst queries, confusions and a map to this .html '
                     'page', run=True),
 }
-# The entry that names the component of an options entry: `loss_options` belongs to the loss in loss_name, and so on.
-COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',
-              'head_options': 'head'}
 # Entries and options of earlier versions: the value at which they did nothing, and the last version that had them.
 REMOVED: Dict[str, Tuple[Any, str]] = {
     'backbone_options.stages': (1, '0.4'),
@@ -207,13 +205,9 @@ REMOVED: Dict[str, Tuple[Any, str]] = {
 }
 
 
-def entries_of(system: str, images: bool) -> Dict[str, Entry]:
-    """Entries of a system's recipes, by name.
-
-    Args:
-        system: a key of SYSTEMS. images: whether its network takes images.
-    """
-    kinds = {'all', system, 'images' if images else 'arrays'}
+def entries_of(system: str) -> Dict[str, Entry]:
+    """Entries of the recipes of a system, a key of SYSTEMS, by name."""
+    kinds = {'all', system, 'images' if SYSTEMS[system].images else 'arrays'}
     return {name: entry for name, entry in ENTRIES.items() if kinds & set(entry.of.split())}
 
 

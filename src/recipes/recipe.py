@@ -8,7 +8,7 @@ from src.common.registry import Option, options_of
 from src.losses import LOSSES, loss_kind
 from src.networks import BACKBONES, HEADS, NETWORKS
 from src.recipes.checks import check
-from src.recipes.entries import COMPONENTS, ENTRIES, Entry, entries_of, without_removed
+from src.recipes.entries import ENTRIES, Entry, entries_of, without_removed
 from src.recipes.systems import SYSTEMS, system_of
 from src.recipes.types import Type, anything, of_annotation, real
 
@@ -30,12 +30,26 @@ PURPOSES = {
 RECIPES: Dict[Key, Dict[str, Any]] = {
     key: recipe for row in SYSTEMS.values() for key, recipe in import_module(f'src.recipes.{row.recipes}').RECIPES.items()}
 KINDS = ('element', 'pair')
-# Where the options of components are declared: table of the components, and the package of their modules.
-_TABLES: Dict[str, Tuple[Mapping[str, Any], str]] = {
-    'loss_options': (LOSSES, 'src.losses'), 'network_options': (NETWORKS, 'src.networks'),
-    'backbone_options': (BACKBONES, 'src.networks'), 'head_options': (HEADS, 'src.networks')}
-# Arguments of components that the system fills in.
-_FILLED = {'loss_options': {'num_classes', 'embedding_size', 'num_instances'}, 'head_options': {'in_channels'}}
+
+
+class Component(NamedTuple):
+    """The component that an `*_options` entry configures.
+
+    entry: entry that names it. table, package: the components by name, and the package of their modules. filled: arguments
+    of its constructor that the system fills in.
+    """
+    entry: str
+    table: Mapping[str, Any]
+    package: str
+    filled: Tuple[str, ...] = ()
+
+
+COMPONENTS = {
+    'loss_options': Component('loss_name', LOSSES, 'src.losses', ('num_classes', 'embedding_size', 'num_instances')),
+    'network_options': Component('network', NETWORKS, 'src.networks'),
+    'backbone_options': Component('backbone', BACKBONES, 'src.networks'),
+    'head_options': Component('head', HEADS, 'src.networks', ('in_channels',)),
+}
 
 
 class Recipe(Dict[str, Any]):
@@ -180,7 +194,7 @@ def read_recipe(values: Any, where: str) -> Recipe:
         raise InputError(f'{where}: holds no recipe of this project')
     values = without_removed(values, where)
     entries = {**_defaults(system), **values}
-    known = entries_of(system, SYSTEMS[system].images)
+    known = entries_of(system)
     for name, value in values.items():
         if name not in known:
             raise InputError(f'{where}: the recipe has an unknown entry {name}{_nearest(name, known)}')
@@ -232,7 +246,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Tup
 
 
 def _defaults(system: str) -> Dict[str, Any]:
-    return {name: entry.default for name, entry in entries_of(system, SYSTEMS[system].images).items()}
+    return {name: entry.default for name, entry in entries_of(system).items()}
 
 
 def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = False) -> Recipe:
@@ -265,7 +279,7 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
 
 def _turn(change: Change) -> int:
     """Sort key: components before their options; identities last, since they depend on other entries."""
-    return 0 if change.entry in COMPONENTS.values() else 2 if change.entry == 'identities' else 1
+    return 0 if change.entry in {row.entry for row in COMPONENTS.values()} else 2 if change.entry == 'identities' else 1
 
 
 def _derived(change: Change, entries: Mapping[str, Any]) -> List[Change]:
@@ -290,7 +304,7 @@ def _set(entries: Dict[str, Any], change: Change, fixed: bool) -> None:
     value = _read(change, entry.type)
     if fixed and entry.network and value != entries[name]:
         raise InputError(f'{change.word}: the checkpoint was trained for {entries[name]}')
-    if name in _TABLES:
+    if name in COMPONENTS:
         value = {option: _read(change._replace(value=one, text=False), _option_type(
             change._replace(entry=f'{name}.{option}'), {**entries, name: {}})) for option, one in value.items()}
     # Options that another backbone does not have are dropped.
@@ -313,15 +327,15 @@ def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
     """Type of an option; InputError if the component has no such option."""
     name, _, option = change.entry.partition('.')
     now = entries[name]
-    if name not in _TABLES:
+    if name not in COMPONENTS:
         if option not in now:
             raise InputError(f'{change.word}: {name} has no option {option}; its options are {", ".join(now) or "none"}')
         return anything if isinstance(now[option], dict) else real().or_none() if name == 'kernel_options' else (
             real() if isinstance(now[option], float) else anything)
-    component = entries[COMPONENTS[name]]
+    component = entries[COMPONENTS[name].entry]
     known = component_options(name, component)
     if option not in known and option not in now:
-        owner = f'--loss_name={component}' if name == 'loss_options' else f'{COMPONENTS[name]} {component}'
+        owner = f'--loss_name={component}' if name == 'loss_options' else f'{COMPONENTS[name].entry} {component}'
         raise InputError(f'{change.word.partition("=")[0] if change.word[:6] != "--set=" else change.word}: is not an option '
                          f'of {owner}; its options are {", ".join({**known, **now}) or "none"}')
     found = known.get(option) or Option('', now.get(option))
@@ -330,10 +344,10 @@ def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
 
 def component_options(entry: str, component: str) -> Dict[str, Option]:
     """Options of the component that an `*_options` entry configures, by name."""
-    table, package = _TABLES[entry]
-    target = table[component]
-    found = {name: option for name, option in options_of(f'{package}.{getattr(target, "target", target)}').items()
-             if name not in _FILLED.get(entry, ())}
+    row = COMPONENTS[entry]
+    target = row.table[component]
+    found = {name: option for name, option in options_of(f'{row.package}.{getattr(target, "target", target)}').items()
+             if name not in row.filled}
     if entry == 'network_options':
         found.update({name: Option('', value) for name, value in NETWORKS[component].options.items()})
     return found
