@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from src.common.errors import InputError
 from src.common.registry import lookup
+from src.common.tensors import SMALLEST_SQUARED_NORM
 from src.common.whitening import whitening
 from src.networks.backbone import Backbone
-
-# A shorter vector has no reliable direction.
-SMALLEST_SQUARED_NORM = 1e-12
 
 
 class Head(nn.Cell):

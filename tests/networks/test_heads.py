@@ -99,7 +99,7 @@ def test_bad_options():
             create_image_network('resnet18', 'whitened', backbone_options={'width': 4}, head_options={'shrinkage': shrinkage})
     with pytest.raises(InputError, match='head=tail.*none, linear, embedding, neck, whitened'):
         create_image_network('resnet18', 'tail')
-    with pytest.raises(InputError, match="'vgg'.*awa_att.*resnet50"):
+    with pytest.raises(InputError, match='network=vgg.*awa_att.*resnet50'):
         create_network('vgg')
 
 
