@@ -128,18 +128,15 @@ DERIVED = {
 }
 
 
-class Chosen(NamedTuple):
-    """A key of RECIPES, and in a few words why it was chosen."""
-    key: Key
-    why: str
-
-
-def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = None) -> Chosen:
+def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = None) -> Tuple[Key, str]:
     """Choose from RECIPES the recipe called `name`, or the first for this dataset and this loss or class semantics.
 
     Args:
         dataset: one of DATASETS. choice: loss, or class semantics (att, word or fusion); None for the system's default.
         name: one of PURPOSES; None for the default.
+
+    Returns:
+        (key of RECIPES, in a few words why it was chosen).
 
     Raises:
         InputError: no such recipe; the message lists the available ones.
@@ -160,7 +157,7 @@ def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = Non
         raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
     for key in keys:
         if name in (None, key[2]):
-            return Chosen(key, f'the default for {whose}' if name is None else 'as --recipe says')
+            return key, f'the default for {whose}' if name is None else 'as --recipe says'
     raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
 
 
@@ -175,7 +172,7 @@ def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] 
         InputError: no such recipe, entry or option, or a value of another type or out of range.
     """
     system, row = system_of(dataset), SYSTEMS[system_of(dataset)]
-    key = choose(dataset, choice, name).key
+    key, _ = choose(dataset, choice, name)
     of_loss = LOSSES[choice or row.default].entries if row.choice == 'loss_name' else {}
     base = {**_defaults(system), **RECIPES[key], **of_loss, 'system': system, 'dataset': dataset, 'recipe': key[2],
             row.choice: choice or row.default}
