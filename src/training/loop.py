@@ -1,7 +1,6 @@
 """The training loop: start or resume, train, validate, save and report."""
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +17,8 @@ from src import __version__
 from src.checkpoints.checkpoint import BEST, LAST, Recorded, save_cell
 from src.common.device import Process, gather
 from src.common.errors import InputError
-from src.common.files import held, replacing
-from src.common.records import read_record
+from src.common.files import held
+from src.common.records import read_record, write_json
 from src.pictures import plot_curves
 from src.training.learning_rate import schedule
 from src.training.profiling import profiled
@@ -233,11 +232,11 @@ class Training:
                          'numpy': np.__version__, 'scipy': scipy.__version__},
             'recipe': self.recipe, 'found': self.recorded.found, 'history': run.history}
         if self.verbose:
-            write_result(result, self.folder / RESULT)
+            write_json(self.folder / RESULT, result)
             plot_curves(run.history, self.folder / CURVES)
             if self.recipe.run_eval:
                 result.update(self.system.evaluate(str(self.own / LAST)))
-                write_result(result, self.folder / RESULT)
+                write_json(self.folder / RESULT, result)
             shown = f', {rate:.1f} images/s' if rate else ''
             print(f'trained {run.step} steps on {process.target}{shown}: {self.own / LAST}, {self.folder / RESULT}')
         return result
@@ -254,9 +253,3 @@ def _last_common_point(states: TrainingStates, process: Process) -> tuple[int, i
                          f'{states.path(max(set.union(*theirs))).name}); restore the missing ones or use another '
                          'folder')
     return max(common) if common else None
-
-
-def write_result(result: dict[str, Any], path: str | Path) -> None:
-    """Write a dict as JSON. Raises InputError if the file cannot be written."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + '\n')
