@@ -45,13 +45,13 @@ def check_told_apart(part: EvalPart, path: str) -> None:
         print(path + same)
 
 
-def say_measured(*parts: EvalPart) -> Dict[str, int]:
+def say_measured(part: EvalPart) -> Dict[str, int]:
     """Print and return the numbers of images, classes, and classes without images, which count in no mean."""
-    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
-    empty = len(np.setdiff1d(ids, labels))
-    print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
+    images, empty = len(part.labels), len(np.setdiff1d(part.class_ids, part.labels))
+    classes = len(part.class_ids) - empty
+    print(f'measured: {images} images of {classes} classes'
           + f'; {empty} more classes have no image, and may be answers' * bool(empty))
-    return {'images': len(labels), 'classes': len(ids) - empty, 'classes_without_images': empty}
+    return {'images': images, 'classes': classes, 'classes_without_images': empty}
 
 
 class ZeroShot(System):
