@@ -146,7 +146,7 @@ def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = Non
         raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
     for key in keys:
         if name in (None, key[2]):
-            return Chosen(key, f'the default for {whose}' if name is None else 'as --recipe says')
+            return Chosen(key, f'the default for {whose}' if name is None else 'given by --recipe')
     raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
 
 

@@ -273,7 +273,7 @@ class Selection:
         figures = {name: value for name, value in generalised_accuracy(curve, gamma).items() if '_' not in name}
         self.tried.append({'by': what, 'entries': entries, **figures, 'gamma': gamma})
         if self.verbose:
-            words = ', '.join(f'{name} {value}' for name, value in entries.items()) or 'as so far'
+            words = ', '.join(f'{name} {value}' for name, value in entries.items()) or 'no change'
             print(f'val classes, {what}, {words}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
                   f'{figures["AUSUC"]:.4f}', flush=True)
 
