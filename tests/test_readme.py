@@ -4,9 +4,11 @@ import shlex
 import subprocess
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from src.accuracy import recall_at_k
+from src.common.arrays import unit_rows
 from src.recipes.command_line import parse_args
 from src.recipes.flags import DOORS, FLAGS
 from src.samples.dem_sample import make_dem_sample
@@ -142,7 +144,7 @@ ELSEWHERE = {
 def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     """Its examples in their order and word for word, but for the folder of images."""
     examples = blocks(ROOT / 'docs' / 'PYTHON.md', 'python')
-    assert len(examples) == 6
+    assert len(examples) == 8
     make_products(tmp_path / 'SOP', classes=24, images_per_class=8, size=48)
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -153,7 +155,14 @@ def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     assert names['result']['recipe']['backbone'] == 'resnet18' and names['trained'].recipe.mirror
     assert names['embeddings'].shape == (len(names['images']), 512)
     # The first neighbour of an image of the gallery is the image.
-    assert names['found'].rows[:, 0].tolist() == list(range(5))
+    assert names['found'].rows[:, 0].tolist() == list(range(len(names['images'])))
+    unit = unit_rows(names['embeddings'])
+    assert names['one'] @ names['other'] == pytest.approx(unit[0] @ unit[1], abs=1e-4)
+    # The five nearest at least are linked where they are close; a group holds nothing else than chains of such links.
+    near = np.argsort(-(unit @ unit.T), axis=1)[:, :5]
+    links = [(row, one) for row, line in enumerate(near.tolist()) for one in line if unit[row] @ unit[one] >= 0.95]
+    assert all(names['group'][row] == names['group'][one] for row, one in links)
+    assert names['count'] >= len(unit) - sum(row != one for row, one in links)
     assert names['figures']['measures']['Recall@1'] == recall_at_k(names['embeddings'], names['images'].labels)[1]
 
 
