@@ -1,6 +1,7 @@
 """README.md and README_CN.md say the same, and what they and docs/ name exists; the README's commands run."""
 import re
 import shlex
+import shutil
 import subprocess
 from collections import Counter
 
@@ -13,7 +14,7 @@ from src.recipes.command_line import parse_args
 from src.recipes.flags import DOORS, FLAGS
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_products, make_reid
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED_DATA
 from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, save_published
 from tests.processes import free_port
 
@@ -125,6 +126,7 @@ SHORT = {
     'sh run_distributed_train_ascend.sh': '--epoch_size=1',
     'sh scripts/run_distributed_train_ascend.sh': '--epoch_size=1',
     'python train.py --dataset_path=/data/SOP': IMAGES,
+    'python train.py --dataset_path=/data/photos': '--total_iter_num=1 --batch_size=6 --num_workers=1',
     'python train_elem.py': IMAGES,
     'python train_pair.py': IMAGES,
     'bash run_standalone_train.sh': IMAGES,
@@ -135,8 +137,10 @@ SHORT = {
 # Commands that are run elsewhere, by a part of them.
 ELSEWHERE = {
     'scripts/quickstart.sh': 'test_the_quick_start_prints_what_the_page_shows',
-    'scripts/run_tests.sh': 'these tests',
     '/data/xlsa17': 'tests/doors/test_gbu_door.py',
+    # They need more pictures than are drawn here.
+    '--false_match_rate': 'tests/doors/test_search_doors.py',
+    '--threshold': 'tests/doors/test_search_doors.py',
 }
 
 
@@ -174,7 +178,14 @@ def test_the_commands_run(tmp_path):
     make_reid(made.home, 'duke', identities=8)
     save_published(made.home / 'small.ckpt', width=8)
     photo = next(path for path in made.products.rglob('*') if path.suffix.lower() in ('.jpg', '.png'))
-    places = {'/data/described': f'{made.home}/described',
+    for part in ('train', 'test'):  # one folder per class
+        for line in (made.products / f'Ebay_{part}.txt').read_text().splitlines()[1:]:
+            _, label, _, path = line.split()
+            folder = made.home / 'photos' / part / f'class{label}'
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(made.products / path, folder)
+    places = {'/data/photos': f'{made.home}/photos', 'mobilenet_v2-b0353104.pth': f'{SHARED_DATA}/weights/mobilenet_v2.pth',
+              '/data/described': f'{made.home}/described',
               '/data/DEM_data': f'{made.home}/DEM_data', '/data/SOP': str(made.products), '=/data': f'={made.home}',
               'hccl_8p.json': '-', 'resnet50-19c8e357.pth': f'{made.home}/small.ckpt',
               '=resnet50.ckpt': f'={made.home}/small.ckpt', 'photo.jpg': str(photo),
