@@ -2,6 +2,7 @@
 unseen classes included."""
 import sys
 from contextlib import redirect_stdout
+from functools import cache
 
 from src.common.run import run
 from src.recipes.command_line import parse_args
@@ -21,11 +22,14 @@ def main(argv=None):
     check_picture(options.picture)
     check_page(options.report)
 
+    @cache
+    def process():
+        return set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+
     def embedder():
         # Lines about the device and the weights must not mix with answers, which a program may be reading.
         with redirect_stdout(sys.stdout if mode == EMBED else sys.stderr):
-            process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-            return load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process.target)
+            return load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process().target)
     if mode == EMBED:
         return embed_images(options.dataset_path, options.output, embedder, encoding=options.encoding,
                             skip_broken=options.skip_broken)
@@ -34,7 +38,7 @@ def main(argv=None):
     if mode == CHANGE:
         changes = Changes(options.remove, options.threshold, options.index, options.centroids, options.list)
         return sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes, options.encoding))
-    return find(options, embedder) if mode == SEARCH else name(options, embedder)
+    return find(options, embedder) if mode == SEARCH else name(options, embedder, process)
 
 
 def find(options, embedder):
@@ -50,13 +54,13 @@ def find(options, embedder):
     return neighbours
 
 
-def name(options, embedder):
+def name(options, embedder, process):
     """Print path, rank, class, calibrated score, and seen or unseen, for the best classes of every image."""
-    from src.common.device import cap_instruction_set, set_up
+    from src.common.device import cap_instruction_set
     from src.inference import name_images, open_classes, open_rows
     from src.retrieval.search import TOP_K
     with redirect_stdout(sys.stderr):
-        set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+        process()
         # Products are computed for the classes, after which the network of the images could not ask for it.
         cap_instruction_set()
         classes = open_classes(options.classes, options.add_classes, options.encoding)
