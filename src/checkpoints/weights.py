@@ -73,7 +73,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Report:
-    """What load_weights did, as sorted names of parameters. str() is one line.
+    """Result of load_weights, as sorted names of parameters. str() is one line.
 
     loaded: parameters of the network that were set. dropped: parameters of the file that the network does not have.
     untouched: parameters of the network that keep their values. prefix: what was taken off the names of the file.
@@ -151,7 +151,7 @@ def _to_numpy(value: Any) -> Array:
 
 
 def conventions(backbone: str, weights: Weights) -> Dict[str, Any]:
-    """Backbone options that weights were trained with: under other options they give other outputs.
+    """Backbone options that the weights were trained with; other options change the output.
 
     Args:
         backbone: a key of BACKBONES, whose type knows the conventions of each source.
@@ -230,7 +230,7 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
 
 
 def _prefix(names: Iterable[str], targets: Container[str]) -> str:
-    """What all names but those of other parts (training state, classifiers, CTL's neck) have before the network's names."""
+    """Common prefix of the network's parameters in a file; training state, classifiers and CTL's neck may lack it."""
     prefix, names = '', [name for name in names if not _is_dropped(name) and name.split('.')[0] not in (CTL_NECK, 'neck')]
     while True:
         found = next((one for one in PREFIXES if names and all(name.startswith(one) for name in names)), None)

@@ -71,7 +71,7 @@ class Convolution(nn.Conv2d):
 
 @contextmanager
 def plain_convolutions(network: nn.Cell) -> Iterator[None]:
-    """Convolutions of `network` are MindSpore's within the block, for an export."""
+    """Replace the convolutions of `network` by MindSpore's within the block, for an export."""
     cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Convolution) and cell.by_products]
     for cell in cells:
         cell.by_products = False
