@@ -173,7 +173,7 @@ def find_checkpoint(path: Union[str, Path, None]) -> Path:
         InputError: there is none.
     """
     if not path:
-        raise InputError('which checkpoint? Give --save_ckpt')
+        raise InputError('--save_ckpt (--ckpt_path, --ckpt_file) is missing: a checkpoint, or the folder of a training')
     path = Path(path)
     if not path.is_dir():
         return path
