@@ -88,7 +88,7 @@ def images_first(x: Tensor, images: int) -> Tensor:
 
 @contextmanager
 def plain_convolutions(network: nn.Cell) -> Iterator[None]:
-    """Convolutions of `network` are MindSpore's within the block, for an export."""
+    """Replace the convolutions of `network` by MindSpore's within the block, for an export."""
     cells = [cell for _, cell in network.cells_and_names() if getattr(cell, 'by_products', False)]
     for cell in cells:
         cell.by_products = False

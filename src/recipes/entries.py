@@ -226,8 +226,8 @@ _EMBEDDING: Dict[str, Entry] = {
     'bgr': Entry(boolean, False, 'feed BGR images normalised by RGB statistics, as the published checkpoints expect', METRIC),
     'eval_transform': Entry(text, 'resize', 'cropping of evaluation images', METRIC),
     'mirror': Entry(boolean, False, 'average each embedding with that of the mirrored image', IMAGES),
-    'turned': Entry(boolean, False, 'join to each embedding those of the image turned by 90, 180 and 270 degrees: four times '
-                    'as wide', IMAGES),
+    'turned': Entry(boolean, False, 'concatenate the embeddings of the image turned by 0, 90, 180 and 270 degrees: four '
+                    'times as wide', IMAGES),
 }
 # How a network runs.
 _RUNNING: Dict[str, Entry] = {
@@ -243,8 +243,8 @@ _MEASURING: Dict[str, Entry] = {
     'rerank': Entry(boolean, False, 'also measure with k-reciprocal re-ranking', IMAGES, run=True),
     'rerank_options': Entry(RERANK, {}, 're-ranking: neighbours, neighbours averaged, weight of the original distance, '
                             'e.g. k1=20,k2=6,weight=0.3', IMAGES, run=True, implies={'rerank': True}),
-    'false_match_rate': Entry(real(0, 1), 0.0, 'find the similarity threshold that has this false match rate, and save it '
-                              'beside the checkpoint; 0 for none', IMAGES, run=True),
+    'false_match_rate': Entry(real(0, 1), 0.0, 'find the similarity threshold at which at most this share of unknown images '
+                              'is answered, and save it beside the checkpoint; 0 for none', IMAGES, run=True),
     'picture': Entry(text.or_none(), None, 'draw to this file: the threshold of --false_match_rate; without that, the results '
                      'of re-identification queries', IMAGES, run=True),
     'report': Entry(text.or_none(), None, 'write results, curves, best and worst queries, confusions and a map to this .html '

@@ -159,7 +159,7 @@ def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = Non
         raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
     for key in keys:
         if name in (None, key[2]):
-            return key, f'the default for {whose}' if name is None else 'as --recipe says'
+            return key, f'the default for {whose}' if name is None else 'given by --recipe'
     raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
 
 
@@ -379,7 +379,7 @@ def describe(recipe: Mapping[str, Any]) -> str:
 
 
 def list_recipes() -> str:
-    """Names of the recipes, each with its purpose, datasets and losses."""
+    """Names of the recipes, each with its purpose, datasets and losses; then the losses of each kind."""
     lines = []
     for name in dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)]):
         lines.append(f'{name:14}{PURPOSES.get(name, "")}'.rstrip())
@@ -387,4 +387,5 @@ def list_recipes() -> str:
             choices = [choice for dataset, choice, other in RECIPES if dataset == table and other == name]
             if choices:
                 lines.append(f'{"":14}{table}: {", ".join(choices)}')
-    return '\n'.join(lines)
+    lines += [f'every {kind} loss: {", ".join(name for name in LOSSES if loss_kind(name) == kind)}' for kind in KINDS]
+    return '\n'.join([*lines, 'lists: re-identification; --train_list'])

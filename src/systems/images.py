@@ -115,6 +115,10 @@ class ImageSystem(System):
         self.options = EmbeddingOptions.of_recipe(recipe)
         if recipe.run_eval:
             self.check_evaluation()
+        frozen = recipe.backbone_options.get('frozen_layers')
+        if frozen and not recipe.pretrained:
+            raise InputError(f'--recipe={recipe.recipe}: the first {frozen} layers of {recipe.backbone} are not trained and '
+                             'need weights: give --pretrained=FILE, or --set backbone_options.frozen_layers=0')
         self.open_training_images()
         contradicted = of_several_classes(picture_numbers([self.images])[0], self.labels)
         if contradicted and process.rank == 0:

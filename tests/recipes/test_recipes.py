@@ -104,10 +104,10 @@ def test_every_start_says_which_recipe_and_why():
     assert command('train --dataset_path=D').why() == (
         'recipe published of SOP softmax: the default for SOP softmax')
     assert command('train --dataset=CUB --recipe=ranked').why() == (
-        'recipe ranked of CUB att: as --recipe says')
+        'recipe ranked of CUB att: given by --recipe')
     asked = command('train --dataset_path=D --loss_name=multi_similarity --recipe=small')
     used, why = asked.make_recipe(), asked.why()
-    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
+    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'given by --recipe' in why
     assert 'kind pair' in command('train --dataset_path=D --loss_name=multi_similarity').why()
     # A loss with recipes of its own has those of its kind too.
     second = recipe('train --dataset_path=D --loss_name=npairs --recipe=pretrained')
