@@ -120,7 +120,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
 
 def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, encoding: str = 'utf-8',
                  skip_broken: float = 0.0) -> Tuple[int, int]:
-    """Write the embeddings of images to a new embedding file, or add them to a Milvus gallery; prints what was done.
+    """Write the embeddings of images to a new embedding file, or add them to a Milvus gallery; prints their number and rate.
 
     Args:
         path: images as for open_images.

@@ -238,7 +238,7 @@ class Page:
 
 def evaluation_page(title: str, recipe: Mapping[str, Any], checkpoint: str, figures: Mapping[str, float],
                     counts: Mapping[str, Any]) -> Page:
-    """The head of an evaluation's page: what was measured and the figures. counts: further facts, e.g. numbers of images."""
+    """The head of an evaluation's page: facts and figures. counts: further facts, e.g. numbers of images."""
     data = recipe.get('dataset_path') or recipe.get('data_path')
     page = Page(title, {'checkpoint': checkpoint, 'dataset': recipe['dataset'], 'data': data, 'recipe': recipe['recipe'],
                         'loss': recipe['loss_name'], **counts}, figures)
@@ -253,7 +253,7 @@ def cosines(queries: Array, gallery: Array, indices: Array) -> Array:
 
 
 def _drawn(draw: Callable[[Path], None]) -> str:
-    """What a function of src.pictures draws, inside the page."""
+    """A drawing of a function of src.pictures as part of the page."""
     with TemporaryDirectory() as folder:
         path = Path(folder, 'drawn.svg')
         draw(path)

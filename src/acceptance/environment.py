@@ -1,4 +1,4 @@
-"""Checks of what is installed: packages, driver, CANN."""
+"""Checks of the installation: packages, driver, CANN."""
 import os
 import re
 from glob import glob

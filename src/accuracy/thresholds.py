@@ -127,9 +127,10 @@ class OpenSet:
         too_many = betainc(wanted / effects, accepted / effects + 1, 0.5) > 1 - CONFIDENCE
         if too_many[0]:
             needed = np.ceil(-np.log2(1 - CONFIDENCE) * effects[0] / wanted * count)
-            raise InputError(f'false_match_rate: {false_match_rate:g} with a confidence of {CONFIDENCE:g} takes about '
-                             f'{needed:.0f} images of classes like these {self.classes} and there are {count}; '
-                             'give more, or choose a higher rate')
+            lowest = np.ceil(1000 * false_match_rate * needed / count) / 1000
+            raise InputError(f'false_match_rate: {false_match_rate:g} with {100 * CONFIDENCE:g} % confidence takes about '
+                             f'{needed:.0f} images and there are {count} of {self.classes} classes; give more'
+                             + (f', or a rate of at least {lowest:g}' if lowest < 1 else ''))
         place = np.argmax(too_many) - 1 if too_many.any() else len(accepted) - 1
         similarity = np.nextafter(self.different[order[min(place, count - 1)]], np.float32(np.inf))
         false_matches = int(np.count_nonzero(self.different >= similarity))

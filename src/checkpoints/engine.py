@@ -145,7 +145,7 @@ class Engine:
         return embeddings
 
     def _fold(self, images: Array, expected: Array) -> None:
-        """Fold BatchNorm if that gives what the network gave for these images."""
+        """Fold BatchNorm if the folded network gives the network's output for these images."""
         self._folds, folded = False, fold_batch_norm(self._network)
 
         def run(array: Array) -> Array:
@@ -154,7 +154,7 @@ class Engine:
             self._session = run
 
     def _start(self, images: Array, expected: Array) -> None:
-        """Open the session if it gives what MindSpore gave for these images."""
+        """Open the session if it gives MindSpore's output for these images."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, 'network.onnx')
             mode = ms.get_context('mode')

@@ -136,5 +136,5 @@ def check_replaceable(path: Union[str, Path], marks: Iterable[bytes], flag: str)
 
 
 def is_failed_download(start: bytes) -> bool:
-    """Whether a file that begins so is a web page, or a pointer of Git LFS, in the place of what was to be downloaded."""
+    """Whether a file that begins with `start` is a web page or a Git LFS pointer instead of the wanted file."""
     return start.lstrip()[:1] == b'<' or start.startswith(b'version https://git-lfs')

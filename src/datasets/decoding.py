@@ -55,7 +55,7 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 
 def _not_a_picture(file: IO[bytes]) -> str:
-    """What a file that Pillow does not recognise seems to be."""
+    """Describe a file that Pillow does not recognise."""
     file.seek(0)
     start = file.read(32)
     if not start:

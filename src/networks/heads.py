@@ -61,7 +61,7 @@ class ImageNetwork(nn.Cell):
 
 
 def average_pool(x: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C)."""
+    """Global average: feature maps (N, C, h, w) -> (N, C)."""
     return ops.mean(x, (2, 3))  # mint.mean has no ONNX export
 
 

@@ -1,7 +1,7 @@
 """Recipes: named sets of hyper-parameters, and how they are chosen and changed."""
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from src.common.errors import InputError
 from src.common.registry import Option, options_of
@@ -84,13 +84,15 @@ class Change(NamedTuple):
     """One change of a recipe.
 
     entry: name of the entry, DICT.OPTION, or a name of DERIVED. value: of the entry's type, or command-line text if `text`
-    is set. word: the user's text, for errors. lenient: whether a recipe without the entry ignores the change.
+    is set. word: the user's text, for errors. lenient: whether a recipe without the entry ignores the change. whole: whether it
+    is one of a whole recipe, whose entries need not all have an effect.
     """
     entry: str
     value: Any
     word: str
     text: bool = False
     lenient: bool = False
+    whole: bool = False
 
 
 Changes = Union[Mapping[str, Any], Sequence[Change]]
@@ -157,7 +159,7 @@ def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = Non
         raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
     for key in keys:
         if name in (None, key[2]):
-            return key, f'the default for {whose}' if name is None else 'as --recipe says'
+            return key, f'the default for {whose}' if name is None else 'given by --recipe'
     raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
 
 
@@ -251,6 +253,7 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
     entries = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
     given: Dict[str, str] = {}
     implied: Dict[str, Any] = {}
+    whole: Set[str] = set()
     for change in sorted(changes, key=_turn):
         for one in _derived(change, entries):
             name = one.entry.partition('.')[0]
@@ -261,12 +264,13 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
                 raise InputError(_no_entry(one, entries))
             _set(entries, one, fixed)
             given[one.entry] = one.word
+            (whole.add if one.whole else whole.discard)(one.entry)
             if entries[name] and name in ENTRIES:
                 implied.update(ENTRIES[name].implies)
     for name, value in implied.items():
         if name not in given and name in entries:
             entries[name] = value
-    check(entries, given, base)
+    check(entries, {entry: word for entry, word in given.items() if entry not in whole}, base)
     for name in ('kernel_candidates', 'candidates'):
         for one in (one for several in entries.get(name, ()) for one in several):
             _changed({**entries, 'kernel_candidates': [], 'candidates': []},
@@ -375,7 +379,7 @@ def describe(recipe: Mapping[str, Any]) -> str:
 
 
 def list_recipes() -> str:
-    """Names of the recipes, each with its purpose, datasets and losses."""
+    """Names of the recipes, each with its purpose, datasets and losses; then the losses of each kind."""
     lines = []
     for name in dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)]):
         lines.append(f'{name:14}{PURPOSES.get(name, "")}'.rstrip())
@@ -383,4 +387,5 @@ def list_recipes() -> str:
             choices = [choice for dataset, choice, other in RECIPES if dataset == table and other == name]
             if choices:
                 lines.append(f'{"":14}{table}: {", ".join(choices)}')
-    return '\n'.join(lines)
+    lines += [f'every {kind} loss: {", ".join(name for name in LOSSES if loss_kind(name) == kind)}' for kind in KINDS]
+    return '\n'.join([*lines, 'lists: re-identification; --train_list'])

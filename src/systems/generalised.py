@@ -81,7 +81,7 @@ class Generalised(ZeroShot):
         self.data = self._final(bench, found)
         ms.set_seed(recipe.seed)
         self._train_on(self.data)
-        self.found = replace(found, network_options=self.found.network_options)
+        self.found = replace(found, network_options=self.found.network_options, contents=self._contents(self.data, found))
 
     def _open(self) -> Benchmark:
         return open_gbu(self.recipe.data_path, self.recipe.features, self.recipe.splits)
@@ -117,6 +117,8 @@ class Generalised(ZeroShot):
             selection.keep(self.recipe.kernel_candidates, 'regression', lambda recipe: [
                 ({}, regression_curve(recipe, data, fitted))])
         selection.keep(self.recipe.candidates, 'training', lambda recipe: Trial(recipe, self.process, fitted).run(data, share))
+        if selection.verbose:
+            print(f'chosen on the val classes: {_listed(selection.choice)}')
         # All processes continue with the choice of the first.
         gamma = selection.tried[selection.best]['gamma']
         at, *bits = gather([selection.best, *np.array([gamma]).view(np.int32)], self.process)[0]
@@ -259,9 +261,12 @@ class Selection:
         figures = {name: value for name, value in generalised_accuracy(curve, gamma).items() if '_' not in name}
         self.tried.append({'by': what, 'entries': entries, **figures, 'gamma': gamma})
         if self.verbose:
-            words = ', '.join(f'{name} {value}' for name, value in entries.items()) or 'as so far'
-            print(f'val classes, {what}, {words}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
+            print(f'val classes, {what}, {_listed(entries)}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
                   f'{figures["AUSUC"]:.4f}', flush=True)
+
+
+def _listed(entries: Changes) -> str:
+    return ', '.join(f'{name} {value}' for name, value in entries.items()) or 'no change'
 
 
 def _best_of(curves: Curves) -> Tuple[Changes, Curve]:

@@ -100,7 +100,7 @@ class MeasuredImages:
                             (facts['queries_among_answers'],
                              'queries are among the images to find too, and no answers to themselves'),
                             (facts['of_several_classes'], 'pictures are listed under several classes'),
-                            (facts['trained_on'], 'images are training images: of unseen classes these figures say nothing'),
+                            (facts['trained_on'], 'images are in the training list too, so they are no test of unseen classes'),
                             *((count, f'{why}: left out') for why, count in facts['left_out'].items())):
             if count:
                 words.append(f'{count} {what}')

@@ -98,18 +98,16 @@ class Reid(ImageSystem):
             nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
             page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest),
                             self.test.answers > 0)
-        if recipe.false_match_rate:
-            # Only of queried persons: one label may stand for all distractors of a gallery. A picture listed twice would
-            # be found as its own answer.
-            used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
-            embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
-                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
-            with keeping(result):
+        with keeping(result, page, recipe.report):
+            if recipe.false_match_rate:
+                # Only of queried persons: one label may stand for all distractors of a gallery. A picture listed twice would
+                # be found as its own answer.
+                used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
+                embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
+                    (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
                 result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
-        elif recipe.picture:
-            self._draw(query, gallery)
-        if page:
-            page.write(recipe.report)
+            elif recipe.picture:
+                self._draw(query, gallery)
         return result
 
     def _draw(self, query: Images, gallery: Images) -> None:

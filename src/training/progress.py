@@ -80,7 +80,7 @@ class Clock:
         self.line = MovingLine(verbose)
 
     def add(self, loss: Tensor, finite: Tensor, stop: Tensor) -> None:
-        """Add the outputs of a step."""
+        """Add the outputs of a step, scalars: loss, whether all is finite, number of a signal that ends the training or 0."""
         self.pending.append((loss, finite))
         self.stop_before, self.stop = self.stop, stop
         if self.first:

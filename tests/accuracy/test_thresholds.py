@@ -113,8 +113,13 @@ def test_independent_queries_take_433_for_one_in_a_hundred():
     # far apart, one image a class, all dyads apart: the effect is that of mutual nearest neighbours, at most 2
     x, labels = clustered(3, 1200, (1, 2), width=64)
     assert OpenSet(x, labels).threshold(0.01).effective >= 433
-    with pytest.raises(InputError, match='takes about .* images'):
+    with pytest.raises(InputError, match='takes about .* images') as caught:
         OpenSet(x[:200], labels[:200]).threshold(0.01)
+    # The rate that the error proposes is the lowest possible one.
+    lowest = float(str(caught.value).split()[-1])
+    assert OpenSet(x[:200], labels[:200]).threshold(lowest).bound <= lowest
+    with pytest.raises(InputError):
+        OpenSet(x[:200], labels[:200]).threshold(lowest - 0.002)
     # of one image a class none can be found
     assert OpenSet(x, labels).threshold(0.01).found == 0
 
