@@ -179,7 +179,7 @@ class Generalised(ZeroShot):
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
         result['test'] = say_measured(test)
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-        seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
+        seen_unseen_picture(curve, gamma, folder / CURVE)
         NamedClasses([data.names[i] for i in test.class_ids], ~test.seen, prototypes, space, gamma, self.scaling.semantics[0],
                      network_identity(self.network), self.found.image_model).save(folder / CLASSES)
         if recipe.report:
