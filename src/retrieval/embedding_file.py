@@ -48,11 +48,7 @@ DAMAGED = (ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryErro
 
 @dataclass(frozen=True)
 class FileCard:
-    """The card of a file, see above.
-
-    Raises:
-        ValueError: a label is not an integer.
-    """
+    """The card of a file, see above. Raises ValueError: a label is not an integer."""
     rows: int
     width: int
     checksum: Optional[int] = None

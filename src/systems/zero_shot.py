@@ -55,15 +55,15 @@ def check_told_apart(part: EvalPart, path: str, seen: Sequence[NDArray[Any]] = (
               'figures say nothing')
 
 
-def say_measured(*parts: EvalPart, answers: NDArray[np.int64]) -> Dict[str, int]:
+def say_measured(part: EvalPart, answers: NDArray[np.int64]) -> Dict[str, int]:
     """Print and return the numbers of images, classes, and classes without images, which count in no mean; print if all
     answers are one class."""
-    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
-    empty = len(np.setdiff1d(ids, labels))
-    print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
+    images, empty = len(part.labels), len(np.setdiff1d(part.class_ids, part.labels))
+    classes = len(part.class_ids) - empty
+    print(f'measured: {images} images of {classes} classes'
           + f'; {empty} more classes have no image, and may be answers' * bool(empty)
           + '; all images got the same answer: has the training collapsed? Lower --lr' * bool((answers == answers[0]).all()))
-    return {'images': len(labels), 'classes': len(ids) - empty, 'classes_without_images': empty}
+    return {'images': images, 'classes': classes, 'classes_without_images': empty}
 
 
 class ZeroShot(System):
@@ -179,7 +179,7 @@ class ZeroShot(System):
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
-        result['test'] = say_measured(test, answers=predicted)
+        result['test'] = say_measured(test, predicted)
         if recipe.report:
             page = evaluation_page('Zero-shot learning', recipe, checkpoint, result['measures'], {
                 'images': len(test.labels), 'unseen classes': len(test.class_ids)})
