@@ -15,7 +15,7 @@ def main(argv=None):
     mode = infer_mode(command)
     # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
-    from src.inference import Changes, change_gallery, embed_images, load_embedder, load_gallery
+    from src.inference import change_gallery, embed_images, load_embedder, load_gallery
     from src.page import check_page
     from src.pictures import check_picture
     options = command.options
@@ -36,8 +36,9 @@ def main(argv=None):
     if mode == LOAD:
         return load_gallery(options.gallery, options.output)
     if mode == CHANGE:
-        changes = Changes(options.remove, options.threshold, options.index, options.centroids, options.list)
-        return sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes, options.encoding))
+        lines = change_gallery(options.gallery, remove=options.remove, threshold=options.threshold, index=options.index,
+                               centroids=options.centroids, listed=options.list, encoding=options.encoding)
+        return sys.stdout.writelines(f'{line}\n' for line in lines)
     return find(options, embedder) if mode == SEARCH else name(options, embedder, process)
 
 

@@ -3,7 +3,7 @@
 Each function writes the file `path`, whose suffix chooses the format (PICTURES), and raises InputError if it cannot.
 """
 from pathlib import Path
-from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -224,9 +224,9 @@ def _show(axes: Axes, picture: Image.Image, box: Tuple[float, float, float, floa
     axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=thick))
 
 
-def _clean(axis: Axes, lines: Literal['x', 'both'] = 'both') -> None:
+def _clean(axis: Axes) -> None:
     """Draw light grid lines and no box around them."""
-    axis.grid(axis=lines, color='#dddddd', linewidth=0.7)
+    axis.grid(color='#dddddd', linewidth=0.7)
     axis.spines[['top', 'right']].set_visible(False)
 
 

@@ -14,8 +14,9 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from src.acceptance.environment import DEVICES, cann_home
+from src.acceptance.environment import DEVICES
 from src.acceptance.items import Node, Skipped, Wrong, judged
+from src.report import cann_home
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20

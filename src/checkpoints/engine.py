@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 from src.checkpoints.protobuf import message_type
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.networks.convolution import plain_convolutions
 from src.networks.folding import fold_batch_norm
 
@@ -119,8 +120,8 @@ class Engine:
 
     def __init__(self, network: nn.Cell, *, engine: Optional[str] = None, target: str = 'CPU',
                  count: Optional[int] = None):
-        if engine not in (None, *ENGINES):
-            raise InputError(f'--engine={engine}: choose one of {", ".join(ENGINES)}')
+        if engine:
+            check_choice(ENGINES, engine, '--engine')
         possible = target == 'CPU' and has_onnxruntime()
         if engine == 'onnxruntime' and not possible:
             raise InputError('--engine=onnxruntime: ' + ('not installed here: pip install onnxruntime, or leave the '

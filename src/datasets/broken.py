@@ -1,6 +1,5 @@
 """Find the unreadable images of a list before a training, name them, and skip them if allowed."""
 import hashlib
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,7 @@ from typing import Dict, List, Optional
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.common.records import read_json, read_record
+from src.common.records import read_json, read_record, write_json
 from src.common.terminal import MovingLine
 from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
@@ -56,7 +54,9 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
         kept = Checked([files, *kept.looked_at[:PARTS]] if files not in kept.looked_at else kept.looked_at,
                        {**{name: why for name, why in kept.broken.items() if name not in own}, **found})
         if path and keep:
-            _write(path, kept)
+            # Beside a list on a read-only disk nothing is stored.
+            with suppress(InputError):
+                write_json(path, asdict(kept))
     bad = np.array([name in kept.broken for name in images.paths])
     broken = [f'{name} ({kept.broken[name]})' for name in dict.fromkeys(images.paths) if name in kept.broken]
     if not broken:
@@ -115,9 +115,3 @@ def _read(path: str) -> Checked:
         return Checked()
     advice = 'remove it: it is written again'
     return read_record(Checked, read_json(path, advice), path, advice)
-
-
-def _write(path: str, checked: Checked) -> None:
-    # Beside a list on a read-only disk nothing is stored.
-    with suppress(InputError), replacing(path) as temporary:
-        temporary.write_text(json.dumps(asdict(checked), indent=1) + '\n', encoding='utf-8')

@@ -33,21 +33,22 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
-def _check_size(path: str, size: int) -> None:
-    """Raise a ValueError, before memory is reserved, if a file declares far more bytes than it can hold."""
-    if size > ALWAYS + EXPANSION * os.path.getsize(path):
+def _most(path: File) -> int:
+    """Bytes of values that a file may declare."""
+    return ALWAYS + EXPANSION * os.path.getsize(path)
+
+
+def _stored(path: File, node: Any) -> Array:
+    """Values of a dataset of version 7.3. Raises a ValueError, before memory is reserved, if it declares too many."""
+    size = (node.size or 0) * node.dtype.itemsize
+    if size > _most(path):
         raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
-
-
-def _stored(path: str, node: Any) -> Array:
-    """Values of a dataset of version 7.3."""
-    _check_size(path, (node.size or 0) * node.dtype.itemsize)
     return np.asarray(node[()])
 
 
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
-    there, value, names = read_v5(path, variable, ALWAYS + EXPANSION * os.path.getsize(path))
+    there, value, names = read_v5(path, variable, _most(path))
     return (value if isinstance(value, np.ndarray) else np.array(None), []) if there else (None, names)
 
 
@@ -126,10 +127,10 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
     """
     with _reading(path, variable):
         if not h5py.is_hdf5(path):
-            value = read_v5(str(path), variable, ALWAYS + EXPANSION * os.path.getsize(path))[1]
+            value = read_v5(str(path), variable, _most(path))[1]
             return value if isinstance(value, list) else None
         with h5py.File(path, 'r') as contents:
             if variable not in contents or contents[variable].dtype.kind != 'O':
                 return None
-            cells = _stored(str(path), contents[variable]).reshape(-1)
-            return [''.join(map(chr, _stored(str(path), contents[cell]).reshape(-1))) for cell in cells]
+            cells = _stored(path, contents[variable]).reshape(-1)
+            return [''.join(map(chr, _stored(path, contents[cell]).reshape(-1))) for cell in cells]

@@ -6,6 +6,7 @@ import math
 import mmap
 import struct
 import zlib
+from itertools import islice
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -66,9 +67,8 @@ def _expanded(raw: memoryview, variable: str, order: str, most: int) -> Tuple[st
     stream = zlib.decompressobj()
     head = stream.decompress(raw, HEAD)
     kind, size = struct.unpack_from(f'{order}II', head)
-    name = ''
-    for number, part in enumerate(_parts_of_head(head, order)):
-        name = bytes(part.raw).decode('latin1') if number == 2 else name
+    _, _, named = islice(_elements(memoryview(head)[8:], order), 3)  # flags, shape and name; the end is missing
+    name = bytes(named.raw).decode('latin1')
     if kind != MATRIX or name != variable:
         return name, None
     if size > most:
@@ -78,13 +78,6 @@ def _expanded(raw: memoryview, variable: str, order: str, most: int) -> Tuple[st
     if len(whole) != size + 8 or not stream.eof:
         raise ValueError('a variable is cut short')
     return name, Element(kind, memoryview(whole)[8:])
-
-
-def _parts_of_head(head: bytes, order: str) -> Iterator[Element]:
-    """Flags, shape and name of a matrix whose end is missing."""
-    parts = _elements(memoryview(head)[8:], order)
-    for _ in range(3):
-        yield next(parts)
 
 
 def _numbers(matrix: Matrix, order: str) -> Array:

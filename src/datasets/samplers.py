@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from src.common.errors import InputError
-from src.common.registry import lookup
 from src.datasets.image_list import remap_labels
 
 LAST_BATCH = ('drop', 'wrap')
@@ -47,7 +46,7 @@ class Sampler:
         never_drawn: number of classes that have too few images to be drawn.
 
     Raises:
-        InputError: a batch_size that is no positive multiple of unit_size, or an unknown last_batch.
+        InputError: a batch_size that is no positive multiple of unit_size.
         ValueError: a rank that is not one of `size`.
     """
 
@@ -59,8 +58,6 @@ class Sampler:
                  last_batch: str = 'drop', unit_size: int = 1):
         if not 0 <= rank < size:
             raise ValueError(f'rank {rank} is not one of {size} ranks')
-        if last_batch not in LAST_BATCH:
-            raise InputError(f'last_batch={last_batch}: choose one of {", ".join(LAST_BATCH)}')
         if batch_size < 1 or batch_size % unit_size:
             raise InputError(f'--batch_size {batch_size}: must be a positive multiple of {unit_size}')
         self.labels = remap_labels(labels)
@@ -164,8 +161,6 @@ class GroupSampler(Sampler):
     def __init__(self, labels: ArrayLike, instances: int = 2, small_classes: str = 'leave_out', **common: Any):
         if instances < 2:
             raise InputError(f'--samples_each_class={instances}: a positive pair needs at least 2 images')
-        if small_classes not in SMALL_CLASSES:
-            raise InputError(f'small_classes={small_classes}: choose one of {", ".join(SMALL_CLASSES)}')
         super().__init__(labels, unit_size=instances, **common)
         self.instances, self.small_classes = instances, small_classes
         small = np.flatnonzero(self.counts < instances)
@@ -299,8 +294,8 @@ def create_sampler(name: str, labels: ArrayLike, *, instances: Optional[int] = N
         common: the other arguments of Sampler.
 
     Raises:
-        InputError: no such sampler, or labels that it cannot sample.
+        InputError: labels that it cannot sample.
     """
-    kind, takes = lookup(SAMPLERS, name, 'sampler')
+    kind, takes = SAMPLERS[name]
     given = {'instances': instances, 'small_classes': small_classes, 'super_labels': super_labels}
     return kind(labels, **common, **{option: given[option] for option in takes if given[option] is not None})

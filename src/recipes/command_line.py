@@ -83,8 +83,8 @@ class Command:
     def why(self) -> str:
         """One line that says which recipe was chosen and why."""
         dataset, choice, name = self._chosen()
-        chosen = choose(dataset, choice, name)
-        return f'recipe {chosen.key[2]} of {dataset} {choice}: {chosen.why}'
+        key, why = choose(dataset, choice, name)
+        return f'recipe {key[2]} of {dataset} {choice}: {why}'
 
     def _chosen(self) -> Tuple[str, str, Optional[str]]:
         options = self.options

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Tuple
 
 from src.accuracy.reranking import Rerank
+from src.common.arrays import METRICS
 from src.common.errors import InputError
+from src.datasets.samplers import LAST_BATCH, SAMPLERS, SMALL_CLASSES
+from src.datasets.scaling import FEATURE_SCALING, SEMANTICS_SCALING
 from src.losses import LOSSES
 from src.networks import BACKBONES, HEADS, NETWORKS
+from src.recipes.systems import SYSTEMS
 from src.recipes.types import (
     Refused,
     Type,
@@ -80,13 +84,14 @@ ENTRIES: Dict[str, Entry] = {
     'epoch_size': Entry(POSITIVE, 100, 'number of epochs', implies={'total_iter_num': 0}),
     'total_iter_num': Entry(NATURAL, 0, 'number of iterations; if given, overrides the epochs'),
     'pretrain_epoch_size': Entry(NATURAL, 0, 'epochs of the schedule that were already trained elsewhere'),
-    'optimizer': Entry(text, 'momentum', 'optimizer: momentum, adam or adamw'),
+    'optimizer': Entry(one_of(('momentum', 'adam', 'adamw')), 'momentum', 'optimizer'),
     'momentum': Entry(real(0, 1), 0.9, 'momentum of the momentum optimizer'),
     'beta1': Entry(real(0, 1), 0.9, 'beta1 of adam and adamw'),
     'epsilon_hat': Entry(boolean, True, 'True: adam and adamw add epsilon before the bias correction, as MindSpore and '
                          'TensorFlow do; False: after it, as PyTorch does'),
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or a dict of weight decays by layer'),
-    'decay': Entry(text, 'weights', "decayed parameters: 'weights' (without gamma and beta of normalisations) or 'all'"),
+    'decay': Entry(one_of(('weights', 'all')), 'weights', 'decayed parameters; weights: all but gamma and beta of '
+                   'normalisations'),
     'loss_scale': Entry(real(positive=True), 1.0, 'loss scale for mixed precision; dynamic on Ascend'),
     'amp_level': Entry(one_of(('auto', 'O0', 'O2', 'bfloat16')), 'auto', 'O0: float32; O2: float16 with BatchNorm in '
                        'float32; bfloat16: as O2 with bfloat16; auto: O2 on Ascend, else O0', IMAGES),
@@ -102,7 +107,7 @@ ENTRIES: Dict[str, Entry] = {
     'lr_steps': Entry(several(POSITIVE), [], 'iterations at which the learning rate is divided by 10',
                       implies={'lr_epochs': [], 'lr_mode': 'steps'}),
     'warmup_epochs': Entry(NATURAL, 0, 'epochs of learning rate warm-up'),
-    'warmup': Entry(text, 'step', "when the warm-up raises the rate: every 'step' or 'epoch'"),
+    'warmup': Entry(one_of(('step', 'epoch')), 'step', 'when the warm-up raises the rate: every step or epoch'),
     'distributed_lr_factor': Entry(RATE, 1.0, 'factor on the learning rate if there are several devices'),
     'loss_options': Entry(OPTIONS, {}, 'options of the loss'),
     'gather': Entry(boolean, False, 'let pair losses compare the images of all devices, not of each device alone', IMAGES),
@@ -126,9 +131,9 @@ ENTRIES: Dict[str, Entry] = {
     # Zero-shot learning.
     'network': Entry(one_of(NETWORKS), 'semantic', 'network that maps class semantics to features', SEMANTICS, network=True),
     'network_options': Entry(OPTIONS, {}, 'options of the network', SEMANTICS),
-    'metric': Entry(text, 'euclidean', 'distance for classifying: euclidean or cosine', SEMANTICS),
-    'feature_scaling': Entry(text, 'none', 'scaling of the features', SEMANTICS),
-    'semantics_scaling': Entry(text, 'none', 'scaling of the class semantics', SEMANTICS),
+    'metric': Entry(one_of(METRICS), 'euclidean', 'distance for classifying', SEMANTICS),
+    'feature_scaling': Entry(one_of(FEATURE_SCALING), 'none', 'scaling of the features', SEMANTICS),
+    'semantics_scaling': Entry(one_of(SEMANTICS_SCALING), 'none', 'scaling of the class semantics', SEMANTICS),
     'dropout': Entry(several(real(0, 1), 2).or_none(), None, 'dropout rates of the semantics and the hidden units', SEMANTICS),
     'data_path': Entry(text.or_none(), None, 'folder that holds AwA_data and CUB_data, or DukeMTMC-reID or market1501; of '
                        'GBU: folder that holds res101.mat', 'arrays reid', run=True, implies=LISTS),
@@ -147,11 +152,11 @@ ENTRIES: Dict[str, Entry] = {
     'head': Entry(one_of(HEADS), 'none', 'head that turns feature maps into embeddings', IMAGES, network=True),
     'head_options': Entry(OPTIONS, {}, 'options of the head', IMAGES),
     'pretrained': Entry(text.or_none(), None, 'pretrained weights to start from', IMAGES),
-    'sampler': Entry(text.or_none(), None, 'sampler of batches; None for the one that the loss needs', IMAGES),
+    'sampler': Entry(one_of(SAMPLERS).or_none(), None, 'sampler of batches; None for the one that the loss needs', IMAGES),
     'samples_each_class': Entry(POSITIVE, 2, 'images per class in a batch', IMAGES),
-    'small_classes': Entry(one_of(('leave_out', 'repeat', 'mask')).or_none(), None, 'handling of classes with fewer images: '
-                           "leave_out, repeat, mask, or None for the sampler's default", IMAGES),
-    'last_batch': Entry(text, 'drop', "handling of an epoch's last short batch: drop or wrap", IMAGES),
+    'small_classes': Entry(one_of(SMALL_CLASSES).or_none(), None, 'handling of classes with fewer images; None for the '
+                           "sampler's default", IMAGES),
+    'last_batch': Entry(one_of(LAST_BATCH), 'drop', "handling of an epoch's last short batch", IMAGES),
 
     # Images.
     'dataset_path': Entry(text.or_none(), None, 'folder of Stanford Online Products, a list of images, or a folder with one '
@@ -192,9 +197,6 @@ ENTRIES: Dict[str, Entry] = {
     'report': Entry(text.or_none(), None, 'write results, curves, best and worst queries, confusions and a map to this .html '
                     'page', run=True),
 }
-# The entry that names the component of an options entry: `loss_options` belongs to the loss in loss_name, and so on.
-COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',
-              'head_options': 'head'}
 # Entries and options of earlier versions: the value at which they did nothing, and the last version that had them.
 REMOVED: Dict[str, Tuple[Any, str]] = {
     'backbone_options.stages': (1, '0.4'),
@@ -203,13 +205,9 @@ REMOVED: Dict[str, Tuple[Any, str]] = {
 }
 
 
-def entries_of(system: str, images: bool) -> Dict[str, Entry]:
-    """Entries of a system's recipes, by name.
-
-    Args:
-        system: a key of SYSTEMS. images: whether its network takes images.
-    """
-    kinds = {'all', system, 'images' if images else 'arrays'}
+def entries_of(system: str) -> Dict[str, Entry]:
+    """Entries of the recipes of a system, a key of SYSTEMS, by name."""
+    kinds = {'all', system, 'images' if SYSTEMS[system].images else 'arrays'}
     return {name: entry for name, entry in ENTRIES.items() if kinds & set(entry.of.split())}
 
 

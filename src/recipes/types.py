@@ -97,11 +97,8 @@ def real(least: float = 0.0, below: float = math.inf, positive: bool = False) ->
 
 def _boolean(value: Any) -> bool:
     words = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
-    return value if isinstance(value, bool) else words[str(value).lower()] if str(value).lower() in words else _no(value)
-
-
-def _no(value: Any) -> Any:
-    raise ValueError(value)
+    _require(str(value).lower() in words)
+    return words[str(value).lower()]
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from src.checkpoints.exported import network_identity
 from src.common.arrays import unit_rows
 from src.common.device import Process, gather
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
 from src.datasets.scaling import Scale, fit_scaling
@@ -70,9 +71,8 @@ class Generalised(ZeroShot):
 
     def prepare(self, found: Optional[GeneralisedFound] = None) -> None:
         recipe = self.recipe
-        if recipe.validation not in ('none', 'test_classes'):
-            raise InputError(f'--validation={recipe.validation}: the benchmark chooses on its val classes; choose none or '
-                             'test_classes')
+        # The benchmark chooses on its val classes.
+        check_choice(('none', 'test_classes'), recipe.validation, '--validation')
         bench = self._open()
         if self.process.rank == 0:
             print(bench.statistics())
@@ -166,8 +166,11 @@ class Generalised(ZeroShot):
         data = self._test_data()
         for part in (data.seen_test, data.test):
             self._check_widths(self.scaling.part(part))
-        curve, test = self._curve(data), self._test(data)
-        skewness = hubness(self.space.near(test.features), self.prototypes(test.semantics), (1, 5, 10), recipe.metric)
+        test, space = self._test(data), self.space
+        near, prototypes = space.near(test.features), self.prototypes(test.semantics)
+        scores = space.scores(near, prototypes)
+        curve = test.curve(scores)
+        skewness = hubness(near, prototypes, metric=recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
                   'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
                   'accuracy': curve.unseen_alone, 'choice': self.found.choice,
@@ -182,10 +185,9 @@ class Generalised(ZeroShot):
         result['test'] = say_measured(data.seen_test, data.test)
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
         seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
-        self.named_classes().save(folder / CLASSES)
+        NamedClasses([data.names[i] for i in test.ids], ~test.seen, prototypes, space, gamma, self.scaling.semantics[0],
+                     network_identity(self.network), self.found.image_model).save(folder / CLASSES)
         if recipe.report:
-            near, prototypes = self.space.near(test.features), self.prototypes(test.semantics)
-            scores = self.space.scores(near, prototypes)
             page = evaluation_page('Generalised zero-shot learning', recipe, checkpoint, result['measures'], {
                 'images': len(test.labels), 'classes': len(test.ids), 'unseen classes': int((~test.seen).sum())})
             page.add_seen_unseen(curve, gamma)
@@ -202,13 +204,6 @@ class Generalised(ZeroShot):
     def export_beside(cls, network: nn.Cell, checkpoint: str, path: str) -> None:
         """Write the test classes with their prototypes."""
         export_classes(checkpoint, network_identity(network), path)
-
-    def named_classes(self) -> NamedClasses:
-        """Names and prototypes of the test classes."""
-        data = self._test_data()
-        test = self._test(data)
-        return NamedClasses([data.names[i] for i in test.ids], ~test.seen, self.prototypes(test.semantics), self.space,
-                            self.found.gamma, self.scaling.semantics[0], network_identity(self.network), self.found.image_model)
 
 
 @dataclass(frozen=True)

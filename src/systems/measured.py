@@ -10,7 +10,7 @@ from src.accuracy.retrieval import count_answers, own_rows
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.datasets.image_list import Ids, ImageList
-from src.datasets.same_pictures import of_several_classes, picture_numbers, repeated_rows
+from src.datasets.same_pictures import of_several_classes, picture_numbers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class MeasuredImages:
     @property
     def different(self) -> Array:
         """(N + M,) bool: the first image of each picture, of queries and gallery together."""
-        return ~repeated_rows(np.concatenate(self._numbers[:len(self.lists)]))
+        numbers = np.concatenate(self._numbers[:len(self.lists)])
+        return np.isin(np.arange(len(numbers)), np.unique(numbers, return_index=True)[1])
 
     @cached_property
     def answers(self) -> Array:

@@ -4,7 +4,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from src.accuracy import Images, Rerank, count_centroids, nearest_of_others, reid_figures
+from src.accuracy import Images, Rerank, make_centroids, nearest_of_others, reid_figures
 from src.common.errors import InputError
 from src.datasets.image_list import read_image_list, remap_labels
 from src.datasets.reid import ReidImages, open_reid, reid_dataset, statistics, statistics_lines
@@ -72,7 +72,7 @@ class Reid(ImageSystem):
         self.check_evaluation()
         query, gallery = self._embed_test(True)
         count = len(query.ids)
-        sizes = {'instance': len(gallery.ids), 'centroid': count_centroids(query, gallery)}
+        sizes = {'instance': len(gallery.ids), 'centroid': len(make_centroids(query, gallery).ids)}
         print('============== Starting Evaluating ==============')
         print(self.test.line())
         result: Dict[str, Any] = {'queries': count, 'measures': {}, 'test': self.test.facts()}

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.checkpoints.weights import Weights
-from src.common.arrays import check_metric
 from src.common.errors import InputError
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
@@ -74,9 +73,7 @@ class ZeroShot(System):
     def found_in_weights(cls, recipe: Recipe, weights: Weights) -> Any:
         """Layer widths of published weights, which are those of their training data."""
         shapes = {name: value.shape for name, value in weights.values.items()}
-        first = {'att': 'fc1', 'word': 'fc1'}
-        if recipe.train_mode == 'fusion':
-            first = {'att': 'fc2', 'word': 'fc1'}
+        first = {'att': 'fc2' if recipe.train_mode == 'fusion' else 'fc1', 'word': 'fc1'}
         last = max((name for name in shapes if name.startswith('fc') and name.endswith('.weight')), default=None)
         layers = {WIDTHS[kind]: f'{first[kind]}.weight' for kind in dem.SEMANTICS[recipe.train_mode]}
         if last is None or not set(layers.values()) <= set(shapes):
@@ -95,7 +92,6 @@ class ZeroShot(System):
     def _train_on(self, data: ZeroShotData) -> None:
         """Set up the training, from unscaled data."""
         recipe = self.recipe
-        check_metric(recipe.metric)
         if len(data.seen_class_ids) < 2 or (data.train_features == data.train_features[0]).all():
             raise InputError(f'{recipe.data_path}: all {len(data.train_labels)} training images are of one class, or have the '
                              'same features; nothing can be learnt from them')

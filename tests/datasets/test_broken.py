@@ -73,9 +73,9 @@ def test_nothing_is_kept_where_it_is_not_asked_for_or_cannot_be(listed, tmp_path
     good = listed.select(slice(6, 20))
     assert without_broken(good, keep=False) is good and not list(tmp_path.glob('*.json'))
 
-    def refuse(path):
+    def refuse(path, values):
         raise InputError('read-only')
-    monkeypatch.setattr(broken, 'replacing', refuse)
+    monkeypatch.setattr(broken, 'write_json', refuse)
     assert without_broken(good) is good
     for i in range(20):
         (tmp_path / f'{i}.png').write_bytes(b'')

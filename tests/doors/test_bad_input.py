@@ -118,7 +118,7 @@ def test_what_does_not_go_together_in_metric_learning(refused, products, flags, 
 @pytest.mark.parametrize('flags, words', [
     ('--recipe=ranked --set=network_options.sigmas=[0.1]', 'expected widths of at least 1 and 2 sigmas'),
     ('--set=network_options.hidden_dim=0', 'expected widths of at least 1'),
-    ('--set=metric=manhattan', 'metric=manhattan: choose'),
+    ('--set=metric=manhattan', 'metric=manhattan: expected one of euclidean, cosine'),
     ('--set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: is for a network with one path'),
     ('--recipe=ranked --dataset=AwA --train_mode=word --set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: '),
     ('--recipe=ranked --dataset=AwA --train_mode=fusion --set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: ')])

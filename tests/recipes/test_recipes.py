@@ -187,7 +187,10 @@ def test_set_reaches_every_entry_with_its_type():
     ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a list'), ('recall_k=0', 'at least 1'),
     ('weight_decay={"conv1":"x"}', 'expected a finite number'), ('embedding_size=3', 'give --embedding_size'),
     ('image_size=[8,8,8]', 'height and width'), ('image_size=1000000', 'height and width'),
-    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const')])
+    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const'), ('chunk_size=-1', 'of at least 0'),
+    ('optimizer=sgdx', 'expected one of momentum, adam'), ('decay=some', 'expected one of weights, all'),
+    ('warmup=day', 'expected one of step, epoch'), ('sampler=random', 'expected one of shuffle, triplet'),
+    ('small_classes=all', 'expected one of leave_out'), ('last_batch=keep', 'expected one of drop, wrap')])
 def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
     with pytest.raises(InputError, match=message) as raised:
         recipe(f'train --dataset_path=D --loss_name=triplet --recipe=small --set {shlex.quote(text)}')

@@ -79,7 +79,7 @@ def test_a_training_that_goes_on_from_an_older_state_replaces_the_newer_ones(tmp
     for step in (5, 10, 15, 25):
         states(tmp_path).save(cell, Run(step), facts())
     mine = states(tmp_path, keep=1)
-    mine.start_after((1, 5))
+    mine.load(cell, (1, 5), facts())
     mine.save(cell, Run(10), facts())
     mine.prune()
     assert mine.points() == [(1, 10)]
