@@ -56,6 +56,16 @@ def test_the_quick_start_leaves_the_files_of_others_alone(tmp_path):
     assert (tmp_path / 'mine.txt').read_text() == 'mine'
 
 
+@pytest.mark.parametrize('script', ['quickstart.sh', 'test_releases.sh'])
+@pytest.mark.parametrize('flag, code', [('--help', 0), ('--fast', 2)])
+def test_a_flag_is_no_folder_and_no_release(tmp_path, script, flag, code):
+    done = subprocess.run(['bash', str(ROOT / 'scripts' / script), flag], text=True, capture_output=True, cwd=tmp_path,
+                          timeout=10)
+    said = (done.stdout, done.stderr)[code > 0]
+    assert done.returncode == code and (f'usage: bash scripts/{script} [' if code == 0 else flag) in said
+    assert said.count('\n') < 5 and not list(tmp_path.iterdir())
+
+
 def test_the_quick_start_moves_an_earlier_run_and_removes_nothing(tmp_path):
     python = tmp_path / 'venv' / 'bin' / 'python'
     python.parent.mkdir(parents=True)
