@@ -76,7 +76,8 @@ def test_the_quick_start_moves_an_earlier_run_and_removes_nothing(tmp_path):
         done = subprocess.run(['bash', str(ROOT / 'scripts/quickstart.sh'), str(folder)], text=True, capture_output=True,
                               env={**os.environ, 'VIRTUAL_ENV': str(tmp_path / 'venv')}, timeout=60)
         assert (done.returncode, done.stderr) == (0, '')
-        assert (folder / 'zero_shot' / 'named.txt').exists() and done.stdout.endswith(f'{folder}/names.html\n')
+        assert (folder / 'zero_shot' / 'named.txt').exists() and f'{folder}/names.html\n' in done.stdout
+        assert done.stdout.endswith(f'source {tmp_path}/venv/bin/activate\n')
         (folder / 'dem' / 'mine.txt').write_text(str(number))
     names = 'quick start.earlier-1', 'quick start.earlier-2', 'quick start'
     places = [tmp_path / name / 'dem' / 'mine.txt' for name in names]
