@@ -493,7 +493,7 @@ def _draw_pattern(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, box: Tu
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(prog='python -m src.samples.image_sample', description='Render a small dataset in a published layout.')
+    parser = Parser(prog='python -m src.samples.image_sample', description='Render a dataset in a published layout.')
     parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS],
                         help='products: Stanford Online Products; described: classes with attributes; others: re-identification')
     parser.add_argument('folder', help='new or empty folder to write')
