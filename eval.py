@@ -1,11 +1,11 @@
 """Evaluate a checkpoint: accuracy of DEM, Recall@K of metric learning, mAP and CMC of re-identification."""
 from src.common.errors import InputError
 from src.common.run import run
-from src.recipes.command_line import parse_args
 
 
 def main(argv=None):
     """Print the results in the published format; returns them as a dict."""
+    from src.recipes.command_line import parse_args
     command = parse_args('eval', argv)
     # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up

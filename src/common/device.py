@@ -87,6 +87,12 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
     target = device_target or default_target(use_gpu)
     if device_target is None:
         print(f'device: {target} (no --device_target given{"" if target == "Ascend" else ", no Ascend found here"})')
+    if device_num not in (None, 1) and not distribute:
+        print(f'--device_num={device_num}: has no effect without --distribute=True')
+    if device_id and target == 'CPU' and not distribute:
+        print(f'--device_id={device_id}: has no effect on a CPU')
+    if use_gpu and device_target not in (None, 'GPU'):
+        print(f'--use_gpu=True: has no effect beside --device_target={device_target}')
     if device_id is None:
         device_id = device_of_environment()
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):

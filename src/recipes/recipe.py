@@ -1,7 +1,7 @@
 """Recipes: named sets of hyper-parameters, and how they are chosen and changed."""
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from src.common.errors import InputError
 from src.common.registry import Option, options_of
@@ -84,13 +84,15 @@ class Change(NamedTuple):
     """One change of a recipe.
 
     entry: name of the entry, DICT.OPTION, or a name of DERIVED. value: of the entry's type, or command-line text if `text`
-    is set. word: the user's text, for errors. lenient: whether a recipe without the entry ignores the change.
+    is set. word: the user's text, for errors. lenient: whether a recipe without the entry ignores the change. whole: whether it
+    is one of a whole recipe, whose entries need not all have an effect.
     """
     entry: str
     value: Any
     word: str
     text: bool = False
     lenient: bool = False
+    whole: bool = False
 
 
 Changes = Union[Mapping[str, Any], Sequence[Change]]
@@ -251,6 +253,7 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
     entries = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
     given: Dict[str, str] = {}
     implied: Dict[str, Any] = {}
+    whole: Set[str] = set()
     for change in sorted(changes, key=_turn):
         for one in _derived(change, entries):
             name = one.entry.partition('.')[0]
@@ -261,12 +264,13 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
                 raise InputError(_no_entry(one, entries))
             _set(entries, one, fixed)
             given[one.entry] = one.word
+            (whole.add if one.whole else whole.discard)(one.entry)
             if entries[name] and name in ENTRIES:
                 implied.update(ENTRIES[name].implies)
     for name, value in implied.items():
         if name not in given and name in entries:
             entries[name] = value
-    check(entries, given, base)
+    check(entries, {entry: word for entry, word in given.items() if entry not in whole}, base)
     for name in ('kernel_candidates', 'candidates'):
         for one in (one for several in entries.get(name, ()) for one in several):
             _changed({**entries, 'kernel_candidates': [], 'candidates': []},

@@ -81,7 +81,7 @@ class Generalised(ZeroShot):
         self.data = self._final(bench, found)
         ms.set_seed(recipe.seed)
         self._train_on(self.data)
-        self.found = replace(found, network_options=self.found.network_options)
+        self.found = replace(found, network_options=self.found.network_options, contents=self._contents(self.data, found))
 
     def _open(self) -> Benchmark:
         return open_gbu(self.recipe.data_path, self.recipe.features, self.recipe.splits)

@@ -1,5 +1,5 @@
 """DEM: a network maps class semantics into the space of visual features (arXiv 1611.05088)."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -27,8 +27,12 @@ WIDTHS = {'att': 'attribute_dim', 'word': 'word_dim'}
 
 @dataclass(frozen=True)
 class ZeroShotFound:
-    """Facts found in the data. network_options: widths of its semantics and features, by option of the network."""
+    """Facts found in the data.
+
+    network_options: widths of its semantics and features, by option of the network. contents: digest of the data to train on.
+    """
     network_options: Dict[str, Any] = field(default_factory=dict)
+    contents: str = ''
 
 
 def check_told_apart(part: EvalPart, path: str) -> None:
@@ -88,6 +92,16 @@ class ZeroShot(System):
         if recipe.validation in HELD_OUT:
             data, self.held_out = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])
         self._train_on(data)
+        self.found = replace(self.found, contents=self._contents(data, found))
+
+    def _contents(self, data: ZeroShotData, found: Any) -> str:
+        """Digest of the data to train on. Raises InputError if it is not that of the training to resume."""
+        digest = data.contents
+        # States of earlier versions do not store it.
+        if found is not None and found.contents not in ('', digest):
+            raise InputError(f'{self.recipe.data_path}: the features, labels or descriptions to train on have changed since '
+                             'this training began; restore them, or train in another folder')
+        return digest
 
     def _train_on(self, data: ZeroShotData) -> None:
         """Set up the training, from unscaled data."""

@@ -184,7 +184,7 @@ def test_a_recipe(walk):
 
 def test_an_entry_of_recipes(walk):
     made = walk('An entry of recipes')
-    made.insert('src/recipes/entries.py', "ENTRIES: Dict[str, Entry] = {\n",
+    made.insert('src/recipes/entries.py', "_EMBEDDING: Dict[str, Entry] = {\n",
                 "    'mine': Entry(RATE, 0.0, 'what it is for', METRIC),\n")
     assert 'mine = 0.5' in made.run('train', '--loss_name=softmax', '--set', 'mine=0.5', '--show_recipe')
     assert 'what it is for' not in made.run('train', '--help')

@@ -1,4 +1,5 @@
 """What goes with weights, and the figures of metric learning, without training a network."""
+import os
 import shutil
 from dataclasses import replace
 
@@ -132,6 +133,17 @@ def test_a_classifier_goes_on_for_the_same_classes_and_a_training_for_the_same_l
     prepared(list('aabbcc'), found)
     with pytest.raises(InputError, match='list.txt: the training images or their labels have changed'):
         prepared(list('ababcc'), found)
+    first, last = pictures / names[0], pictures / names[5]
+    was = first.read_bytes(), last.read_bytes()
+    first.write_bytes(was[1])
+    last.write_bytes(was[0])
+    os.utime(first, (1e9, 1e9))
+    with pytest.raises(InputError, match=f'list.txt: pictures have changed since this training began, the last .*{names[5]}|'
+                                         f'{names[0]}'):
+        prepared(list('aabbcc'), found)
+    first.write_bytes(was[0])
+    last.write_bytes(was[1])
+    prepared(list('aabbcc'), found)
 
 
 @pytest.mark.parametrize('labels, loss, more, words', [
