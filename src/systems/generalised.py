@@ -173,8 +173,8 @@ class Generalised(ZeroShot):
         result['measures'] = {name: result[name] for name in ('T1', 'u', 's', 'H', 'AUSUC')}
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {Path(str(recipe.data_path)).resolve().name} _ {recipe.train_mode} = {result["T1"]:.5f}')
-        print(f'generalised: u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, AUSUC = '
-              f'{result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
+        print(f'generalised: T1 = {result["T1"]:.5f}, u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, '
+              f'AUSUC = {result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
         if len(data.test.class_ids) == 1:
