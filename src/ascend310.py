@@ -155,6 +155,8 @@ def _execute(model: str, *command: str) -> None:
 def main(argv: Optional[List[str]] = None) -> Any:
     """Run a command; returns the figures of `accuracy` and `infer`, or the Recorder that has written `inputs`."""
     words = sys.argv[1:] if argv is None else argv
+    if words in (['-h'], ['--help']):
+        return print(__doc__)
     if len(words) < 2 or words[0] not in ('inputs', 'accuracy', 'infer'):
         raise InputError('give `inputs` or `accuracy`, a folder, and the flags of eval.py')
     if words[0] == 'infer':

@@ -111,7 +111,8 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0) -> str:
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(description='Write synthetic AwA and CUB data in the published .mat layout.')
+    parser = Parser(prog='python -m src.samples.dem_sample',
+                    description='Write synthetic AwA and CUB data in the published .mat layout.')
     parser.add_argument('folder', help='folder to write AwA_data and CUB_data into')
     print(make_dem_sample(parser.parse_args(args).folder))
 

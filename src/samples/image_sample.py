@@ -493,11 +493,11 @@ def _draw_pattern(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, box: Tu
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(prog='python -m src.samples.image_sample',
-                                     description='Render a small data set in a published layout.')
-    parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
-    parser.add_argument('folder')
-    parser.add_argument('--seed', type=natural, default=0)
+    parser = Parser(prog='python -m src.samples.image_sample', description='Render a dataset in a published layout.')
+    parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS],
+                        help='products: as Stanford Online Products; described: with attributes; market, duke: persons')
+    parser.add_argument('folder', help='new or empty folder to write')
+    parser.add_argument('--seed', type=natural, default=0, help='the same seed renders the same pictures; default: 0')
     parser.add_argument('--easy', action='store_true', help='calmer pictures of products, more persons: data that a '
                         'small network learns in a minute')
     args = parser.parse_args(arguments)

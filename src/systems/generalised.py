@@ -164,7 +164,7 @@ class Generalised(ZeroShot):
         self._check_widths(test)
         near, prototypes = space.near(test.features), self.prototypes(test.semantics)
         scores = space.scores(near, prototypes)
-        curve = test.curve(scores)
+        curve, answers = test.curve(scores), [test.class_ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
         skewness = hubness(near, prototypes, metric=recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
                   'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
@@ -173,11 +173,13 @@ class Generalised(ZeroShot):
         result['measures'] = {name: result[name] for name in ('T1', 'u', 's', 'H', 'AUSUC')}
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {Path(str(recipe.data_path)).resolve().name} _ {recipe.train_mode} = {result["T1"]:.5f}')
-        print(f'generalised: u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, AUSUC = '
-              f'{result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
+        print(f'generalised: T1 = {result["T1"]:.5f}, u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, '
+              f'AUSUC = {result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
-        result['test'] = say_measured(test)
+        if len(data.test.class_ids) == 1:
+            print('one unseen class: T1 is 1 for every network')
+        result['test'] = say_measured(test, answers[0])
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
         seen_unseen_picture(curve, gamma, folder / CURVE)
         NamedClasses([data.names[i] for i in test.class_ids], ~test.seen, prototypes, space, gamma, self.scaling.semantics[0],
@@ -186,7 +188,6 @@ class Generalised(ZeroShot):
             page = evaluation_page('Generalised zero-shot learning', recipe, checkpoint, result['measures'], {
                 'images': len(test.labels), 'classes': len(test.class_ids), 'unseen classes': int((~test.seen).sum())})
             page.add_seen_unseen(curve, gamma)
-            answers = [test.class_ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
             names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.class_ids.tolist(), test.seen)}
             page.add_classification((test.labels, *answers), names, near, prototypes)
             page.write(recipe.report)
