@@ -159,8 +159,8 @@ class Page:
         """Add seen over unseen accuracy for all calibrations; gamma: the chosen one."""
         at = curve.at(gamma)
         self.add('Seen and unseen classes', f'Accuracy for every calibration gamma. At the chosen {gamma:.4f}: unseen '
-                 f'{100 * at["u"]:.1f} %, seen {100 * at["s"]:.1f} %, harmonic mean {100 * at["H"]:.1f} %.', _drawn(
-                     lambda file: seen_unseen_picture(curve.unseen, curve.seen, (at['u'], at['s']), file)))
+                 f'{100 * at["u"]:.1f} %, seen {100 * at["s"]:.1f} %, harmonic mean {100 * at["H"]:.1f} %.',
+                 _drawn(lambda file: seen_unseen_picture(curve, gamma, file)))
 
     def add_classification(self, answers: Sequence[Array], names: Mapping[int, str], features: Array, prototypes: Array
                            ) -> None:

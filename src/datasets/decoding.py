@@ -64,7 +64,7 @@ def _not_a_picture(file: IO[bytes]) -> str:
         return f'a {start[8:12].decode("ascii", "replace")} file (HEIC, AVIF or video); save it as JPEG or PNG'
     if is_failed_download(start):
         return 'a web page or a Git LFS pointer instead of a picture; download it again'
-    return 'no picture of a known format'
+    return f'no picture of a known format ({", ".join(FORMATS)})'
 
 
 def _why(error: Exception) -> str:
@@ -82,7 +82,10 @@ def as_shown(picture: Image.Image) -> Image.Image:
     if turn is not None:
         picture = picture.transpose(turn)
     if picture.mode.startswith('I'):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        pixels = np.asarray(picture)
+        if 0 < pixels.max() < 256:
+            raise ValueError('16 bits per channel with values below 256, which are shown as black; save it with 8 bits')
+        picture = Image.fromarray((pixels >> 8).astype(np.uint8))
     if picture.mode == 'F':
         raise ValueError('pixels of floats; save it with 8 or 16 bits per channel')
     if 'transparency' in picture.info or picture.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA'):

@@ -38,6 +38,8 @@ FILES = {
                  'testclasses_id.mat', att=('train_attr.mat', 'test_proto.mat'),
                  word=('wordvector/train_word.mat', 'wordvector/test_vectors.mat')),
 }
+# Largest ratio of the root mean squares of training and test data.
+LARGEST_RATIO = 10
 # Semantics of each mode, in the order of the network's inputs.
 SEMANTICS = {'att': ('att',), 'word': ('word',), 'fusion': ('att', 'word')}
 
@@ -51,6 +53,14 @@ def _read_matrix(path: Path, axis: int, size: int, reason: str) -> NDArray[np.fl
     if matrix.ndim != 2 or matrix.shape[axis] != size:
         raise InputError(f'{path}: {path.stem} is {stored.shape}, one of two sides must be {size}, {reason}')
     return as_float32(path, path.stem, matrix)
+
+
+def _check_scale(path: Path, matrix: Array, train_path: Path, train: Array) -> None:
+    """Raise InputError if the values of the test are scaled otherwise than those of the training."""
+    sizes = [float(np.sqrt(np.square(rows, dtype=np.float64).mean())) for rows in (train, matrix)]
+    if max(sizes) > LARGEST_RATIO * min(sizes):
+        raise InputError(f'{path}: {path.stem} has values of about {sizes[1]:.1g}, {train_path.stem} in {train_path} of about '
+                         f'{sizes[0]:.1g}; scale both in the same way')
 
 
 def _class_of_each_row(semantics: Sequence[Array]) -> NDArray[np.int64]:
@@ -111,6 +121,7 @@ def load_dem(data_path: File, dataset: str = 'CUB', mode: str = 'att') -> ZeroSh
 
     test_features = _read_matrix(test_path, 0, len(labels), f'the number of labels in {labels_path}')
     train_features = _read_matrix(train_path, 1, test_features.shape[1], f'the number of features per image in {test_path}')
+    _check_scale(test_path, test_features, train_path, train_features)
     train_semantics, test_semantics = [], []
     for kind in SEMANTICS[mode]:
         path, unseen_path = (folder / name for name in getattr(files, kind))
@@ -119,6 +130,7 @@ def load_dem(data_path: File, dataset: str = 'CUB', mode: str = 'att') -> ZeroSh
         if seen.shape[1] != unseen.shape[1]:
             raise InputError(f'{unseen_path}: {unseen_path.stem} describes a class by {unseen.shape[1]} numbers, {path.stem} '
                              f'in {path} by {seen.shape[1]}; they must be the same')
+        _check_scale(unseen_path, unseen, path, seen)
         train_semantics.append(seen)
         test_semantics.append(unseen)
     return ZeroShotData(train_features, tuple(train_semantics), _class_of_each_row(train_semantics),

@@ -16,6 +16,10 @@ EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
 INTEGER = re.compile('-?[0-9]+')
 CSV_COLUMNS = ('path', 'label', 'camera', 'split', 'is_query', 'is_gallery')
 CSV_SPLITS = ('train', 'test', 'val', 'validation')
+# What other tools call columns of a CSV, and what they write into a column for the parts of the data.
+OTHER_NAMES = {**dict.fromkeys(('class', 'class_id', 'category', 'target', 'pid', 'person', 'identity'), 'label'),
+               **dict.fromkeys(('cam', 'camid', 'cam_id'), 'camera')}
+PARTS_OF_DATA = {*CSV_SPLITS, 'query', 'gallery', 'dev', 'valid'}
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
 # Columns of an ImageList, one value per image.
 COLUMNS = ('labels', 'cameras', 'super_labels', 'is_query', 'is_gallery')
@@ -121,7 +125,8 @@ def read_image_list(file: str, *, part: Optional[str] = None, encoding: str = UT
             line.
     """
     lines = read_lines(file, encoding)
-    delimiter = next((one for one in ',;\t' if lines and 'path' in _header(lines[0][1], one)), '')
+    is_table = lines and lines[0][1].split() != EBAY_HEADER
+    delimiter = next((one for one in ',;\t' if is_table and 'path' in _header(lines[0][1], one)), '')
     if delimiter and (len(_header(lines[0][1], delimiter)) > 1 or file.lower().endswith('.csv')):
         images = _read_csv(file, read_rows(file, encoding, delimiter), part)
     elif file.lower().endswith('.csv'):
@@ -144,6 +149,9 @@ def _read_lines(file: str, lines: List[Tuple[int, str]], need_labels: bool) -> I
     if first.split() == EBAY_HEADER:
         expected, lines = EBAY_HEADER, lines[1:]
     elif not need_labels and is_image(first):
+        for number, line in lines:
+            if is_image(line.rsplit(None, 1)[0]) and not is_image(line):
+                raise InputError(f'{file}:{number}: expected a path alone, as in line {lines[0][0]}, found {_shown(line)}')
         return ImageList([line for _, line in lines], None)
     else:
         expected = ['path', 'label', *['camera'] * _has_camera(first)]
@@ -170,14 +178,21 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
     is_query and is_gallery (true, false, 1, 0, or empty for false). Other columns have no effect.
     """
     header = [name.lower() for name in rows[0][1]]
+    missing = [one for one in CSV_COLUMNS if one not in header]
     for name in header:
-        near = get_close_matches(name, [one for one in CSV_COLUMNS if one not in header], 1, 0.8)
+        near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in missing else get_close_matches(name, missing, 1, 0.8)
         if near or name in CSV_COLUMNS and header.count(name) > 1:
             raise InputError(f'{file}:{rows[0][0]}: column {name}: ' + (f'did you mean {near[0]}?' if near else 'comes twice'))
     rows = rows[1:]
     for number, cells in rows:
         if len(cells) != len(header):
             raise InputError(f'{file}:{number}: has {len(cells)} cells, the header {len(header)}; put quotes around commas')
+    told = {'split', 'is_query', 'is_gallery'} & {*header}
+    for name, column in zip(header, zip(*(cells for _, cells in rows))):
+        if not told and name not in CSV_COLUMNS and PARTS_OF_DATA.issuperset(map(str.lower, column)):
+            raise InputError(f'{file}: column {name}: {column[0]} seems to be a part of the data, but this column has no '
+                             'effect; call it split (train, test), or is_query and is_gallery (true, false)')
+    left_out = 0
     if 'split' in header and part:
         at = header.index('split')
         for number, cells in rows:
@@ -185,7 +200,9 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
                 raise InputError(f'{file}:{number}: split {_shown(cells[at])}: expected {", ".join(CSV_SPLITS)}')
         found = {cells[at].lower() for _, cells in rows}
         wanted = {part} if part == 'train' or 'test' in found else set(CSV_SPLITS[2:])
+        left_out = len(rows)
         rows = [(number, cells) for number, cells in rows if cells[at].lower() in wanted]
+        left_out -= len(rows)
     if not rows:
         raise InputError(f'{file}: lists no image' + f' whose split is {part}' * bool(part and 'split' in header))
     numbers = [number for number, _ in rows]
@@ -197,7 +214,8 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
     cameras = _integers(file, numbers, columns['camera'], 'camera') if 'camera' in columns else None
     is_query, is_gallery = (_booleans(file, numbers, columns[name], name) if name in columns else None
                             for name in ('is_query', 'is_gallery'))
-    return ImageList(columns['path'], labels, cameras, class_names=names, is_query=is_query, is_gallery=is_gallery)
+    return ImageList(columns['path'], labels, cameras, class_names=names, is_query=is_query, is_gallery=is_gallery).leaving_out(
+        f'whose split is not {part}', left_out)
 
 
 def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tuple[Ids, Optional[Tuple[str, ...]]]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from src.common.errors import InputError
+from src.common.registry import check_choice, lookup
 from src.datasets.image_list import remap_labels
 
 LAST_BATCH = ('drop', 'wrap')
@@ -46,7 +47,7 @@ class Sampler:
         never_drawn: number of classes that have too few images to be drawn.
 
     Raises:
-        InputError: a batch_size that is no positive multiple of unit_size.
+        InputError: a batch_size that is no positive multiple of unit_size, or an unknown last_batch.
         ValueError: a rank that is not one of `size`.
     """
 
@@ -58,6 +59,7 @@ class Sampler:
                  last_batch: str = 'drop', unit_size: int = 1):
         if not 0 <= rank < size:
             raise ValueError(f'rank {rank} is not one of {size} ranks')
+        check_choice(LAST_BATCH, last_batch, 'last_batch')
         if batch_size < 1 or batch_size % unit_size:
             raise InputError(f'--batch_size {batch_size}: must be a positive multiple of {unit_size}')
         self.labels = remap_labels(labels)
@@ -161,6 +163,7 @@ class GroupSampler(Sampler):
     def __init__(self, labels: ArrayLike, instances: int = 2, small_classes: str = 'leave_out', **common: Any):
         if instances < 2:
             raise InputError(f'--samples_each_class={instances}: a positive pair needs at least 2 images')
+        check_choice(SMALL_CLASSES, small_classes, 'small_classes')
         super().__init__(labels, unit_size=instances, **common)
         self.instances, self.small_classes = instances, small_classes
         small = np.flatnonzero(self.counts < instances)
@@ -294,8 +297,8 @@ def create_sampler(name: str, labels: ArrayLike, *, instances: Optional[int] = N
         common: the other arguments of Sampler.
 
     Raises:
-        InputError: labels that it cannot sample.
+        InputError: no such sampler, or labels that it cannot sample.
     """
-    kind, takes = SAMPLERS[name]
+    kind, takes = lookup(SAMPLERS, name, 'sampler')
     given = {'instances': instances, 'small_classes': small_classes, 'super_labels': super_labels}
     return kind(labels, **common, **{option: given[option] for option in takes if given[option] is not None})

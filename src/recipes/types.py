@@ -28,11 +28,7 @@ class Type:
     optional: bool = False
 
     def read(self, value: Any) -> Any:
-        """Check a value from a file or a call.
-
-        Raises:
-            ValueError: of another type or out of range; says what is expected.
-        """
+        """Check a value from a file or a call. Raises ValueError: of another type or out of range; says what is expected."""
         if value is None and self.optional:
             return None
         try:

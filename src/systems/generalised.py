@@ -18,7 +18,7 @@ from src.common.errors import InputError
 from src.common.registry import check_choice
 from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
-from src.datasets.scaling import Scale, fit_scaling
+from src.datasets.scaling import Scale, Scaling, fit_scaling
 from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
 from src.page import check_page, evaluation_page
 from src.pictures import seen_unseen_picture
@@ -138,13 +138,9 @@ class Generalised(ZeroShot):
             return Space(self.scaling.features, metric=self.recipe.metric)
         return Space(self.scaling.features, self.network.whitening.asnumpy(), self.recipe.kernel_options.share)
 
-    def _test(self, data: GeneralisedData) -> 'TestParts':
-        """Both parts of the test, scaled."""
-        return TestParts.of(self.scaling.part(data.seen_test), self.scaling.part(data.test))
-
     def _curve(self, data: GeneralisedData) -> Curve:
         """Seen-unseen curve on the test parts of data."""
-        test = self._test(data)
+        test = WholeTest.of(data, self.scaling)
         return test.curve(self.space.scores(self.space.near(test.features), self.prototypes(test.semantics)))
 
     def validate(self) -> float:
@@ -164,12 +160,11 @@ class Generalised(ZeroShot):
         recipe, gamma = self.recipe, self.found.gamma
         check_page(recipe.report)
         data = self._test_data()
-        for part in (data.seen_test, data.test):
-            self._check_widths(self.scaling.part(part))
-        test, space = self._test(data), self.space
+        test, space = WholeTest.of(data, self.scaling), self.space
+        self._check_widths(test)
         near, prototypes = space.near(test.features), self.prototypes(test.semantics)
         scores = space.scores(near, prototypes)
-        curve = test.curve(scores)
+        curve, answers = test.curve(scores), [test.class_ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
         skewness = hubness(near, prototypes, metric=recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
                   'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
@@ -182,17 +177,18 @@ class Generalised(ZeroShot):
               f'AUSUC = {result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
-        result['test'] = say_measured(data.seen_test, data.test)
+        if len(data.test.class_ids) == 1:
+            print('one unseen class: T1 is 1 for every network')
+        result['test'] = say_measured(test, answers[0])
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-        seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
-        NamedClasses([data.names[i] for i in test.ids], ~test.seen, prototypes, space, gamma, self.scaling.semantics[0],
+        seen_unseen_picture(curve, gamma, folder / CURVE)
+        NamedClasses([data.names[i] for i in test.class_ids], ~test.seen, prototypes, space, gamma, self.scaling.semantics[0],
                      network_identity(self.network), self.found.image_model).save(folder / CLASSES)
         if recipe.report:
             page = evaluation_page('Generalised zero-shot learning', recipe, checkpoint, result['measures'], {
-                'images': len(test.labels), 'classes': len(test.ids), 'unseen classes': int((~test.seen).sum())})
+                'images': len(test.labels), 'classes': len(test.class_ids), 'unseen classes': int((~test.seen).sum())})
             page.add_seen_unseen(curve, gamma)
-            answers = [test.ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
-            names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.ids.tolist(), test.seen)}
+            names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.class_ids.tolist(), test.seen)}
             page.add_classification((test.labels, *answers), names, near, prototypes)
             page.write(recipe.report)
         return result
@@ -207,26 +203,22 @@ class Generalised(ZeroShot):
 
 
 @dataclass(frozen=True)
-class TestParts:
-    """The seen and the unseen part of a test together: features (M, V), labels (M,), ids (C,), semantics, each (C, A), and
-    which ids are seen, (C,) bool."""
-    features: NDArray[Any]
-    labels: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    semantics: List[NDArray[Any]]
+class WholeTest(EvalPart):
+    """The seen and the unseen part of a test together. seen: (C,) bool, which classes are seen."""
     seen: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, *parts: EvalPart) -> 'TestParts':
-        """Join the seen and the unseen part."""
+    def of(cls, data: GeneralisedData, scaling: Scaling) -> 'WholeTest':
+        """Join the parts of the test of data, scaled."""
+        parts = scaling.part(data.seen_test), scaling.part(data.test)
         features, labels, ids = (np.concatenate([getattr(part, name) for part in parts])
                                  for name in ('features', 'labels', 'class_ids'))
-        semantics = [np.concatenate(rows) for rows in zip(*(part.semantics for part in parts))]
+        semantics = tuple(np.concatenate(rows) for rows in zip(*(part.semantics for part in parts)))
         return cls(features, labels, ids, semantics, np.isin(ids, parts[0].class_ids))
 
     def curve(self, scores: NDArray[Any]) -> Curve:
         """Seen-unseen curve of scores (M, C)."""
-        return seen_unseen_curve(scores, self.labels, self.ids, self.seen)
+        return seen_unseen_curve(scores, self.labels, self.class_ids, self.seen)
 
 
 class Selection:
@@ -317,7 +309,7 @@ class Regression:
 def regression_curve(recipe: Recipe, data: GeneralisedData, fitted: Dict[str, Scale]) -> Curve:
     """Curve of the recipe's regression alone on the test parts of data."""
     scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, fitted)
-    test = TestParts.of(scaling.part(data.seen_test), scaling.part(data.test))
+    test = WholeTest.of(data, scaling)
     return test.curve(Regression(recipe.kernel_options, scaling.train(data)).scores(test.features, test.semantics[0]))
 
 
@@ -339,7 +331,7 @@ class Trial(Generalised):
         self._train_on(data)
         train_in_memory(self)
         yield {}, self._curve(data)
-        space, test = self.space, self._test(data)
+        space, test = self.space, WholeTest.of(data, self.scaling)
         # For a weight of 0 or 1 the network gives only one part of its prototypes.
         if space.whitening is None or not 0 < space.share < 1:
             return

@@ -81,11 +81,7 @@ def take_steps(system: System, step: nn.Cell, done: int, total: int, noted: Call
 
 
 def train_in_memory(system: System) -> None:
-    """Train a prepared system without printing and without files.
-
-    Raises:
-        InputError: a loss is NaN or infinite.
-    """
+    """Train a prepared system without printing and without files. Raises InputError: a loss is NaN or infinite."""
     lr = schedule(system.recipe, system.steps_per_epoch)
     step = create_step(system.network, system.loss, system.network_columns, system.recipe, lr, system.process)
     system.network.set_train()

@@ -3,6 +3,8 @@ import mindspore as ms
 from mindspore import amp, nn
 
 from src.common.errors import InputError
+from src.common.registry import check_choice
+from src.recipes.entries import ENTRIES
 
 
 def level_for(amp_level: str, target: str) -> str:
@@ -13,8 +15,9 @@ def level_for(amp_level: str, target: str) -> str:
         target: 'Ascend', 'GPU' or 'CPU'.
 
     Raises:
-        InputError: bfloat16 on a CPU.
+        InputError: no such level, or bfloat16 on a CPU.
     """
+    check_choice(ENTRIES['amp_level'].type.choices or (), amp_level, '--amp_level')
     if amp_level == 'bfloat16' and target == 'CPU':
         raise InputError('--amp_level=bfloat16: MindSpore computes no bfloat16 networks on a CPU; choose O0 or O2')
     if amp_level == 'auto':

@@ -111,11 +111,7 @@ class Clock:
         return not (self.line.active and sys.stdout.isatty()) and time.perf_counter() - self.shown > LOG_SECONDS
 
     def settle(self) -> float | None:
-        """Count the pending steps; returns the last loss.
-
-        Raises:
-            InputError: a loss is NaN or infinite.
-        """
+        """Count the pending steps; returns the last loss. Raises InputError: a loss is NaN or infinite."""
         self.line.clear()
         run, value = self.run, None
         for loss, finite in self.pending:

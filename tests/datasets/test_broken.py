@@ -31,7 +31,7 @@ def test_all_are_named_and_the_result_is_kept(listed, tmp_path, monkeypatch, cap
     with pytest.raises(InputError) as caught:
         without_broken(listed)
     said = str(caught.value)
-    assert '2 of 20 pictures cannot be read: ' in said and '3.png (no picture of a known format)' in said and '4.png (' in said
+    assert '2 of 20 pictures cannot be read: ' in said and '3.png (no picture of a known format' in said and '4.png (' in said
     assert '--skip_broken=0.1' in said and '\n' not in said
     kept = json.loads((tmp_path / 'list.txt.checked.json').read_text())
     assert [os.path.basename(path) for path in kept['broken']] == ['3.png', '4.png']

@@ -79,6 +79,9 @@ def test_sixteen_bits_become_eight():
     for format in ('PNG', 'TIFF'):
         np.testing.assert_array_equal(decode(encoded(Image.fromarray(values), format)),
                                       np.repeat((values >> 8)[..., None], 3, 2))
+    with pytest.raises(ValueError, match='values below 256'):
+        decode(encoded(Image.fromarray(values >> 8), 'PNG'))
+    assert not decode(encoded(Image.fromarray(values * 0), 'PNG')).any()
     with pytest.raises(ValueError, match='floats'):
         decode(encoded(Image.fromarray(values.astype(np.float32)), 'TIFF'))
     with pytest.raises(ValueError, match='32 bits'):
