@@ -1,10 +1,10 @@
 """Export the network of a checkpoint as MINDIR, ONNX or AIR, and check that the file gives the network's output."""
 from src.common.run import run
-from src.recipes.command_line import parse_args
 
 
 def main(argv=None):
     """Export the checkpoint that the flags name; returns the path of the exported model."""
+    from src.recipes.command_line import parse_args
     command = parse_args('export', argv)
     # MindSpore takes a second to import, so not before it is needed.
     from src.checkpoints.exported import export_network
@@ -14,6 +14,8 @@ def main(argv=None):
     options = command.options
     # MINDIR and ONNX files do not depend on the device; their outputs are compared to 1e-5 only on a CPU.
     target = options.device_target if options.file_format == 'AIR' else 'CPU'
+    if options.device_target not in (None, target):
+        print(f'--device_target={options.device_target}: has no effect on {options.file_format} files')
     process = set_up(target, options.device_id, use_gpu=options.use_gpu)
     # The exported convolutions are MindSpore's.
     cap_instruction_set()

@@ -1,11 +1,11 @@
 """Train DEM, metric_learn, PaddleCV's metric learning or CTL: the dataset chooses the system."""
 from src.common.run import run
-from src.recipes.command_line import parse_args
-from src.recipes.recipe import describe
 
 
 def main(argv=None):
     """Train by the recipe that the flags choose; returns the summary, which is written as result.json."""
+    from src.recipes.command_line import parse_args
+    from src.recipes.recipe import describe
     command = parse_args('train', argv)
     recipe, options = command.make_recipe(), command.options
     print(command.why())

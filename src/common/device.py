@@ -41,7 +41,7 @@ def reference_convolutions() -> bool:
     """Whether oneDNN computes MindSpore's convolutions by its reference kernel, about 60 times slower than a fast one.
 
     oneDNN 3, which MindSpore has from 2.9 on, does so with AVX-512, because MindSpore's weights are not in its own format; only
-    1 x 1 kernels with stride 1 are fast. src.networks.convolution makes all others products; for the rest there is
+    1 x 1 kernels with stride 1 are fast. ResNets compute products instead (src.networks.convolution); for the rest there is
     cap_instruction_set.
     """
     allowed = next((os.environ[name] for name in INSTRUCTION_SETS if name in os.environ), 'DEFAULT').upper()
@@ -87,6 +87,12 @@ def set_up(device_target: Optional[str] = None, device_id: Optional[int] = None,
     target = device_target or default_target(use_gpu)
     if device_target is None:
         print(f'device: {target} (no --device_target given{"" if target == "Ascend" else ", no Ascend found here"})')
+    if device_num not in (None, 1) and not distribute:
+        print(f'--device_num={device_num}: has no effect without --distribute=True')
+    if device_id and target == 'CPU' and not distribute:
+        print(f'--device_id={device_id}: has no effect on a CPU')
+    if use_gpu and device_target not in (None, 'GPU'):
+        print(f'--use_gpu=True: has no effect beside --device_target={device_target}')
     if device_id is None:
         device_id = device_of_environment()
     if not glob(DEVICE_FILES[target]) and not (target == 'Ascend' and os.environ.get('MS_SIMULATION_LEVEL')):

@@ -1,28 +1,48 @@
 """Running the main function of a command."""
 import errno
 import os
+import signal
 import sys
-from typing import Any, Callable
+import threading
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Callable, Iterator, Optional
 
 from src.common.errors import InputError
 
+# Signals that end a process after it has removed its temporary files, and their words. SIGQUIT still ends it at once.
+ENDS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated', signal.SIGHUP: 'hung up'}
+
+
+class Ended(KeyboardInterrupt):
+    """A signal of ENDS; the argument is its number."""
+
 
 def run(main: Callable[[], Any]) -> None:
-    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, Ctrl-C exit code 130.
+    """Run the main function of a door; bad input becomes one line on standard error and exit code 2, a signal of ENDS one
+    line and exit code 128 + its number.
 
     If nobody reads standard output any more (infer.py ... | head), it ends silently with exit code 141, as in a shell.
     Characters that an output cannot show are written as escapes.
     """
     _open_standard_files()
     try:
-        _check_working_folder()
-        main()
-        sys.stdout.flush()
+        with _ending():
+            _check_working_folder()
+            main()
+            sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         sys.exit(141)
     except InputError as error:
         print(f'{sys.argv[0]}: error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition('.')[0]
+        if package == 'src':
+            raise
+        print(f'{sys.argv[0]}: error: this Python ({sys.executable}) has no package {package}; activate the environment that '
+              'scripts/quickstart.sh made, or pip install -r requirements.txt', file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         # Files are written by src.common.files, which raises InputError: this is standard output.
@@ -31,9 +51,37 @@ def run(main: Callable[[], Any]) -> None:
         _drop_output()
         print(f'{sys.argv[0]}: error: cannot write to standard output: {error.strerror}', file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f'{sys.argv[0]}: interrupted', file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        number = error.args[0] if isinstance(error, Ended) else signal.SIGINT
+        print(f'{sys.argv[0]}: {ENDS[number]}', file=sys.stderr)
+        sys.exit(128 + number)
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Raise Ended in the block at a signal of ENDS, unless it is ignored, as by nohup."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDS}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, _end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: Optional[FrameType]) -> None:
+    while frame:
+        # MindSpore and numpy abort, or tell of other errors, if their import is interrupted.
+        if frame.f_code.co_filename.startswith('<frozen importlib'):
+            os.write(2, f'{sys.argv[0]}: {ENDS[signal.Signals(number)]}\n'.encode(errors='backslashreplace'))
+            os._exit(128 + number)
+        frame = frame.f_back
+    raise Ended(signal.Signals(number))
 
 
 def _open_standard_files() -> None:

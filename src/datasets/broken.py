@@ -1,21 +1,20 @@
-"""Find the unreadable images of a list before a training, name them, and skip them if allowed."""
+"""Find the unreadable images of a list before a training, name them, and skip them if allowed; recognise changed images."""
 import hashlib
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Dict, List, Optional
+from dataclasses import asdict, dataclass, field, replace
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.common.records import read_json, read_record
+from src.common.records import read_json, read_record, write_json
 from src.common.terminal import MovingLine
 from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
+from src.datasets.same_pictures import TAIL
 
 THREADS = 4  # which mostly wait for the disk
 SHOWN = 20  # broken images named by an error; the file beside the list names all
@@ -27,10 +26,12 @@ class Checked:
     """Results of a check, stored beside the list.
 
     looked_at: hashes of paths, sizes and times of all images of a list (or of a part of it, e.g. its test images), so that
-    a changed list or image is checked again. broken: {path: reason} of the unreadable images.
+    a changed list or image is checked again. broken: {path: reason} of the unreadable images. contents: {one of looked_at:
+    result of `contents`}.
     """
     looked_at: List[str] = field(default_factory=list)
     broken: Dict[str, str] = field(default_factory=dict)
+    contents: Dict[str, str] = field(default_factory=dict)
 
 
 def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False, keep: bool = True,
@@ -53,8 +54,8 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
     kept = _read(path) if path else Checked()
     if whole or files not in kept.looked_at:
         found, own = _find(images, whole, show_progress), set(images.paths)
-        kept = Checked([files, *kept.looked_at[:PARTS]] if files not in kept.looked_at else kept.looked_at,
-                       {**{name: why for name, why in kept.broken.items() if name not in own}, **found})
+        kept = replace(kept, looked_at=[files, *kept.looked_at[:PARTS]] if files not in kept.looked_at else kept.looked_at,
+                       broken={**{name: why for name, why in kept.broken.items() if name not in own}, **found})
         if path and keep:
             _write(path, kept)
     bad = np.array([name in kept.broken for name in images.paths])
@@ -71,6 +72,46 @@ def without_broken(images: ImageList, share: float = 0.0, *, whole: bool = False
     if show_progress:
         print(f'--skip_broken={share:g}: {bad.sum()} of {len(images)} pictures are left out: {named}')
     return images.select(~bad).leaving_out('broken', int(bad.sum()))
+
+
+def contents(images: ImageList) -> str:
+    """Digest of the pictures of a list in their order, by size and end: the same in another folder, another for other pictures.
+
+    It is stored beside the list until an image changes.
+    """
+    path, files = kept_beside(images), _hash(images)
+    kept = _read(path) if path else Checked()
+    if files not in kept.contents:
+        digest = hashlib.blake2b(digest_size=16)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for size, end in pool.map(_size_and_end, images.paths):
+                digest.update(f'{size} {len(end)} '.encode() + end)
+        newest = list(kept.contents.items())[:PARTS]
+        kept = replace(kept, contents={files: digest.hexdigest(), **dict(newest)})
+        if path:
+            _write(path, kept)
+    return kept.contents[files]
+
+
+def _size_and_end(path: str) -> Tuple[int, bytes]:
+    with open(path, 'rb') as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        return size, file.read()
+
+
+def last_changed(images: ImageList) -> str:
+    """Path of the image whose file was changed or moved last."""
+    def when(path: str) -> float:
+        known = os.stat(path)
+        return max(known.st_mtime, known.st_ctime)
+    return max(images.paths, key=when)
+
+
+def _write(path: str, checked: Checked) -> None:
+    # Beside a list on a read-only disk nothing is stored.
+    with suppress(InputError):
+        write_json(path, asdict(checked))
 
 
 def kept_beside(images: ImageList) -> Optional[str]:
@@ -115,9 +156,3 @@ def _read(path: str) -> Checked:
         return Checked()
     advice = 'remove it: it is written again'
     return read_record(Checked, read_json(path, advice), path, advice)
-
-
-def _write(path: str, checked: Checked) -> None:
-    # Beside a list on a read-only disk nothing is stored.
-    with suppress(InputError), replacing(path) as temporary:
-        temporary.write_text(json.dumps(asdict(checked), indent=1) + '\n', encoding='utf-8')

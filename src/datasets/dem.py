@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.datasets.mat_file import File, as_float32, read_integers, read_mat
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 
@@ -72,10 +73,8 @@ def _class_of_each_row(semantics: Sequence[Array]) -> NDArray[np.int64]:
 
 def _find(data_path: File, dataset: str, mode: str) -> Path:
     """Check the options and the word vectors of CUB; returns the folder of the dataset."""
-    if dataset not in FILES:
-        raise InputError(f'--dataset={dataset}: choose one of {", ".join(FILES)}')
-    if mode not in SEMANTICS:
-        raise InputError(f'--train_mode={mode}: choose one of {", ".join(SEMANTICS)}')
+    check_choice(FILES, dataset, '--dataset')
+    check_choice(SEMANTICS, mode, '--train_mode')
     if not data_path:
         raise InputError('--data_path is missing: the folder that holds AwA_data and CUB_data')
     files = FILES[dataset]

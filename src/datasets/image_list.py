@@ -105,15 +105,14 @@ class ImageList:
         return replace(self, left_out={**self.left_out, **more})
 
 
-def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str] = None, encoding: str = UTF_8,
-                    need_labels: bool = True) -> ImageList:
+def read_image_list(file: str, *, part: Optional[str] = None, encoding: str = UTF_8, need_labels: bool = True) -> ImageList:
     """Read a list of images; its format is recognised from its first line.
 
     `image_id class_id super_class_id path` is the header of a Stanford Online Products (Ebay) file. A header with a column
     `path`, separated by commas, semicolons or tabs, is that of a CSV (`_read_csv`). Without a header, lines are `path label
     camera` if the last two words are integers, or if two words follow the ending of an image, else `path label`; if no labels
-    are needed and the first line ends like an image, `path` alone. Paths may contain spaces and are relative to `root`
-    (default: the folder of the list). Blank lines are skipped.
+    are needed and the first line ends like an image, `path` alone. Paths may contain spaces and are relative to the
+    folder of the list. Blank lines are skipped.
 
     Labels are all integers, or all names; names are numbered in sorted order and become class_names.
 
@@ -125,7 +124,6 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         InputError: no such file, not text, empty, a line of another format, or an invalid label or camera; names file and
             line.
     """
-    root = os.path.abspath(os.path.dirname(os.path.abspath(file)) if root is None else root)
     lines = read_lines(file, encoding)
     is_table = lines and lines[0][1].split() != EBAY_HEADER
     delimiter = next((one for one in ',;\t' if is_table and 'path' in _header(lines[0][1], one)), '')
@@ -137,7 +135,8 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         images = _read_lines(file, lines, need_labels)
     if need_labels and images.labels is None:
         raise InputError(f'{file}: has no column `label`; give one, or rename the column that holds the classes')
-    return replace(images, paths=[os.path.join(root, path) for path in images.paths], source=os.path.abspath(file))
+    source = os.path.abspath(file)
+    return replace(images, paths=[os.path.join(os.path.dirname(source), path) for path in images.paths], source=source)
 
 
 def _header(line: str, delimiter: str) -> List[str]:
@@ -148,29 +147,28 @@ def _read_lines(file: str, lines: List[Tuple[int, str]], need_labels: bool) -> I
     """Read a list without a header; paths stay as written."""
     first = lines[0][1] if lines else ''
     if first.split() == EBAY_HEADER:
-        expected, split, lines = ' '.join(EBAY_HEADER), _split_ebay, lines[1:]
+        expected, lines = EBAY_HEADER, lines[1:]
     elif not need_labels and is_image(first):
         for number, line in lines:
             if is_image(line.rsplit(None, 1)[0]) and not is_image(line):
                 raise InputError(f'{file}:{number}: expected a path alone, as in line {lines[0][0]}, found {_shown(line)}')
         return ImageList([line for _, line in lines], None)
-    elif _has_camera(first):
-        expected, split = 'path label camera', _split_camera
     else:
-        expected, split = 'path label', _split_label
+        expected = ['path', 'label', *['camera'] * _has_camera(first)]
     if not lines:
-        raise InputError(f'{file}: lists no image; expected lines of `{expected}`')
-    rows = []
-    for number, line in lines:
-        try:
-            rows.append(split(line))
-        except ValueError:
-            raise InputError(f'{file}:{number}: expected `{expected}`, found {_shown(line)}') from None
-    paths, words, *beside = zip(*rows)
+        raise InputError(f'{file}: lists no image; expected lines of `{" ".join(expected)}`')
+    # A path may hold blanks: it is what the other words leave.
+    split = str.split if expected == EBAY_HEADER else str.rsplit
+    rows = [split(line, None, len(expected) - 1) for _, line in lines]
+    for (number, line), row in zip(lines, rows):
+        if len(row) != len(expected):
+            raise InputError(f'{file}:{number}: expected `{" ".join(expected)}`, found {_shown(line)}')
     numbers = [number for number, _ in lines]
-    if split is _split_ebay:
-        return ImageList(list(paths), _integers(file, numbers, words, 'class'), None,
-                         _integers(file, numbers, beside[0], 'super-class'))
+    if expected == EBAY_HEADER:
+        _, classes, supers, paths = zip(*rows)
+        return ImageList(list(paths), _integers(file, numbers, classes, 'class'), None,
+                         _integers(file, numbers, supers, 'super-class'))
+    paths, words, *beside = zip(*rows)
     labels, names = _read_labels(file, numbers, words)
     return ImageList(list(paths), labels, _integers(file, numbers, beside[0], 'camera') if beside else None, None, names)
 
@@ -396,18 +394,3 @@ def _has_camera(line: str) -> bool:
     if len(words) == 3 and INTEGER.fullmatch(words[1]) and INTEGER.fullmatch(words[2]):
         return True
     return len(words) == 3 and is_image(words[0]) and not is_image(words[1])
-
-
-def _split_ebay(line: str) -> Tuple[str, ...]:
-    _, label, super_class, path = line.split(None, 3)
-    return path, label, super_class
-
-
-def _split_camera(line: str) -> Tuple[str, ...]:
-    path, label, camera = line.rsplit(None, 2)
-    return path, label, camera
-
-
-def _split_label(line: str) -> Tuple[str, ...]:
-    path, label = line.rsplit(None, 1)
-    return path, label

@@ -55,7 +55,7 @@ def open_images(path: str, split: str, *, subset: str = 'full', flag: str = '--d
             raise InputError(f'{flag}={path}: an image alone has no class; expected a list or a folder of images')
         else:
             images = ImageList([os.path.abspath(path)], None)
-    elif _has_sop_lists(path):
+    elif is_sop(path):
         images = _read_sop(path, split, subset, flag, encoding)
     else:
         folder = _part_of(path, split, flag, need_labels)
@@ -103,10 +103,16 @@ def _sop_list(root: str, split: str, subset: str) -> str:
     return os.path.join(root, f'{split}.txt' if subset == 'full' else f'{split}_{subset}.txt')
 
 
-def _has_sop_lists(root: str) -> bool:
+def is_sop(root: str) -> bool:
+    """Whether a folder is one of Stanford Online Products, with or without prepared lists."""
     return any(os.path.isfile(file) for split in SUBSET_ROWS
                for file in [os.path.join(root, f'Ebay_{split}.txt'),
                             *(_sop_list(root, split, subset) for subset in SUBSET_ROWS[split])])
+
+
+def reads_list(path: str) -> bool:
+    """Whether opening a file or folder reads a list."""
+    return os.path.isfile(path) and not is_image(path) or is_sop(path)
 
 
 def _read_sop(root: str, split: str, subset: str, flag: str, encoding: str) -> ImageList:

@@ -35,21 +35,22 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
-def _check_size(path: str, size: int) -> None:
-    """Raise a ValueError, before memory is reserved, if a file declares far more bytes than it can hold."""
-    if size > ALWAYS + EXPANSION * os.path.getsize(path):
+def _most(path: File) -> int:
+    """Bytes of values that a file may declare."""
+    return ALWAYS + EXPANSION * os.path.getsize(path)
+
+
+def _stored(path: File, node: Any) -> Array:
+    """Values of a dataset of version 7.3. Raises a ValueError, before memory is reserved, if it declares too many."""
+    size = (node.size or 0) * node.dtype.itemsize
+    if size > _most(path):
         raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
-
-
-def _stored(path: str, node: Any) -> Array:
-    """Values of a dataset of version 7.3."""
-    _check_size(path, (node.size or 0) * node.dtype.itemsize)
     return np.asarray(node[()])
 
 
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
-    there, value, names = read_v5(path, variable, ALWAYS + EXPANSION * os.path.getsize(path))
+    there, value, names = read_v5(path, variable, _most(path))
     return (value if isinstance(value, np.ndarray) else np.array(None), []) if there else (None, names)
 
 
@@ -132,7 +133,7 @@ def read_names(path: File, variable: str) -> Optional[List[str]]:
                 there = variable in contents
                 value = _texts_v73(path, contents, contents[variable]) if there else None
         else:
-            there, value, _ = read_v5(str(path), variable, ALWAYS + EXPANSION * os.path.getsize(path))
+            there, value, _ = read_v5(str(path), variable, _most(path))
     if there and not isinstance(value, list):
         raise InputError(f'{path}: {variable} holds no texts; save it as a cell array of them (cellstr(x))')
     return value
@@ -143,9 +144,9 @@ def _texts_v73(path: File, contents: Any, node: Any) -> Optional[List[str]]:
     if not isinstance(node, h5py.Dataset):
         return None
     if h5py.check_string_dtype(node.dtype):
-        return [text.decode() for text in _stored(str(path), node).reshape(-1)]
+        return [text.decode() for text in _stored(path, node).reshape(-1)]
     if node.attrs.get('MATLAB_class') == b'char':
-        return [''.join(map(chr, letters)) for letters in np.atleast_2d(_stored(str(path), node).T)]
+        return [''.join(map(chr, letters)) for letters in np.atleast_2d(_stored(path, node).T)]
     if node.dtype.kind != 'O':
         return None
-    return [''.join(map(chr, _stored(str(path), contents[cell]).reshape(-1))) for cell in _stored(str(path), node).reshape(-1)]
+    return [''.join(map(chr, _stored(path, contents[cell]).reshape(-1))) for cell in _stored(path, node).reshape(-1)]

@@ -149,11 +149,15 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(description='Write own embeddings and classes in the layout of the benchmark.')
-    for name in ('features', 'classes', 'unseen', 'folder'):
-        parser.add_argument(name)
+    parser = Parser(prog='python -m src.datasets.own_classes',
+                    description='Write your own images and classes in the layout of the benchmark, for train.py --dataset=GBU.')
+    for name, purpose in (('features', 'embedding file of infer.py'),
+                          ('classes', 'CSV with one row per class: its name, then numbers that describe it'),
+                          ('unseen', 'text file with the name of one unseen class per line'),
+                          ('folder', 'folder to write, for --data_path')):
+        parser.add_argument(name, help=purpose)
     parser.add_argument('--by', choices=('folder', 'label'), required=True, help='source of the class name of an image')
-    parser.add_argument('--seed', type=natural, default=1)
+    parser.add_argument('--seed', type=natural, default=1, help='seed that divides the seen images and classes; default: 1')
     parser.add_argument('--encoding', default=UTF_8, help='encoding of CLASSES and UNSEEN')
     print(write_benchmark(**vars(parser.parse_args(args))))
 

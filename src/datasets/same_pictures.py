@@ -29,13 +29,6 @@ def picture_numbers(lists: Sequence[ImageList]) -> List[Ids]:
     return [np.array([number.setdefault(file, len(number)) for file in own], np.int64) for own in files]
 
 
-def repeated_rows(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N,) bool: whether an earlier row has the same number."""
-    repeated = np.ones(len(numbers), bool)
-    repeated[np.unique(numbers, return_index=True)[1]] = False
-    return repeated
-
-
 def of_several_classes(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
     """Number of pictures with different labels in different rows; numbers and labels (N,)."""
     pairs = np.unique(np.stack([numbers, labels], 1), axis=0)

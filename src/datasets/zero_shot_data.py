@@ -1,4 +1,5 @@
 """Zero-shot data: images of seen classes to train on, images of unseen classes to test on."""
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Dict, List, Sequence, Tuple, TypeVar
 
@@ -45,6 +46,14 @@ class ZeroShotData:
         """Tuple of (S, A_i) float32: the semantics of each of seen_class_ids."""
         first = np.unique(self.train_labels, return_index=True)[1]
         return tuple(rows[first] for rows in self.train_semantics)
+
+    @property
+    def contents(self) -> str:
+        """Digest of the data to train on."""
+        digest = hashlib.blake2b(digest_size=16)
+        for rows in (self.train_features, *self.train_semantics, self.train_labels):
+            digest.update(str(rows.shape).encode() + np.ascontiguousarray(rows).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Parse a command line into the options of a door and the changes of a recipe, in the order written."""
 import argparse
 import json
+import re
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -12,14 +14,25 @@ from easydict import EasyDict
 from src import __version__
 from src.common.errors import InputError
 from src.common.values import Parser, device_of_environment
-from src.recipes.entries import ENTRIES, without_removed
-from src.recipes.flags import FLAGS, Flag
+from src.recipes.entries import ENTRIES, USED, without_removed
+from src.recipes.flags import FLAGS, TRAIN, Flag
 from src.recipes.recipe import DERIVED, Change, Recipe, as_changes, choose, list_recipes, make_recipe, use_recipe
 from src.recipes.systems import DATASETS, SYSTEMS, system_of
-from src.recipes.types import Type, text
+from src.recipes.types import Type, boolean, literal, text
 
 # Entries that choose a recipe and cannot be changed by --set.
 CHOOSES = ('system', 'dataset', 'loss_name', 'recipe', 'train_mode')
+# The beginning of --help: what a door does, and a short command.
+PURPOSES = {
+    'train': 'Train a network. --dataset selects the system; without it, metric learning on the images of --dataset_path.\n'
+             '  python train.py --dataset_path=/data/photos --recipe=small --save_ckpt=output',
+    'eval': 'Measure a network on the test data of its recipe, or on --dataset_path, --data_path or --query and --gallery.\n'
+            '  python eval.py --dataset_path=/data/photos --ckpt_path=output',
+    'export': 'Write a network as MINDIR, ONNX or AIR, and compare its output with that of the checkpoint.\n'
+              '  python export.py --ckpt_file=output --file_format=ONNX --batch_size=0',
+    'infer': 'Write the embeddings of images, search in them, or name the classes of images.\n'
+             '  python infer.py --ckpt_file=output --dataset_path=/data/photos --output=gallery.npy\n'
+             '  python infer.py --ckpt_file=output --query=photo.jpg --gallery=gallery.npy'}
 
 
 class Written(NamedTuple):
@@ -62,18 +75,24 @@ class Command:
             InputError: see make_recipe and src.recipes.recipe.use_recipe.
         """
         if saved is not None:
+            if self.options.recipe not in (None, saved.recipe):
+                raise InputError(f'--recipe={self.options.recipe}: has no effect: the weights were trained with recipe '
+                                 f'{saved.recipe}; remove it')
             return use_recipe(saved, self.changes, self.options.dataset, self.options.train_mode)
         dataset, choice, name = self._chosen()
         if told and not SYSTEMS[system_of(dataset)].images:
             raise InputError(f'--dataset={dataset}: has no images, but the network takes images; leave it out')
+        for change in self.changes:
+            if told and not change.whole and change.entry.partition('.')[0] not in USED['exported']:
+                raise InputError(f'{change.word}: has no effect on an exported model; remove it')
         name = name or ('paddle' if source == 'paddle' else None)
         return make_recipe(dataset, choice, name, [*as_changes(told), *self.changes])
 
     def why(self) -> str:
         """One line that says which recipe was chosen and why."""
         dataset, choice, name = self._chosen()
-        chosen = choose(dataset, choice, name)
-        return f'recipe {chosen.key[2]} of {dataset} {choice}: {chosen.why}'
+        key, why = choose(dataset, choice, name)
+        return f'recipe {key[2]} of {dataset} {choice}: {why}'
 
     def _chosen(self) -> Tuple[str, str, Optional[str]]:
         options = self.options
@@ -83,7 +102,11 @@ class Command:
             if options.get(other):
                 raise InputError(f'--{other}={options[other]}: has no effect for {dataset}; '
                                  + ('--recipe chooses its loss' if other == 'loss_name' else 'remove it'))
-        return dataset, options.get(row.choice) or row.default, options.recipe
+        choice = options.get(row.choice) or row.default
+        for flag in FLAGS:
+            if flag.loss not in ('', choice) and flag.attribute in self.given:
+                raise InputError(f'{flag.names[0]}: is for --loss_name={flag.loss}; --set {flag.sets} is for all losses')
+        return dataset, choice, options.recipe
 
     def _suggested(self) -> str:
         """Dataset that the given flags suggest."""
@@ -120,7 +143,8 @@ def _type_of(flag: Flag) -> Type:
 
 def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> Parser:
     """Create the parser of a door. values: entries of a recipe, which --help then shows."""
-    parser = Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
+    parser = Parser(prog=f'{door}.py', usage=f'python {door}.py [FLAG ...]', description=PURPOSES[door], allow_abbrev=False,
+                    add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-h', '--help', action='store_true', help='print this text and exit; with --dataset, --loss_name or '
                                                                   '--recipe, with the values of that recipe')
     groups: Dict[str, Any] = {}
@@ -206,7 +230,7 @@ def _command(door: str, written: Sequence[Written]) -> Command:
         if door not in flag.doors:
             print(f'{one.name}: has no effect in {door}.py')
         elif flag.names == ('--set',):
-            changes.append(_set_change(one.value))
+            changes.append(_set_change(one.value, door))
         elif flag.sets is None:
             options[flag.attribute] = True if flag.switch else _value(one)
         else:
@@ -223,7 +247,7 @@ def _value(one: Written) -> Any:
         raise InputError(f'{one.word}: {error}') from error
 
 
-def _set_change(word: str) -> Change:
+def _set_change(word: str, door: str) -> Change:
     entry, equals, value = word.partition('=')
     if not equals or not entry:
         raise InputError(f'--set={word}: expected ENTRY=VALUE')
@@ -231,6 +255,8 @@ def _set_change(word: str) -> Change:
         raise InputError(f'--set={word}: {entry} chooses the recipe; give --{entry}')
     if entry in DERIVED:
         raise InputError(f'--set={word}: is not an entry; give --{entry}')
+    if entry.partition('.')[0] in set(ENTRIES) - USED[door]:
+        raise InputError(f'--set={word}: has no effect in {door}.py; remove it')
     return Change(entry, value, f'--set={word}', text=True)
 
 
@@ -251,7 +277,8 @@ def _read_config(path: str, door: str) -> List[Any]:
         InputError: no such file, neither YAML nor JSON, or a key that is neither an entry nor a flag.
     """
     table = _read_table(path)
-    if isinstance(table.get('recipe'), dict):  # the result.json of a training
+    whole = isinstance(table.get('recipe'), dict)
+    if whole:  # the result.json of a training
         table = without_removed(table['recipe'], f'--config_path={path}')
     flags = {name.lstrip('-'): (flag, name) for flag in FLAGS if door in flag.doors for name in flag.names}
     row = SYSTEMS.get(str(table.get('system')))
@@ -264,18 +291,51 @@ def _read_config(path: str, door: str) -> List[Any]:
             if key in flags:
                 said.append(Written(flags[key][0], word, str(value)))
         elif key.partition('.')[0] in ENTRIES:
-            # YAML takes 1e-3 for a text.
-            said.append(Change(key, value, f'{word}={value}', text=isinstance(value, str)))
+            said.append(Change(key, value, f'{word}={value}', text=isinstance(value, str), whole=whole or door != TRAIN))
         elif key in flags and flags[key][0].switch:
-            if not isinstance(value, bool):
-                raise InputError(f'{word}={value}: expected true or false')
-            said += [Written(flags[key][0], word, '')] * value
-        elif key in flags:
+            try:
+                said += [Written(flags[key][0], word, '')] * boolean.read(value)
+            except ValueError as error:
+                raise InputError(f'{word}={value}: expected true or false') from error
+        elif key in flags and value is not None:
             said.append(Written(flags[key][0], word, str(value)))
-        else:
+        elif key not in flags:
             near = get_close_matches(key, [*ENTRIES, *flags], 1)
             raise InputError(f'{word}: no such entry or flag' + (f'; did you mean {near[0]}?' if near else ''))
     return said
+
+
+def _load_yaml(path: str, content: str) -> Any:
+    """Load YAML whose words are read as on the command line: YAML takes 012 for 10, 1_2 for 12 and 1:30 for 90."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: Dict[str, Any] = {}
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Dict[str, Any]:
+            return _table_of(path, [tuple(self.construct_object(one, deep=True) for one in pair) for pair in node.value])
+
+    Loader.add_implicit_resolver('tag:yaml.org,2002:null', re.compile('(~|null|Null|NULL|)$'), None)
+    Loader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('(true|True|TRUE|false|False|FALSE)$'), None)
+    table = yaml.load(content, Loader)  # noqa: S506 - a SafeLoader
+    return {key: _literals(value) for key, value in table.items()} if isinstance(table, dict) else table
+
+
+def _literals(value: Any, inside: bool = False) -> Any:
+    """Value of YAML whose words inside lists and tables are parsed; a word alone is parsed by the type of its entry."""
+    if isinstance(value, dict):
+        return {key: _literals(one, True) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_literals(one, True) for one in value]
+    return literal(value) if inside and isinstance(value, str) else value
+
+
+def _table_of(path: str, pairs: Sequence[Tuple[Any, Any]]) -> Dict[Any, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f'--config_path={path}: names {max(names, key=names.count)} twice; remove one')
+    return table
 
 
 def _read_table(path: str) -> Dict[str, Any]:
@@ -285,12 +345,13 @@ def _read_table(path: str) -> Dict[str, Any]:
         raise InputError(f'--config_path={path}: cannot be read: {getattr(error, "strerror", "no text")}') from error
     try:
         if path.endswith('.json'):
-            table = json.loads(content)
+            table = json.loads(content, object_pairs_hook=partial(_table_of, path))
         else:
-            import yaml
-            table = yaml.safe_load(content)
+            table = _load_yaml(path, content)
     except ImportError as error:
         raise InputError(f'--config_path={path}: needs PyYAML: pip install pyyaml, or give a .json') from error
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f'--config_path={path}: not valid JSON; check its commas and quotes') from error
     except Exception as error:  # yaml's own types, which are imported with it

@@ -6,7 +6,7 @@ import os
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from src.common.values import in_milvus
-from src.recipes.entries import RERANK
+from src.recipes.entries import ENTRIES, RERANK
 from src.recipes.recipe import PURPOSES, RECIPES
 from src.recipes.systems import DATASETS
 from src.recipes.types import Refused, Type, boolean, encoding, one_of, real, text, whole
@@ -25,6 +25,7 @@ class Flag(NamedTuple):
     for an option of the door. help: text for --help if the entry's purpose does not fit. type, default: of a door's option.
     idle: doors that accept it without effect, because the published commands use one parser for all doors. lenient: doors
     that ignore it if the recipe lacks the entry. spelling: converts a published value to this project's spelling.
+    loss: the loss it is for, if other losses have an option of that name.
     suggests: the dataset to assume if --dataset is not given; `none` overrides the suggestions of other flags.
     """
     names: Tuple[str, ...]
@@ -39,6 +40,7 @@ class Flag(NamedTuple):
     switch: bool = False
     spelling: Callable[[str], str] = str
     suggests: str = ''
+    loss: str = ''
 
     @property
     def attribute(self) -> str:
@@ -100,7 +102,8 @@ FLAGS = [
     Flag(('--dataset_path', '--images'), (INFER,), WORK, type=text, default='data/Stanford_Online_Products', suggests='SOP',
          help='folder or list of images, with or without labels; of a dataset, the test images are used; default: '
               'data/Stanford_Online_Products'),
-    Flag(('--subset',), (TRAIN, EVAL, INFER), WORK, 'subset'),
+    Flag(('--subset',), (TRAIN, EVAL), WORK, 'subset'),
+    Flag(('--subset',), (INFER,), WORK, type=ENTRIES['subset'].type, help='subset of Stanford Online Products'),
     Flag(('--query',), (TRAIN, EVAL), WORK, 'query', suggests='SOP'),
     Flag(('--gallery',), (TRAIN, EVAL), WORK, 'gallery'),
 
@@ -164,7 +167,8 @@ FLAGS = [
     Flag(('--test_iter_step',), (TRAIN,), TRAINING, 'test_iter_step'),
     Flag(('--run_eval',), (TRAIN,), TRAINING, 'run_eval'),
     Flag(('--seed',), (TRAIN,), TRAINING, 'seed'),
-    Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP', help='loss; with --recipe, chooses the recipe'),
+    Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP',
+         help='loss, e.g. softmax or triplet (--list_recipes: all); selects the recipe, with --recipe'),
     Flag(('--gather',), (TRAIN,), TRAINING, 'gather'),
 
     Flag(('--train_mode',), DOORS, ZERO_SHOT, type=one_of(('att', 'word', 'fusion')),
@@ -182,8 +186,8 @@ FLAGS = [
     Flag(('--bgr',), (TRAIN, EVAL, INFER), METRIC, 'bgr'),
     Flag(('--num_workers',), (TRAIN, EVAL, INFER), METRIC, 'num_workers'),
     Flag(('--margin',), (TRAIN,), METRIC, 'loss_options.margin', help='margin of triplet, quadruplet and ctl'),
-    Flag(('--arc_scale',), (TRAIN,), METRIC, 'loss_options.scale', help='scale of arcmargin'),
-    Flag(('--arc_margin',), (TRAIN,), METRIC, 'loss_options.margin', help='margin of arcmargin'),
+    Flag(('--arc_scale',), (TRAIN,), METRIC, 'loss_options.scale', help='scale of arcmargin', loss='arcmargin'),
+    Flag(('--arc_margin',), (TRAIN,), METRIC, 'loss_options.margin', help='margin of arcmargin', loss='arcmargin'),
     Flag(('--arc_easy_margin',), (TRAIN,), METRIC, 'loss_options.easy_margin', help='easy margin of arcmargin'),
     Flag(('--npairs_reg_lambda',), (TRAIN,), METRIC, 'loss_options.reg_lambda', help='regularisation of npairs'),
     Flag(('--recall_k',), (EVAL,), METRIC, 'recall_k'),
@@ -205,14 +209,15 @@ FLAGS = [
          help='embedding file: .npy, with the paths in a .txt beside it, or .npz; or Milvus gallery to add them to: '
          'NAME.db or http://HOST:PORT, and #COLLECTION if it has several; default: embeddings.npy'),
     Flag(('--query',), (INFER,), INFERENCE, type=text, suggests='SOP',
-         help='query images or embedding file; prints their neighbours in --gallery'),
+         help='image, list, folder or embedding file; prints its neighbours in --gallery'),
     Flag(('--gallery',), (INFER,), INFERENCE, type=text,
-         help='an earlier --output; with --output instead of --query it is copied into Milvus, without the network'),
+         help='an earlier --output, to search in; with --output instead of --query it is copied into Milvus'),
     Flag(('--where',), (INFER,), INFERENCE, type=text, help='search only part of a Milvus gallery: a filter on '
          "label, class_name, camera and path, e.g. 'label == 3'"),
     Flag(('--threshold',), (INFER,), INFERENCE, type=text,
-         help="answer `unknown` below a threshold: eval.py's file beside the checkpoint, the .json beside an exported model, "
-         'or `gallery` for the one stored in a Milvus gallery; without --query the file is stored there'),
+         help="answer `unknown` if even the nearest neighbour is below this threshold: eval.py's file beside the checkpoint, "
+         'the .json beside an exported model, or `gallery` for the one stored in a Milvus gallery; without --query the file is '
+         'stored there'),
     Flag(('--rerank',), (INFER,), INFERENCE, switch=True, help='sort the neighbours by k-reciprocal re-ranking'),
     Flag(('--rerank_options',), (INFER,), INFERENCE, type=RERANK,
          help='re-rank with settings other than k1=20,k2=6,weight=0.3'),

@@ -1,9 +1,11 @@
 """The modes of infer.py, chosen by flags, and the flags that each mode takes; others would have no effect."""
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 from src.common.errors import InputError
 from src.common.values import in_milvus
 from src.recipes.command_line import Command
+from src.recipes.entries import ENTRIES
+from src.recipes.flags import FLAGS, INFER
 
 NAME, CHANGE, LOAD, SEARCH, EMBED = 'name', 'change', 'load', 'search', 'embed'
 _CHANGES = ('remove', 'list', 'index', 'centroids')
@@ -21,7 +23,10 @@ GOES_WITH: Dict[str, Tuple[Tuple[str, ...], str]] = {
                               'and changing'),
     'dataset_path': ((EMBED, NAME), 'is for images to embed or to name; those of a search are --query'),
     'add_classes': ((NAME,), 'is for --classes'),
+    'skip_broken': ((EMBED,), 'is for images to embed into --output; remove the broken ones from --query or --dataset_path'),
 }
+# Flags that matter only if images are embedded, beside those that set an entry of the recipe.
+EMBEDDING = ('save_ckpt', 'engine', 'subset', 'dataset', 'recipe', 'train_mode', 'set')
 
 
 def infer_mode(command: Command) -> str:
@@ -43,4 +48,17 @@ def infer_mode(command: Command) -> str:
         raise InputError('--query and --gallery: give both, or --gallery with one of --list, --remove, --index, --output')
     if mode == NAME and options.query and 'dataset_path' in command.given:
         raise InputError('--query, --dataset_path: both name images for --classes; leave one of them out')
+    images = {EMBED: options.dataset_path, SEARCH: options.query, NAME: options.query or options.dataset_path}.get(mode)
+    for name in ('subset', 'encoding'):
+        why = name in command.given and ENTRIES[name].why_idle({
+            'query': images, 'dataset_path': options.remove, 'train_list': options.add_classes})
+        if why:
+            raise InputError(f'--{name}={options[name]}: would have no effect: {why}')
     return mode
+
+
+def idle_flags(command: Command) -> List[str]:
+    """Names of the given flags of infer.py that have no effect if no image was embedded."""
+    rows = {flag.attribute: flag for flag in FLAGS if INFER in flag.doors}
+    idle = {name: rows[name].names[0] for name in command.given if rows[name].sets or name in EMBEDDING}
+    return list(idle.values())

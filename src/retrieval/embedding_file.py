@@ -48,11 +48,7 @@ DAMAGED = (ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryErro
 
 @dataclass(frozen=True)
 class FileCard:
-    """The card of a file, see above.
-
-    Raises:
-        ValueError: a label is not an integer.
-    """
+    """The card of a file, see above. Raises ValueError: a label is not an integer."""
     rows: int
     width: int
     checksum: Optional[int] = None
@@ -203,7 +199,8 @@ class EmbeddingFile(Gallery):
     def __init__(self, path: str) -> None:
         self.path = path
         if not path.endswith(SUFFIXES):
-            raise InputError(f'{path}: not an embedding file of infer.py, which ends in {" or ".join(SUFFIXES)}')
+            raise InputError(f'{path}: not an embedding file, which ends in {" or ".join(SUFFIXES)}; write one with infer.py '
+                             '--dataset_path=IMAGES --output=gallery.npy')
         with self._open() as (file, shape, dtype):
             (self.count, self.width), self.row_bytes = shape, shape[1] * dtype.itemsize
             if path.endswith('.npy') and os.path.getsize(path) != file.tell() + self.count * self.row_bytes:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from src.checkpoints.weights import Weights, conventions, load_classifier, load_weights, read_weights
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.common.values import height_width
-from src.datasets.broken import without_broken
+from src.datasets.broken import contents, last_changed, without_broken
 from src.datasets.image_batches import EpochOptions, ImageOptions, reading, train_dataset
 from src.datasets.image_list import ImageList, class_list
 from src.datasets.same_pictures import of_several_classes, picture_numbers
@@ -22,7 +23,7 @@ from src.losses.references import WithReferences
 from src.networks import create_image_network
 from src.page import check_page
 from src.pictures import check_picture
-from src.recipes.recipe import Recipe
+from src.recipes.recipe import Recipe, make_recipe
 from src.retrieval.embedding import EmbeddingOptions, embed
 from src.systems.measured import MeasuredImages
 from src.training.precision import level_for, mixed_precision
@@ -36,12 +37,14 @@ class ImageFound:
     class_num: classes of the training list, 0 if unknown. conventions: options of the backbone that its weights were
     trained with. class_names: names of the classes in the order of the classifier, empty if they have numbers.
     classes: hash of the names or numbers. images: hash of the labels of the training images, in the order of their list.
+    contents: digest of the training images, see src.datasets.broken.contents.
     """
     class_num: int = 0
     conventions: Dict[str, Any] = field(default_factory=dict)
     class_names: List[str] = field(default_factory=list)
     classes: str = ''
     images: str = ''
+    contents: str = ''
 
 
 def _hash(words: Sequence[str]) -> str:
@@ -107,12 +110,15 @@ class ImageSystem(System):
 
     def prepare(self, found: Any = None) -> None:
         recipe, process = self.recipe, self.process
-        if recipe.validation not in self.validations:
-            raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
+        check_choice(self.validations, recipe.validation, '--validation')
         # An evaluation that would fail after the last step is refused before the first.
         self.options = EmbeddingOptions.of_recipe(recipe)
         if recipe.run_eval:
             self.check_evaluation()
+        frozen = recipe.backbone_options.get('frozen_layers')
+        if frozen and not recipe.pretrained:
+            raise InputError(f'--recipe={recipe.recipe}: the first {frozen} layers of {recipe.backbone} are not trained and '
+                             'need weights: give --pretrained=FILE, or --set backbone_options.frozen_layers=0')
         self.open_training_images()
         contradicted = of_several_classes(picture_numbers([self.images])[0], self.labels)
         if contradicted and process.rank == 0:
@@ -125,11 +131,14 @@ class ImageSystem(System):
         self.found = replace(
             self.found_in_weights(recipe, start) if start else ImageFound(), class_num=len(classes),
             class_names=classes if self.images.class_names else [], classes=_hash(classes),
-            images=_hash([*classes, *map(str, self.labels.tolist())]))
+            images=_hash([*classes, *map(str, self.labels.tolist())]), contents=contents(self.images))
         # States of earlier versions do not store it.
         if found is not None and found.images and found.images != self.found.images:
             raise InputError(f'{self.images.source}: the training images or their labels have changed since this training '
                              'began; resume with the list it was started with, or train in another folder')
+        if found is not None and found.contents not in ('', self.found.contents):
+            raise InputError(f'{self.images.source}: pictures have changed since this training began, the last of them '
+                             f'{last_changed(self.images)}; restore them, or train in another folder')
         network = self.build_network(recipe, self.found)
         norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
         if recipe.chunk_size and any(norm.use_batch_statistics is not False for norm in norms):
@@ -151,6 +160,10 @@ class ImageSystem(System):
             seed=recipe.seed, rank=process.rank, size=process.size, last_batch=recipe.last_batch,
             instances=recipe.samples_each_class, small_classes=recipe.small_classes, super_labels=self.images.super_labels)
         self.steps_per_epoch = self.sampler.steps_per_epoch
+        named = make_recipe(recipe.dataset, recipe.loss_name, recipe.recipe)
+        for name in ('samples_each_class', 'small_classes'):
+            if recipe[name] != named[name] and not isinstance(self.sampler, GroupSampler) and process.rank == 0:
+                print(f'{name}={recipe[name]}: has no effect: {recipe.loss_name} takes batches of {kind.batch}')
         if self.sampler.never_drawn and process.rank == 0:
             print(f'{self.sampler.never_drawn} of {len(classes)} classes have fewer than {self.sampler.instances} images and '
                   'are never drawn (--samples_each_class)')

@@ -10,7 +10,7 @@ from src.accuracy.retrieval import count_answers, own_rows
 from src.common.arrays import Array
 from src.common.errors import InputError
 from src.datasets.image_list import Ids, ImageList, class_list
-from src.datasets.same_pictures import of_several_classes, picture_numbers, repeated_rows
+from src.datasets.same_pictures import of_several_classes, picture_numbers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class MeasuredImages:
     @property
     def different(self) -> Array:
         """(N + M,) bool: the first image of each picture, of queries and gallery together."""
-        return ~repeated_rows(np.concatenate(self._numbers[:len(self.lists)]))
+        numbers = np.concatenate(self._numbers[:len(self.lists)])
+        return np.isin(np.arange(len(numbers)), np.unique(numbers, return_index=True)[1])
 
     @cached_property
     def answers(self) -> Array:
@@ -86,7 +87,7 @@ class MeasuredImages:
             'gallery_classes': len(np.unique(self.gallery.known_labels)) if self.gallery else None,
             'queries_without_answer': int((self.answers <= 0).sum()),
             'queries_among_answers': len(own_rows(self.pictures, self.gallery_pictures)),
-            'repeated': sum(int(repeated_rows(own).sum()) for own in self._numbers[:2]) if self.gallery else 0,
+            'repeated': sum(len(own) - len(np.unique(own)) for own in self._numbers[:2]) if self.gallery else 0,
             'cameras_apart': bool(self.by_camera and self.gallery and not np.isin(
                 self.query.known_cameras, self.gallery.known_cameras).any()),
             'classes_trained_on': len({*(self.train.class_names or ())} & {*(class_list(self.query))}) if self.train else None,
@@ -105,7 +106,7 @@ class MeasuredImages:
                             (facts['of_several_classes'], 'pictures are listed under several classes'),
                             (facts['repeated'], 'images are the same picture as another one of their list'),
                             (facts['classes_trained_on'], 'classes have the names of training classes'),
-                            (facts['trained_on'], 'images are training images: of unseen classes these figures say nothing'),
+                            (facts['trained_on'], 'images are in the training list too, so they are no test of unseen classes'),
                             *((count, f'{why}: left out') for why, count in facts['left_out'].items())):
             if count:
                 words.append(f'{count} {what}')

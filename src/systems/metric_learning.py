@@ -125,16 +125,14 @@ class MetricLearning(ImageSystem):
         if recipe.report:
             page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line().partition(': ')[2]})
             _add_search(page, test, embeddings, others.get('gallery', embeddings))
-        if recipe.false_match_rate:
-            if galleries:
-                embeddings = np.concatenate([embeddings, others['gallery']])
-                labels = np.concatenate([labels, others['gallery_labels']])
-            # A picture listed twice would be found as its own answer.
-            with keeping(result):
+        with keeping(result, page, recipe.report):
+            if recipe.false_match_rate:
+                if galleries:
+                    embeddings = np.concatenate([embeddings, others['gallery']])
+                    labels = np.concatenate([labels, others['gallery_labels']])
+                # A picture listed twice would be found as its own answer.
                 result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
                                              page=page))
-        if page:
-            page.write(recipe.report)
         return result
 
 

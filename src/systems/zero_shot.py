@@ -1,5 +1,5 @@
 """DEM: a network maps class semantics into the space of visual features (arXiv 1611.05088)."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.checkpoints.weights import Weights
-from src.common.arrays import check_metric
 from src.common.errors import InputError
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
@@ -28,8 +27,12 @@ WIDTHS = {'att': 'attribute_dim', 'word': 'word_dim'}
 
 @dataclass(frozen=True)
 class ZeroShotFound:
-    """Facts found in the data. network_options: widths of its semantics and features, by option of the network."""
+    """Facts found in the data.
+
+    network_options: widths of its semantics and features, by option of the network. contents: digest of the data to train on.
+    """
     network_options: Dict[str, Any] = field(default_factory=dict)
+    contents: str = ''
 
 
 def check_told_apart(part: EvalPart, path: str, seen: Sequence[NDArray[Any]] = ()) -> None:
@@ -52,15 +55,15 @@ def check_told_apart(part: EvalPart, path: str, seen: Sequence[NDArray[Any]] = (
               'figures say nothing')
 
 
-def say_measured(*parts: EvalPart, answers: NDArray[np.int64]) -> Dict[str, int]:
+def say_measured(part: EvalPart, answers: NDArray[np.int64]) -> Dict[str, int]:
     """Print and return the numbers of images, classes, and classes without images, which count in no mean; print if all
     answers are one class."""
-    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
-    empty = len(np.setdiff1d(ids, labels))
-    print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
+    images, empty = len(part.labels), len(np.setdiff1d(part.class_ids, part.labels))
+    classes = len(part.class_ids) - empty
+    print(f'measured: {images} images of {classes} classes'
           + f'; {empty} more classes have no image, and may be answers' * bool(empty)
           + '; all images got the same answer: has the training collapsed? Lower --lr' * bool((answers == answers[0]).all()))
-    return {'images': len(labels), 'classes': len(ids) - empty, 'classes_without_images': empty}
+    return {'images': images, 'classes': classes, 'classes_without_images': empty}
 
 
 class ZeroShot(System):
@@ -82,9 +85,7 @@ class ZeroShot(System):
     def found_in_weights(cls, recipe: Recipe, weights: Weights) -> Any:
         """Layer widths of published weights, which are those of their training data."""
         shapes = {name: value.shape for name, value in weights.values.items()}
-        first = {'att': 'fc1', 'word': 'fc1'}
-        if recipe.train_mode == 'fusion':
-            first = {'att': 'fc2', 'word': 'fc1'}
+        first = {'att': 'fc2' if recipe.train_mode == 'fusion' else 'fc1', 'word': 'fc1'}
         last = max((name for name in shapes if name.startswith('fc') and name.endswith('.weight')), default=None)
         layers = {WIDTHS[kind]: f'{first[kind]}.weight' for kind in dem.SEMANTICS[recipe.train_mode]}
         if last is None or not set(layers.values()) <= set(shapes):
@@ -99,11 +100,20 @@ class ZeroShot(System):
         if recipe.validation in HELD_OUT:
             data, self.held_out = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])
         self._train_on(data)
+        self.found = replace(self.found, contents=self._contents(data, found))
+
+    def _contents(self, data: ZeroShotData, found: Any) -> str:
+        """Digest of the data to train on. Raises InputError if it is not that of the training to resume."""
+        digest = data.contents
+        # States of earlier versions do not store it.
+        if found is not None and found.contents not in ('', digest):
+            raise InputError(f'{self.recipe.data_path}: the features, labels or descriptions to train on have changed since '
+                             'this training began; restore them, or train in another folder')
+        return digest
 
     def _train_on(self, data: ZeroShotData) -> None:
         """Set up the training, from unscaled data."""
         recipe = self.recipe
-        check_metric(recipe.metric)
         if len(data.seen_class_ids) < 2 or (data.train_features == data.train_features[0]).all():
             raise InputError(f'{recipe.data_path}: all {len(data.train_labels)} training images are of one class, or have the '
                              'same features; nothing can be learnt from them')
@@ -169,7 +179,7 @@ class ZeroShot(System):
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
-        result['test'] = say_measured(test, answers=predicted)
+        result['test'] = say_measured(test, predicted)
         if recipe.report:
             page = evaluation_page('Zero-shot learning', recipe, checkpoint, result['measures'], {
                 'images': len(test.labels), 'unseen classes': len(test.class_ids)})

@@ -5,9 +5,12 @@ import signal
 from types import FrameType
 from typing import Any
 
+from src.common.run import ENDS
+
 
 class Signals:
-    """Block in which SIGINT and SIGTERM are noted instead of ending the process; `noted` is the signal's number or 0.
+    """Block in which SIGINT, SIGTERM and SIGHUP, unless ignored, are noted instead of ending the process; `noted` is the
+    signal's number or 0.
 
     Once MindSpore has run a graph, its own handler turns SIGINT into SIGTERM.
     """
@@ -17,12 +20,13 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in ENDS}
+        self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
         self.now()
         return self
 
     def now(self) -> int:
-        """`noted`. Also installs the handlers again: a starting image pipeline puts a handler of MindSpore, which ends the
+        """Return `noted`, and install the handlers again: a starting image pipeline puts a handler of MindSpore, which ends the
         process, below Python's."""
         for number in self._before:
             signal.signal(number, self._note)

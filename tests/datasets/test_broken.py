@@ -1,6 +1,8 @@
 """Broken pictures of a list: all are named before a training, the result is kept, and a share may be left out."""
 import json
 import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from src.common.errors import InputError
 from src.datasets import broken
-from src.datasets.broken import without_broken
+from src.datasets.broken import contents, last_changed, without_broken
 from src.datasets.image_list import read_image_list
 
 
@@ -47,6 +49,23 @@ def test_all_are_named_and_the_result_is_kept(listed, tmp_path, monkeypatch, cap
     assert without_broken(part) is part and len(without_broken(listed, 0.1)) == 18 and len(looked) == 6
 
 
+def test_the_contents_of_a_list_are_known_again(listed, tmp_path, monkeypatch):
+    images = listed.select(slice(6, 12))
+    before = contents(images)
+    # As in another folder, where nothing is kept.
+    shutil.copytree(tmp_path, tmp_path / 'copy', ignore=shutil.ignore_patterns('copy', '*.json'))
+    there = replace(images, paths=[path.replace(str(tmp_path), f'{tmp_path}/copy') for path in images.paths], source='')
+    assert contents(there) == before
+    monkeypatch.setattr(broken, '_size_and_end', lambda path: pytest.fail('read again'))
+    assert contents(images) == before
+    monkeypatch.undo()
+    os.rename(images.paths[0], tmp_path / 'x')
+    os.rename(images.paths[3], images.paths[0])
+    os.rename(tmp_path / 'x', images.paths[3])
+    assert contents(images) != before and last_changed(images) in (images.paths[0], images.paths[3])
+    assert contents(listed) != contents(images) and len(without_broken(listed, 0.5)) == 18
+
+
 def test_what_only_decoding_shows_is_kept_too(listed, tmp_path):
     with pytest.raises(InputError):
         without_broken(listed)
@@ -73,9 +92,9 @@ def test_nothing_is_kept_where_it_is_not_asked_for_or_cannot_be(listed, tmp_path
     good = listed.select(slice(6, 20))
     assert without_broken(good, keep=False) is good and not list(tmp_path.glob('*.json'))
 
-    def refuse(path):
+    def refuse(path, values):
         raise InputError('read-only')
-    monkeypatch.setattr(broken, 'replacing', refuse)
+    monkeypatch.setattr(broken, 'write_json', refuse)
     assert without_broken(good) is good
     for i in range(20):
         (tmp_path / f'{i}.png').write_bytes(b'')

@@ -179,12 +179,12 @@ def test_a_recipe(walk):
     assert made.edits == 2
     assert 'what it is for' in made.run('train', '--list_recipes')
     shown = made.run('train', '--loss_name=softmax', '--recipe=mine', '--show_recipe')
-    assert 'recipe mine of SOP softmax: as --recipe says' in shown and 'epoch_size = 2' in shown
+    assert 'recipe mine of SOP softmax: given by --recipe' in shown and 'epoch_size = 2' in shown
 
 
 def test_an_entry_of_recipes(walk):
     made = walk('An entry of recipes')
-    made.insert('src/recipes/entries.py', "ENTRIES: Dict[str, Entry] = {\n",
+    made.insert('src/recipes/entries.py', "_EMBEDDING: Dict[str, Entry] = {\n",
                 "    'mine': Entry(RATE, 0.0, 'what it is for', METRIC),\n")
     assert 'mine = 0.5' in made.run('train', '--loss_name=softmax', '--set', 'mine=0.5', '--show_recipe')
     assert 'what it is for' not in made.run('train', '--help')

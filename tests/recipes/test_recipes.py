@@ -15,6 +15,7 @@ from src.networks import BACKBONES
 from src.recipes.command_line import parse_args
 from src.recipes.entries import REMOVED
 from src.recipes.flags import DOORS
+from src.recipes.infer_modes import infer_mode
 from src.recipes.recipe import RECIPES, Recipe, describe, differences, list_recipes, make_recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,10 +104,10 @@ def test_every_start_says_which_recipe_and_why():
     assert command('train --dataset_path=D').why() == (
         'recipe published of SOP softmax: the default for SOP softmax')
     assert command('train --dataset=CUB --recipe=ranked').why() == (
-        'recipe ranked of CUB att: as --recipe says')
+        'recipe ranked of CUB att: given by --recipe')
     asked = command('train --dataset_path=D --loss_name=multi_similarity --recipe=small')
     used, why = asked.make_recipe(), asked.why()
-    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
+    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'given by --recipe' in why
     assert 'kind pair' in command('train --dataset_path=D --loss_name=multi_similarity').why()
     # A loss with recipes of its own has those of its kind too.
     second = recipe('train --dataset_path=D --loss_name=npairs --recipe=pretrained')
@@ -136,11 +137,12 @@ def test_making_recipes_leaves_the_table_alone():
     assert before == RECIPES
 
 
-def test_flags_go_before_what_the_recipe_says_in_another_unit():
+def test_flags_go_before_what_the_recipe_says_in_another_unit(capsys):
     used = recipe('train --dataset_path=D --recipe=paddle --epoch_size=2 --save_checkpoint_epochs=1')
     assert (used.total_iter_num, used.epoch_size, used.save_iter_step) == (0, 2, 0)
     used = recipe('train --dataset_path=D --recipe=paddle --epoch_size=2 --total_iter_num=7')
     assert used.total_iter_num == 7
+    assert '--epoch_size=2: has no effect: --total_iter_num=7 overrides it' in capsys.readouterr().out
     used = recipe('train --dataset=Market1501 --lr_steps=30,60')
     assert (used.lr_epochs, used.lr_steps) == ([], [30, 60])
     assert recipe('train --dataset_path=D --loss_name=triplet --lr_steps=30').lr_mode == 'steps'
@@ -187,7 +189,10 @@ def test_set_reaches_every_entry_with_its_type():
     ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a list'), ('recall_k=0', 'at least 1'),
     ('weight_decay={"conv1":"x"}', 'expected a finite number'), ('embedding_size=3', 'give --embedding_size'),
     ('image_size=[8,8,8]', 'height and width'), ('image_size=1000000', 'height and width'),
-    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const')])
+    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const'), ('chunk_size=-1', 'of at least 0'),
+    ('optimizer=sgdx', 'expected one of momentum, adam'), ('decay=some', 'expected one of weights, all'),
+    ('warmup=day', 'expected one of step, epoch'), ('sampler=random', 'expected one of shuffle, triplet'),
+    ('small_classes=all', 'expected one of leave_out'), ('last_batch=keep', 'expected one of drop, wrap')])
 def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
     with pytest.raises(InputError, match=message) as raised:
         recipe(f'train --dataset_path=D --loss_name=triplet --recipe=small --set {shlex.quote(text)}')
@@ -252,6 +257,38 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     assert '--interval_step: has no effect in eval.py' in said and '--batch_size: has no effect for CUB' in said
 
 
+def test_entries_about_lists_and_subsets_are_refused_for_other_images(tmp_path, capsys):
+    for name, text in (('list.txt', 'a.jpg 1'), ('SOP/Ebay_train.txt', ''), ('folder/1/a.jpg', '')):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    for words, idle in (('--subset=tiny --dataset_path=list.txt', True), ('--subset=tiny --dataset_path=SOP', False),
+                        ('--subset=tiny --dataset_path=folder', True), ('--encoding=gbk --dataset_path=folder', True),
+                        ('--encoding=gbk --dataset_path=SOP', False), ('--encoding=gbk --dataset_path=list.txt', False),
+                        ('--encoding=gbk --dataset_path=none', False)):
+        words = words.replace('path=', f'path={tmp_path}/')
+        for use in (lambda: recipe(f'train {words}'), lambda: infer_mode(command(f'infer --ckpt_file=X {words}'))):  # noqa: B023
+            if idle:
+                with pytest.raises(InputError, match=f'{words.split()[0]}: would have no effect'):
+                    use()
+            else:
+                use()
+    capsys.readouterr()
+    # As in the recipe.
+    recipe(f'train --subset=half --dataset_path={tmp_path}/list.txt')
+    assert '--subset=half: has no effect: it is for folders of Stanford' in capsys.readouterr().out
+
+
+def test_the_recipe_of_weights_cannot_be_named_anew():
+    with pytest.raises(InputError, match='--recipe=paddle: has no effect: the weights were trained with recipe small'):
+        recipe('eval --save_ckpt=X --recipe=paddle', saved('SOP', 'eml', 'small'))
+
+
+def test_flags_of_the_network_are_refused_for_an_exported_model():
+    used = command('infer --ckpt_file=X.onnx --amp_level=O2')
+    with pytest.raises(InputError, match='--amp_level=O2: has no effect on an exported model'):
+        used.recipe_for(None, '', {'image_size': [32, 32]})
+
+
 @pytest.mark.parametrize('line, message', [
     ('train --dataset=CUB --loss_name=triplet', '--loss_name=triplet: has no effect for CUB'),
     ('train --dataset=CUB --pretrained=X', '--pretrained: has no effect on recipe `published` for CUB; remove it'),
@@ -262,16 +299,25 @@ def test_flags_of_the_page_that_a_door_does_not_need_are_taken_and_said(capsys):
     ('train --dataset=CUB --model=ResNet50', '--model: has no effect on recipe `published` for CUB; remove it'),
     ('train --dataset=Market1501 --embedding_size=8', '--embedding_size: is for metric learning'),
     ('train --dataset_path=D --margin=1', '--margin: is not an option of --loss_name=softmax'),
-    ('train --dataset_path=D --lr_mode=cosine --lr_steps=3', '--lr_steps: is for --lr_mode=steps'),
+    ('train --dataset_path=D --lr_mode=cosine --lr_steps=3', '--lr_steps=3: would have no effect: lr_mode is'),
     ('train --data_path=D --save_ckpt=O', 'which system?'),
     ('train --save_ckpt=O', 'which system?'),
     ('eval --data_path=D --save_ckpt=X', 'which system?'),
     ('train --dataset_path=D --lr_steps=5,-1', '--lr_steps'),
-    ('train --dataset=CUB --momentum=0.5', '--momentum=0.5: would have no effect: the optimizer is adam'),
-    ('train --dataset_path=D --lr_init=0.1', '--lr_init=0.1: would have no effect: there is no warm-up'),
-    ('train --dataset_path=D --lr_end=0.1', '--lr_end=0.1: would have no effect: --lr_mode is steps'),
+    ('train --dataset=CUB --momentum=0.5', '--momentum=0.5: would have no effect: optimizer is adam; it is for momentum'),
+    ('train --dataset_path=D --lr_init=0.1', '--lr_init=0.1: would have no effect: warmup_epochs is 0; give'),
+    ('train --dataset_path=D --lr_end=0.1', '--lr_end=0.1: would have no effect: lr_mode is'),
     ('train --recipe=paddle --pretrain_epoch_size=1', '--pretrain_epoch_size=1: would have no effect'),
     ('train --dataset_path=D --validation_fraction=0.2', '--validation_fraction=0.2: would have no effect'),
+    ('train --dataset_path=D --save_checkpoint=False --save_iter_step=5', '--save_iter_step=5: would have no effect'),
+    ('train --dataset_path=D --set validation_epochs=2', 'validation_epochs=2: would have no effect: validation is none'),
+    ('train --dataset_path=D --set warmup=epoch', 'warmup=epoch: would have no effect'),
+    ('train --dataset=Market1501 --data_path=D --query=q --gallery=g', '--data_path=D: would have no effect: query is q'),
+    ('train --dataset=GBU --recipe=ranked --set kernel_candidates=[[{}]]', 'would have no effect: network is '),
+    ('eval --save_ckpt=X --set epoch_size=3', '--set=epoch_size=3: has no effect in eval.py'),
+    ('export --save_ckpt=X --set report=r.html', '--set=report=r.html: has no effect in export.py'),
+    ('infer --ckpt_file=X --set loss_options.margin=1', 'has no effect in infer.py'),
+    ('train --dataset_path=D --loss_name=triplet --arc_margin=1', '--arc_margin: is for --loss_name=arcmargin'),
     ('train --dataset_path=D --loss_scale=0', '--loss_scale=0: expected a finite number above 0'),
     ('train --dataset=CUB --recipe=ranked --set dropout=[0.1,1]', 'below 1'),
     ('train --dataset_path=D --recipe=ranked', '--recipe=ranked: for SOP softmax there are published'),
@@ -290,7 +336,7 @@ def test_a_checkpoint_is_used_for_what_it_was_trained_for():
     dem = make_recipe('CUB', 'att', 'paper')
     listed = {**persons, 'train_list': 't.txt', 'query': 'q.txt', 'gallery': 'g.txt'}
     for given, lists in (('', ['t.txt', 'q.txt', 'g.txt']), (' --data_path=D', [None] * 3),
-                         (' --data_path=D --query=a --gallery=b', [None, 'a', 'b'])):
+                         (' --query=a --gallery=b', ['t.txt', 'a', 'b'])):
         used = recipe('eval --save_ckpt=X' + given, listed)
         assert [used.train_list, used.query, used.gallery] == lists
     assert recipe('eval --save_ckpt=X --dataset_path=D', {**metric, 'query': 'q.txt', 'gallery': 'g.txt'}).query is None
@@ -406,6 +452,13 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
     assert made.weight_decay == 1e-4  # a text in YAML
     for value in (False, True):
         assert command(f'train {write(tmp_path, "b.yaml", f"resume: {value}")} --dataset_path=D').options.resume == value
+    # Words are kept as they are written.
+    words = write(tmp_path, 'w.yaml', 'loss_name: triplet\nsave_ckpt: 012\nprofile: null\nresume: yes\npretrained: ~\n'
+                                      'weight_decay: {a: 1e-4}\ndataset_path: 1.50\n')
+    used = command(f'train {words}')
+    assert (used.options.save_ckpt, used.options.profile, used.options.resume) == ('012', None, True)
+    made = used.make_recipe()
+    assert (made.dataset_path, made.pretrained, made.weight_decay) == ('1.50', None, {'a': 1e-4})
     # Before it on the command line too.
     assert recipe(f'train --epoch_size=5 {yaml}').epoch_size == 5
     paddle = write(tmp_path, 'p.json', '{"recipe": "paddle", "epoch_size": 2, "dataset": "SOP"}')
@@ -414,12 +467,15 @@ def test_a_file_of_entries_and_flags_before_the_flags(tmp_path):
 
 @pytest.mark.parametrize('name, text, message', [
     ('a.yaml', 'save_ckpt: "a\\0b"', 'NUL'), ('a.yaml', 'resume: maybe', 'resume=maybe: expected true or false'),
+    *(('a.yaml', f'seed: {word}', f'seed={word}: expected a whole number') for word in ('012', '1_2', '1:30', '0x10')),
+    ('a.yaml', 'lr_steps: [30, 012]', 'expected a list of values'), ('a.yaml', 'run_eval: on', 'expected True or False'),
+    ('a.yaml', 'seed: 1\nseed: 2', 'names seed twice'), ('a.json', '{"seed": 1, "seed": 2}', 'names seed twice'),
     ('a.yaml', 'epoch_sise: 3', 'epoch_sise: no such entry or flag; did you mean epoch_size?'),
     ('a.yaml', 'epoch_size: many', 'a.yaml: epoch_size=many: expected a whole number'),
     ('a.yaml', '- 1', 'expected a table of names and values'),
     ('a.yaml', 'a: [1', 'not valid YAML'), ('a.json', '{"epoch_size": 3', 'not valid JSON'),
     ('a.json', '[' * 100000, 'not valid JSON'),
-    ('a.json', '"text"', 'expected a table of names and values'), ('a.yaml', '3: 4', 'expected a table of names and values')])
+    ('a.json', '"text"', 'expected a table of names and values'), ('a.yaml', '3: 4', '3: no such entry or flag')])
 def test_a_bad_file_of_entries_is_one_line(tmp_path, name, text, message):
     with pytest.raises(InputError, match=re.escape(message)) as raised:
         recipe(f'train --dataset_path=D {write(tmp_path, name, text)}')

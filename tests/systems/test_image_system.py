@@ -1,4 +1,5 @@
 """What goes with weights, and the figures of metric learning, without training a network."""
+import os
 import shutil
 from dataclasses import replace
 
@@ -132,6 +133,17 @@ def test_a_classifier_goes_on_for_the_same_classes_and_a_training_for_the_same_l
     prepared(list('aabbcc'), found)
     with pytest.raises(InputError, match='list.txt: the training images or their labels have changed'):
         prepared(list('ababcc'), found)
+    first, last = pictures / names[0], pictures / names[5]
+    was = first.read_bytes(), last.read_bytes()
+    first.write_bytes(was[1])
+    last.write_bytes(was[0])
+    os.utime(first, (1e9, 1e9))
+    with pytest.raises(InputError, match=f'list.txt: pictures have changed since this training began, the last .*{names[5]}|'
+                                         f'{names[0]}'):
+        prepared(list('aabbcc'), found)
+    first.write_bytes(was[0])
+    last.write_bytes(was[1])
+    prepared(list('aabbcc'), found)
 
 
 @pytest.mark.parametrize('labels, loss, more, words', [
@@ -283,6 +295,7 @@ def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pict
     ({'run_eval': True, 'picture': 'a.png'}, '--picture=a.png: metric learning draws the threshold only'),
     ({'augmentation': {'colour': {'tint': 'a'}}}, "augmentation colour: tint='a': expected a number"),
     ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
+    ({'backbone': 'mobilenet_v2', 'backbone_options': {'frozen_layers': 7}}, '7 layers of mobilenet_v2 .* --pretrained=FILE'),
     ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
     ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])
 def test_errors_of_metric_learning_name_the_flag(pictures, changes, message):

@@ -90,7 +90,7 @@ def test_lines_twice_and_training_images_in_a_test(folder, by_number, capsys):
     facts = result['test']
     assert (facts['queries_without_answer'], facts['queries_among_answers'], facts['trained_on']) == (1, 2, 6)
     said = capsys.readouterr().out
-    assert '1 queries have no image of their class to find' in said and '6 images are training images' in said
+    assert '1 queries have no image of their class to find' in said and '6 images are in the training list too' in said
 
 
 def test_a_csv_tells_queries_and_gallery(folder, by_number):
