@@ -406,7 +406,8 @@ def picture_cases():
             yield Case(f'picture, {door}: {name}', command, 'JPG', change(content))
     good = {
         'PNG': image_bytes('RGB', 'PNG', value=0), 'transparent': image_bytes('RGBA', 'PNG', value=0),
-        'palette': image_bytes('P', 'GIF'), 'grey': jpeg['L'], 'CMYK': jpeg['CMYK'], '16 bits': image_bytes('I;16', 'PNG', value=9999),
+        'palette': image_bytes('P', 'GIF'), 'grey': jpeg['L'], 'CMYK': jpeg['CMYK'],
+        '16 bits': image_bytes('I;16', 'PNG', value=9999),
         'WebP': image_bytes('RGB', 'WEBP', value=0), '1 pixel': image_bytes('RGB', 'BMP', (1, 1), 0),
         'narrow': image_bytes('RGB', 'PNG', (3, 2000), 0)}
     for name, content in good.items():
