@@ -10,8 +10,8 @@ def main(argv=None):
     # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
     from src.common.files import check_replaceable
+    from src.common.records import write_json
     from src.systems.trained import evaluate, load_trained
-    from src.training.loop import write_result
     options = command.options
     if options.result_file:
         check_replaceable(options.result_file, [b'"accuracy"'], '--result_file')
@@ -21,10 +21,10 @@ def main(argv=None):
         result = evaluate(trained, process, str(options.save_ckpt))
     except InputError as error:
         if options.result_file and error.figures:
-            write_result(error.figures, options.result_file)
+            write_json(options.result_file, error.figures)
         raise
     if options.result_file:
-        write_result(result, options.result_file)
+        write_json(options.result_file, result)
     return result
 
 

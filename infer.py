@@ -3,6 +3,7 @@ unseen classes included."""
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import cache
 
 from src.common.run import run
 
@@ -15,35 +16,38 @@ def main(argv=None):
     mode = infer_mode(command)
     # MindSpore takes a second to import, so not before it is needed.
     from src.common.device import set_up
-    from src.inference import Changes, change_gallery, embed_images, load_embedder, load_gallery
+    from src.inference import change_gallery, embed_images, load_embedder, load_gallery
     from src.page import check_page
     from src.pictures import check_picture
     options = command.options
     check_picture(options.picture)
     check_page(options.report)
 
-    loaded = []
+    @cache
+    def process():
+        return set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
 
+    @cache
     def embedder():
         # Lines about the device and the weights must not mix with answers, which a program may be reading.
         with redirect_stdout(sys.stdout if mode == EMBED else sys.stderr):
-            process = set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
-            loaded.append(load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process.target))
+            loaded = load_embedder(options.save_ckpt, command.recipe_for, engine=options.engine, target=process().target)
             batch = [change for change in command.changes if change.entry == 'test_batch_size'][-1:]
-            if batch and batch[0].value != loaded[0].options.batch_size:
-                print(f'{batch[0].word}: has no effect: the model takes {loaded[0].options.batch_size} images at a time')
-            return replace(loaded[0], subset=options.subset) if options.subset else loaded[0]
+            if batch and batch[0].value != loaded.options.batch_size:
+                print(f'{batch[0].word}: has no effect: the model takes {loaded.options.batch_size} images at a time')
+            return replace(loaded, subset=options.subset) if options.subset else loaded
     if mode == EMBED:
         done = embed_images(options.dataset_path, options.output, embedder, encoding=options.encoding,
                             skip_broken=options.skip_broken)
     elif mode == LOAD:
         done = load_gallery(options.gallery, options.output)
     elif mode == CHANGE:
-        changes = Changes(options.remove, options.threshold, options.index, options.centroids, options.list)
-        done = sys.stdout.writelines(f'{line}\n' for line in change_gallery(options.gallery, changes, options.encoding))
+        lines = change_gallery(options.gallery, remove=options.remove, threshold=options.threshold, index=options.index,
+                               centroids=options.centroids, listed=options.list, encoding=options.encoding)
+        done = sys.stdout.writelines(f'{line}\n' for line in lines)
     else:
-        done = find(options, embedder) if mode == SEARCH else name(options, embedder)
-    idle = [] if loaded else idle_flags(command)
+        done = find(options, embedder) if mode == SEARCH else name(options, embedder, process)
+    idle = [] if embedder.cache_info().currsize else idle_flags(command)
     if idle:
         print(f'{", ".join(idle)}: had no effect: no image was embedded', file=sys.stderr)
     return done
@@ -62,13 +66,13 @@ def find(options, embedder):
     return neighbours
 
 
-def name(options, embedder):
+def name(options, embedder, process):
     """Print path, rank, class, calibrated score, and seen or unseen, for the best classes of every image."""
-    from src.common.device import cap_instruction_set, set_up
+    from src.common.device import cap_instruction_set
     from src.inference import name_images, open_classes, open_rows
     from src.retrieval.search import TOP_K
     with redirect_stdout(sys.stderr):
-        set_up(options.device_target, options.device_id, use_gpu=options.use_gpu)
+        process()
         # Products are computed for the classes, after which the network of the images could not ask for it.
         cap_instruction_set()
         classes = open_classes(options.classes, options.add_classes, options.encoding)

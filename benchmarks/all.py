@@ -21,8 +21,8 @@ BEGIN, END = '<!-- benchmarks/all.py: {} -->', '<!-- end of {} -->'
 BENCHMARKS = {
     'dem_step': [f'dem_step.py --width={width}' for width in (1024, 2048, 4096)],
     'recall': ['recall.py --images=5000', 'recall.py --images=20000 --width=1024 --classes=4000', 'recall.py --images=60502'],
-    'resnet_step': [*(f'resnet_step.py --image_size={size}{forward}' for size in ('64', '224 --batch_size=8')
-                      for forward in ('', ' --forward')), 'resnet_step.py --layers'],
+    'resnet_step': [f'resnet_step.py --image_size={size}{forward}' for size in ('64', '224 --batch_size=8')
+                    for forward in ('', ' --forward')],
     'engine': ['infer.py --images=0', 'infer.py --images=0 --image_size=224 --batch_size=8'],
     'image_pipeline': [f'image_pipeline.py --workers={workers}' for workers in (1, 2)],
     'knn': ['knn.py'],

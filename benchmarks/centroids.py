@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import tools
 
-from src.accuracy import make_centroids, reid_metrics
+from src.accuracy import Images, make_centroids, reid_metrics
 from src.datasets.reid import open_reid
 
 # DukeMTMC-reID: 702 queried persons and 408 others in the gallery, 8 cameras, of which a person passes a few.
@@ -55,7 +55,8 @@ def main():
         parser.error('--query, --gallery, --query_list and --gallery_list: give all or none')
     data = read(args) if args.query else random_embeddings(args.width)
     query, query_ids, query_cams, gallery, gallery_ids, gallery_cams = data
-    (centroids, *_), making, _ = measured(lambda: make_centroids(gallery, gallery_ids, gallery_cams, query_ids, query_cams))
+    records = Images('query', query, query_ids, query_cams), Images('gallery', gallery, gallery_ids, gallery_cams)
+    (centroids, *_), making, _ = measured(lambda: make_centroids(*records))
     print(f'{len(query)} queries, width {query.shape[1]}; making the centroids takes {making:.3f} s of their time')
 
     rows = {}

@@ -37,7 +37,7 @@ class FormerStep(nn.Cell):
     def __init__(self, network):
         super().__init__(auto_prefix=False)
         self.network = WithLoss(network, nn.MSELoss())
-        self.optimizer = Adam(network.trainable_params(), LR.tolist(), RECIPE.beta1)
+        self.optimizer = Adam(network.trainable_params(), LR.tolist(), RECIPE.beta1, False, RECIPE.epsilon_hat)
         self.value_and_grad = ops.value_and_grad(self.network, None, self.optimizer.parameters)
 
     def construct(self, *columns):

@@ -406,7 +406,8 @@ def picture_cases():
             yield Case(f'picture, {door}: {name}', command, 'JPG', change(content))
     good = {
         'PNG': image_bytes('RGB', 'PNG', value=0), 'transparent': image_bytes('RGBA', 'PNG', value=0),
-        'palette': image_bytes('P', 'GIF'), 'grey': jpeg['L'], 'CMYK': jpeg['CMYK'], '16 bits': image_bytes('I;16', 'PNG'),
+        'palette': image_bytes('P', 'GIF'), 'grey': jpeg['L'], 'CMYK': jpeg['CMYK'],
+        '16 bits': image_bytes('I;16', 'PNG', value=9999),
         'WebP': image_bytes('RGB', 'WEBP', value=0), '1 pixel': image_bytes('RGB', 'BMP', (1, 1), 0),
         'narrow': image_bytes('RGB', 'PNG', (3, 2000), 0)}
     for name, content in good.items():
@@ -765,6 +766,46 @@ def people_cases():
         yield Case(f'compare.py: {name}', ['benchmarks/compare.py', *words, '--seeds=1', '--all=--dataset_path=list.txt'], word)
     yield Case('export: a long name', [*EXPORT[:2], f'--file_name={"y" * 254}'], 'too long')
     yield Case('a web page as weights', [*TRAIN, '--pretrained=w.pth'], 'web page', write('w.pth', '<!DOCTYPE html>'))
+    yield Case('weights: two tables of the same', [*TRAIN, '--pretrained=w.pdparams'], 'several tables', lambda home: (
+        weights('w.pdparams')(home), (home / 'w.pdparams').write_bytes(pickle.dumps(
+            dict.fromkeys(('model', 'model_ema'), pickle.loads((home / 'w.pdparams').read_bytes())), 2))))
+    yield Case('train: --lr=0', [*TRAIN, '--lr=0'], 'lr')
+    for name, path, entry, change, word in (
+            ('val classes of the test', 'att_splits.mat', 'val_loc', lambda a: np.arange(181, 241)[:, None], 'val_loc'),
+            ('names as numbers', 'att_splits.mat', 'allclasses_names', lambda a: np.arange(12.0), 'cellstr'),
+            ('a name that cannot be shown', 'att_splits.mat', 'allclasses_names', lambda a: np.concatenate([[['\x07']], a[1:]]),
+             'printable'),
+            ('features of 1e20', 'res101.mat', 'features', lambda a: a * 1e20, 'too large'),
+            ('features of 1e-30', 'res101.mat', 'features', lambda a: a * 1e-30, 'too small'),
+            ('two seen classes', 'att_splits.mat', 'trainval_loc', lambda a: np.r_[1:17, 21:37][:, None], 'trainval_loc'),
+            ('single numbers', 'res101.mat', 'features', lambda a: a.astype(np.float32), GOOD),
+            ('whole numbers', 'res101.mat', 'features', lambda a: (a * 100).astype(np.int16), GOOD)):
+        yield Case(f'GBU: {name}', TRAIN_GBU, word, gbu(path, entry, change))
+    yield Case('DEM: test features of another scale', TRAIN_DEM, 'scale both', cut_mat(features, lambda a: a * 1000))
+    yield Case('DEM: attributes of another scale', EVAL_DEM, 'scale both', cut_mat(attributes, lambda a: a * 100))
+    table = 'path,{}\n'
+    for name, header, cell, word in (
+            ('a column called class', 'class', '{1}', 'label'), ('a camera called camid', 'label,camid', '{1},1', 'camera'),
+            ('parts under another name', 'label,partition', '{1},train', 'partition'),
+            ('semicolons and all in quotes', 'label', '"{1}"', GOOD)):
+        yield Case(f'table: {name}', EVAL, word, lambda home, header=header, cell=cell: (home / 'few.txt').write_text(
+            table.format(header) + ''.join('{0},'.format(*row) + cell.format(*row) + '\n' for row in (
+                line.split() for line in (home / 'few.txt').read_text().splitlines()))))
+    yield Case('list: of products, with tabs', EVAL, GOOD, lambda home: (home / 'few.txt').write_text(
+        'image_id\tclass_id\tsuper_class_id\tpath\n' + ''.join('1\t{1}\t1\t{0}\n'.format(*line.split()) for line in (
+            home / 'few.txt').read_text().splitlines())))
+    yield Case('gallery: some lines without a class', SEARCH, 'path alone', lambda home: (home / 'gallery.npy.txt').write_text(
+        '\n'.join(line.split()[0] if i % 2 == 0 else line for i, line in enumerate(
+            (home / 'gallery.npy.txt').read_text().splitlines())) + '\n'))
+    for name, rows, word in (('in columns', np.asfortranarray(np.ones((96, 8), np.float32)), 'ascontiguousarray'),
+                             ('zeros', np.zeros((96, 8)), 'are zero'), ('1e25', np.full((96, 8), 1e25), 'too large'),
+                             ('float16', np.eye(96, 8, dtype=np.float16) + np.float16(1), GOOD)):
+        yield Case(f'gallery: {name}', SEARCH, word, lambda home, rows=rows: (
+            np.save(home / 'gallery.npy', rows), (home / 'gallery.npy.json').unlink()))
+    yield Case('gallery: .npz of other names', [*SEARCH[:2], '--gallery=g.npz', *SEARCH[3:]], 'called embeddings',
+               lambda home: np.savez(home / 'g.npz', features=np.ones((9, 8), np.float32)))
+    yield Case('pictures: 16 bits of which 8 are used', embed, 'below 256', lambda home: (
+        pictures(home), Image.fromarray(np.full((40, 40), 99, np.uint16)).save(home / 'f/1.png'), (home / 'f/1.bmp').unlink()))
 
 
 def snapshot(home):

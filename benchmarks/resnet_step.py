@@ -4,7 +4,6 @@
     python benchmarks/resnet_step.py --backbone=mobilenet_v2 --image_size=128 --batch_size=64
     python benchmarks/resnet_step.py --image_size=224 --batch_size=8
     python benchmarks/resnet_step.py --forward                           # an evaluation without onnxruntime
-    python benchmarks/resnet_step.py --layers                            # one convolution of each size instead
 
 Softmax of 41 classes, momentum, random images. All run in turns, --rounds times. Printed are the median of the rounds and the
 processor time, which is the figure to compare on a busy machine. PyTorch's rows (plain, and with channels last) are printed
@@ -14,19 +13,17 @@ product.
 - ours: src.training.train_step with src.networks.convolution; forward: BatchNorm folded as by src.checkpoints.engine.
 - plain: the same with MindSpore's convolutions for maps of every size; left out where they take 60 times as long (MindSpore
   2.9 and later with AVX-512), unless ONEDNN_MAX_CPU_ISA=AVX2 is set.
-- rows and columns (--layers): products of all images and of each image, for small and for large maps in a network.
 """
 import importlib.util
 
 import mindspore as ms
 import numpy as np
 import tools
-from mindspore import Tensor, nn, ops
-from mindspore.common.initializer import Normal
+from mindspore import Tensor, nn
 
 from src.common.device import reference_convolutions, set_up
 from src.losses import create_loss
-from src.networks import convolution, create_image_network
+from src.networks import create_image_network
 from src.networks.folding import fold_batch_norm
 from src.networks.mobilenet_v2 import OUT_CHANNELS, STAGES, STEM
 from src.recipes.recipe import make_recipe
@@ -34,25 +31,6 @@ from src.training.train_step import create_step
 
 CLASSES = 41
 BACKBONES = {'resnet50': {'padding': 'symmetric', 'bn_eps': 1e-5}, 'mobilenet_v2': {}}
-# Convolutions of ResNet50 and ResNet18: inputs, outputs, kernel, stride, and the image's side over the side of their inputs.
-LAYERS = ((512, 512, 3, 1, 32), (512, 2048, 1, 1, 32), (2048, 512, 1, 1, 32), (512, 512, 3, 2, 16), (1024, 2048, 1, 2, 16),
-          (256, 256, 3, 1, 16), (256, 1024, 1, 1, 16), (128, 128, 3, 1, 8))
-
-
-class Convolutions(nn.Cell):
-    """The sum of one convolution's outputs, and its gradients."""
-
-    def __init__(self, cell):
-        super().__init__(auto_prefix=False)
-        self.cell = cell
-        self.grad = ops.value_and_grad(self.total, 0, ms.ParameterTuple(cell.trainable_params()))
-
-    def total(self, images):
-        outputs = self.cell(images)
-        return ops.ReduceSum()(outputs * outputs)
-
-    def construct(self, images):
-        return self.grad(images)
 
 
 def image_network(backbone, by_products):
@@ -60,7 +38,7 @@ def image_network(backbone, by_products):
     ms.set_seed(1)
     network = create_image_network(backbone, backbone_options=BACKBONES[backbone])
     for _, cell in network.cells_and_names():
-        if isinstance(cell, convolution.Convolution):
+        if hasattr(cell, 'by_products'):
             cell.by_products &= by_products
     return network
 
@@ -201,35 +179,9 @@ def torch_step(backbone, images, labels, channels_last):
     return step
 
 
-def one_layer(inputs, outputs, kernel, stride, side, batch_size):
-    """Functions that run one convolution and its gradients, each way."""
-    ways = {}
-    images = Tensor(np.random.default_rng(0).standard_normal((batch_size, inputs, side, side), np.float32))
-    for name in ('rows', 'columns', 'plain'):
-        if name == 'plain' and reference_convolutions():
-            continue
-        convolution.LARGEST = side if name == 'rows' else 0
-        cell = Convolutions(convolution.Convolution(inputs, outputs, kernel, stride, 'symmetric', Normal(0.02)))
-        cell.cell.by_products, cell.cell.all_by_products = name != 'plain', True
-        cell.set_train()
-        run = (lambda cell: lambda: [part.asnumpy() for part in (lambda r: (r[0], r[1][0], r[1][1][0]))(cell(images))])(cell)
-        run()
-        ways[name] = run
-    return ways
-
-
 def main():
-    args = tools.parser(__doc__, backbone='resnet50', image_size=64, batch_size=32, rounds=7, layers=False,
-                        forward=False).parse_args()
+    args = tools.parser(__doc__, backbone='resnet50', image_size=64, batch_size=32, rounds=7, forward=False).parse_args()
     process = set_up('CPU')
-    if args.layers:
-        for inputs, outputs, kernel, stride, share in LAYERS:
-            side = max(1, args.image_size // share)
-            taken = tools.in_turns(one_layer(inputs, outputs, kernel, stride, side, args.batch_size), args.rounds)
-            shown = ', '.join(f'{name} {wall * 1e3:.1f} ms ({used * 1e3:.1f} of the processor)'
-                              for name, (wall, used) in taken.items())
-            print(f'{inputs} to {outputs}, {kernel} x {kernel}, stride {stride}, map {side} x {side}: {shown}', flush=True)
-        return
     rng = np.random.default_rng(0)
     images = rng.standard_normal((args.batch_size, 3, args.image_size, args.image_size), np.float32)
     labels = rng.integers(0, CLASSES, args.batch_size).astype(np.int32)

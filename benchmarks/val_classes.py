@@ -12,11 +12,11 @@ alike), H at gamma 0, and T1 and H of the networks alone, without the regression
 import tools  # noqa: F401 - puts the project on sys.path
 
 from src.common.device import set_up
+from src.common.records import write_json
 from src.common.run import run
 from src.datasets.gbu import open_gbu
 from src.recipes.command_line import parse_args
 from src.systems.generalised import Trial
-from src.training.loop import write_result
 from src.training.states import RESULT
 
 
@@ -36,7 +36,7 @@ def main(argv=None):
     measures = {'T1': curve.unseen_alone, 'H': best(curve), 'H, gamma 0': curve.at(0.0)['H'],
                 'T1, networks alone': alone.unseen_alone, 'H, networks alone': best(alone)}
     result = {'accuracy': curve.unseen_alone, 'measures': measures, 'history': [], 'recipe': recipe}
-    write_result(result, f'{options.save_ckpt}/{RESULT}')
+    write_json(f'{options.save_ckpt}/{RESULT}', result)
     return result
 
 

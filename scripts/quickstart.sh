@@ -1,8 +1,18 @@
 #!/usr/bin/env bash
 # From nothing to trained, evaluated and exported models on data that the project draws itself, on this machine's device: every
-# system, small networks, three minutes on two cores. Ends with a table of what was learnt and the names of the pages to open.
+# system, small networks, two minutes on two cores. Ends with a table of what was learnt and the names of the pages to open.
 # usage: bash scripts/quickstart.sh [FOLDER]      (default: output_quickstart in the project)
 set -euo pipefail
+case ${1-} in
+-h | --help)
+    sed -n '/^# /s/^# //p;/^set /q' "$0"
+    exit 0
+    ;;
+-*)
+    echo "${0##*/}: unknown option $1 (--help shows the usage)" >&2
+    exit 2
+    ;;
+esac
 FOLDER=${1:-$(CDPATH='' cd "$(dirname "$0")/.." && pwd)/output_quickstart}
 case $FOLDER in /*) ;; *) FOLDER=$PWD/$FOLDER ;; esac
 CDPATH='' cd "$(dirname "$0")/.."
@@ -64,3 +74,4 @@ printf '\n--- What was learnt ---\n'
 python scripts/quickstart_table.py "$FOLDER"
 printf '\nAll is in %s: of each training checkpoints, result.json and curves.png; these pages open in a browser:\n' "$FOLDER"
 for page in dem products persons names; do printf '  %s\n' "$FOLDER/$page.html"; done
+printf '\nNext, your own pictures (README.md), in this environment:\n  source %s/bin/activate\n' "${PYTHON%/bin/python}"

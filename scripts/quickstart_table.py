@@ -5,7 +5,6 @@ usage: python scripts/quickstart_table.py FOLDER
 `before training` is what the evaluation of eval.py measures of the network with its initial weights; `chance` is what it
 measures of random embeddings or prototypes, the mean of five draws.
 """
-import json
 import os
 import sys
 import tempfile
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.device import set_up  # noqa: E402
 from src.common.errors import InputError  # noqa: E402
-from src.common.records import read_record  # noqa: E402
+from src.common.records import read_json, read_record  # noqa: E402
 from src.common.run import run  # noqa: E402
 from src.recipes.recipe import read_recipe  # noqa: E402
 from src.systems import create_system  # noqa: E402
@@ -38,15 +37,6 @@ ROWS = (
 HEAD = ('system', 'drawn data', 'measure', 'before training', 'after', 'chance', 'seconds', 'files')
 NAMED = 'named.txt'
 DRAWS = 5
-
-
-def read_result(folder):
-    """The result.json of a training. Raises InputError where there is none."""
-    path = Path(folder) / 'result.json'
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: cannot be read; run scripts/quickstart.sh again') from error
 
 
 def without_training(result, process):
@@ -90,7 +80,7 @@ def main():
     with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         process, rows, known = set_up(), [HEAD], {}
         for system, data, measure, name in ROWS:
-            result = read_result(folder / name)
+            result = read_json(folder / name / 'result.json', 'run scripts/quickstart.sh again')
             # A second stage begins with the network of the first.
             first = {'triplet': 'softmax', 'npairs': 'arcmargin'}.get(name, name)
             if first not in known:

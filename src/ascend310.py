@@ -10,7 +10,6 @@ FOLDER/results under the same names (NAME_0.bin is read too). `accuracy` reads t
 the lines of eval.py. Both commands run on any machine and take the same flags. `infer` does all three steps on the machine with
 the accelerator, with the checkpoint in the model's folder unless flags name another.
 """
-import json
 import re
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ from src.checkpoints.exported import network_identity, open_exported
 from src.common.device import Process
 from src.common.errors import InputError
 from src.common.files import replacing
-from src.common.records import read_json
+from src.common.records import read_json, write_json
 from src.common.run import run
 from src.recipes.command_line import parse_args
 from src.recipes.entries import entries_of
@@ -34,7 +33,6 @@ from src.recipes.recipe import Recipe
 from src.recipes.systems import SYSTEMS
 from src.retrieval.embedding import EmbeddingOptions
 from src.systems.trained import load_trained, system_for
-from src.training.loop import write_result
 from src.training.system import System
 
 # On 'CPU' images would be embedded by onnxruntime instead of the network that stands in for the accelerator.
@@ -98,8 +96,7 @@ def write_inputs(system: System, folder: Path) -> Recorder:
         old.unlink()
     system.network = recorder = Recorder(system.network, folder)
     system.run_on_test()
-    with replacing(folder / SETTINGS) as path:
-        path.write_text(json.dumps(settings(system.recipe)))
+    write_json(folder / SETTINGS, settings(system.recipe))
     return recorder
 
 
@@ -132,7 +129,7 @@ def infer(folder: Path, model: str, data: str, device_id: str, flags: Sequence[s
     if not batch:
         raise InputError(f'{model}: has no fixed batch size, which a 310 needs; export it with --batch_size=8')
     images = SYSTEMS[card.system].images
-    place = 'dataset_path' if 'dataset_path' in entries_of(card.system, images) else 'data_path'
+    place = 'dataset_path' if 'dataset_path' in entries_of(card.system) else 'data_path'
     given = [f'--save_ckpt={Path(model).parent}', f'--{place}={data}', *[f'--test_batch_size={batch}'] * images, *flags]
     recorder = main(['inputs', str(folder), *given])
     if network_identity(recorder.network) != card.model:
@@ -158,6 +155,8 @@ def _execute(model: str, *command: str) -> None:
 def main(argv: Optional[List[str]] = None) -> Any:
     """Run a command; returns the figures of `accuracy` and `infer`, or the Recorder that has written `inputs`."""
     words = sys.argv[1:] if argv is None else argv
+    if words in (['-h'], ['--help']):
+        return print(__doc__)
     if len(words) < 2 or words[0] not in ('inputs', 'accuracy', 'infer'):
         raise InputError('give `inputs` or `accuracy`, a folder, and the flags of eval.py')
     if words[0] == 'infer':
@@ -178,7 +177,7 @@ def main(argv: Optional[List[str]] = None) -> Any:
     system.network = Replayed(system.network, folder)
     result = system.evaluate(str(command.options.save_ckpt))
     if command.options.result_file:
-        write_result(result, command.options.result_file)
+        write_json(command.options.result_file, result)
     return result
 
 

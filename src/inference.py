@@ -120,7 +120,7 @@ def _open_model(path: str, recipe_for: RecipeFor, engine: Optional[str]) -> Embe
 
 def embed_images(path: str, output: str, embedder: Callable[[], Embedder], *, encoding: str = 'utf-8',
                  skip_broken: float = 0.0) -> Tuple[int, int]:
-    """Write the embeddings of images to a new embedding file, or add them to a Milvus gallery; prints what was done.
+    """Write the embeddings of images to a new embedding file, or add them to a Milvus gallery; prints their number and rate.
 
     Args:
         path: images as for open_images.
@@ -171,45 +171,38 @@ def load_gallery(gallery: str, output: str) -> int:
     return count
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Changes of a gallery, made in this order.
+def change_gallery(path: str, *, remove: Optional[str] = None, threshold: Optional[str] = None, index: Optional[str] = None,
+                   centroids: Optional[str] = None, listed: bool = False, encoding: str = 'utf-8') -> Iterator[str]:
+    """Make changes in the order of the arguments, and yield a line about each. All files are read before the first change.
 
-    remove: list of images to remove. threshold: file of the threshold to keep with the gallery. index: as for read_index.
-    centroids: embedding file for the mean embedding of each class. listed: whether to print the classes and their sizes.
-    """
-    remove: Optional[str] = None
-    threshold: Optional[str] = None
-    index: Optional[str] = None
-    centroids: Optional[str] = None
-    listed: bool = False
-
-
-def change_gallery(path: str, changes: Changes, encoding: str = 'utf-8') -> Iterator[str]:
-    """Make changes, and yield a line about each. All but centroids and listed need a Milvus gallery.
-
-    All files are read before the first change. encoding: of the list `remove`.
+    Args:
+        path: of the gallery, which must be one of Milvus for all changes but centroids and listed.
+        remove: list of images to remove. encoding: of this list.
+        threshold: file of the threshold to keep with the gallery.
+        index: as for read_index.
+        centroids: embedding file for the mean embedding of each class.
+        listed: whether to yield the classes and their sizes.
 
     Raises:
         InputError: a bad file, an image that the gallery does not have, or an embedding file that would have to change.
     """
-    if changes.centroids:
-        check_output(changes.centroids, '--centroids')
-    index = read_index(changes.index) if changes.index else None
-    removed = read_any_list(changes.remove, encoding).paths if changes.remove else []
-    threshold = read_threshold(changes.threshold) if changes.threshold else None
-    if threshold:
-        threshold.check(str(changes.threshold), open_collection(path).model or '')
+    if centroids:
+        check_output(centroids, '--centroids')
+    build = read_index(index) if index else None
+    removed = read_any_list(remove, encoding).paths if remove else []
+    kept = read_threshold(threshold) if threshold else None
+    if kept:
+        kept.check(str(threshold), open_collection(path).model or '')
     if removed:
         yield f'{path}: {open_collection(path).remove(removed)} images'
-    if threshold:
-        open_collection(path).keep_threshold(as_table(threshold))
-        yield f'{path}: keeps the threshold {threshold.similarity:.4f}'
-    if index:
-        yield open_collection(path).build_index(*index)
-    if changes.centroids:
-        yield f'{changes.centroids}: {centroids_of(open_gallery(path), changes.centroids)} classes'
-    if changes.listed:
+    if kept:
+        open_collection(path).keep_threshold(as_table(kept))
+        yield f'{path}: keeps the threshold {kept.similarity:.4f}'
+    if build:
+        yield open_collection(path).build_index(*build)
+    if centroids:
+        yield f'{centroids}: {centroids_of(open_gallery(path), centroids)} classes'
+    if listed:
         shown = open_gallery(path)
         sizes = shown.class_sizes()
         yield f'{path}: {shown.size()} images of {len(sizes) or "unknown"} classes, {shown.width} values each'

@@ -159,8 +159,8 @@ class Page:
         """Add seen over unseen accuracy for all calibrations; gamma: the chosen one."""
         at = curve.at(gamma)
         self.add('Seen and unseen classes', f'Accuracy for every calibration gamma. At the chosen {gamma:.4f}: unseen '
-                 f'{100 * at["u"]:.1f} %, seen {100 * at["s"]:.1f} %, harmonic mean {100 * at["H"]:.1f} %.', _drawn(
-                     lambda file: seen_unseen_picture(curve.unseen, curve.seen, (at['u'], at['s']), file)))
+                 f'{100 * at["u"]:.1f} %, seen {100 * at["s"]:.1f} %, harmonic mean {100 * at["H"]:.1f} %.',
+                 _drawn(lambda file: seen_unseen_picture(curve, gamma, file)))
 
     def add_classification(self, answers: Sequence[Array], names: Mapping[int, str], features: Array, prototypes: Array
                            ) -> None:
@@ -198,9 +198,8 @@ class Page:
         tiles = []
         for row in (np.arange(len(first)) if right is None else np.argsort(right, kind='stable')).tolist()[:NAMED]:
             kind, mark = ('', '') if right is None else _verdict(right[row])
-            lines = '<br>'.join(f'{_text(name)}{" (unseen)" * unseen} {score:.3f}' for name, score, unseen in named[row][:3])
-            tiles.append(f'<div class="tile {kind}">{_picture(images.paths[row])}<b>{mark}{_text(first[row])}</b>{lines}<br>'
-                         f'{_text(_short(images.paths[row]))}</div>')
+            lines = [f'{_text(name)}{" (unseen)" * unseen} {score:.3f}' for name, score, unseen in named[row][:3]]
+            tiles.append(_tile(images.paths[row], kind, f'{mark}{_text(first[row])}', lines))
         if images.classes is not None and right is not None:
             self.add('Right', f'{right.sum()} of {len(right)} pictures have the name of their folder.', '')
             self.add_confusions(images.classes[~right], first[~right], images.classes)
@@ -239,7 +238,7 @@ class Page:
 
 def evaluation_page(title: str, recipe: Mapping[str, Any], checkpoint: str, figures: Mapping[str, float],
                     counts: Mapping[str, Any]) -> Page:
-    """The head of an evaluation's page: what was measured and the figures. counts: further facts, e.g. numbers of images."""
+    """The head of an evaluation's page: facts and figures. counts: further facts, e.g. numbers of images."""
     data = recipe.get('dataset_path') or recipe.get('data_path')
     page = Page(title, {'checkpoint': checkpoint, 'dataset': recipe['dataset'], 'data': data, 'recipe': recipe['recipe'],
                         'loss': recipe['loss_name'], **counts}, figures)
@@ -254,7 +253,7 @@ def cosines(queries: Array, gallery: Array, indices: Array) -> Array:
 
 
 def _drawn(draw: Callable[[Path], None]) -> str:
-    """What a function of src.pictures draws, inside the page."""
+    """A drawing of a function of src.pictures as part of the page."""
     with TemporaryDirectory() as folder:
         path = Path(folder, 'drawn.svg')
         draw(path)
@@ -291,15 +290,19 @@ def _ranked(query: Shown, gallery: Shown, row: int, indices: Array, similarities
     """A query and its neighbours as tiles."""
     def tile(shown: Shown, at: int, kind: str, said: str) -> str:
         assert shown.paths is not None
-        name = '' if shown.classes is None else f'{_text(shown.classes[at])}<br>'
-        return (f'<div class="tile {kind}">{_picture(shown.paths[at])}<b>{said}</b>{name}'
-                f'{_text(_short(shown.paths[at]))}</div>')
+        return _tile(shown.paths[at], kind, said, [] if shown.classes is None else [_text(shown.classes[at])])
     tiles = [tile(query, row, 'query', 'query')]
     for place, (at, similarity) in enumerate(zip(indices.tolist()[:NEIGHBOURS], similarities.tolist())):
         if at >= 0:
             kind, mark = ('', '') if right is None else _verdict(right[place])
             tiles.append(tile(gallery, at, kind, f'{mark}{similarity:.3f}'))
     return f'<div class="row">{"".join(tiles)}</div>'
+
+
+def _tile(path: str, kind: str, said: str, lines: List[str]) -> str:
+    """A picture, and below it a word in bold, lines of HTML, and its file with the folder, which is often the class."""
+    lines = [*lines, _text('/'.join(Path(path).parts[-2:]))]
+    return f'<div class="tile {kind}">{_picture(path)}<b>{said}</b>{"<br>".join(lines)}</div>'
 
 
 def _verdict(right: bool) -> Tuple[str, str]:
@@ -337,11 +340,6 @@ def _legend(entries: Sequence[Tuple[str, str]]) -> str:
 def _of_different(rows: Array, classes: Array) -> Array:
     """The first QUERIES of rows, one a class."""
     return rows[np.sort(np.unique(classes[rows], return_index=True)[1])][:QUERIES]
-
-
-def _short(path: str) -> str:
-    """The file and its folder: the class is often the folder."""
-    return '/'.join(Path(path).parts[-2:])
 
 
 def _number(value: float) -> str:

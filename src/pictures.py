@@ -3,7 +3,7 @@
 Each function writes the file `path`, whose suffix chooses the format (PICTURES), and raises InputError if it cannot.
 """
 from pathlib import Path
-from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from src.accuracy.gzsl import Curve
 from src.accuracy.thresholds import OpenSet
 from src.common.arrays import Array
 from src.common.errors import InputError
@@ -125,18 +126,12 @@ def neighbours_picture(query_paths: Sequence[FilePath], neighbour_paths: Sequenc
     _save(figure, path)
 
 
-def seen_unseen_picture(unseen: Array, seen: Array, chosen: Tuple[float, float], path: FilePath) -> None:
-    """Draw seen over unseen accuracy for all calibrations, and the chosen point.
-
-    Args:
-        unseen, seen: (K,) 0..1, see src.accuracy.gzsl.Curve.
-        chosen: (unseen, seen) at the chosen gamma.
-    """
+def seen_unseen_picture(curve: Curve, gamma: float, path: FilePath) -> None:
+    """Draw seen over unseen accuracy for all calibrations, and the point of the chosen one, gamma."""
     figure = Figure(figsize=(6, 4.6), dpi=110, layout='constrained')
     axis = figure.add_subplot()
-    axis.plot(100 * unseen, 100 * seen, color=QUERY)
-    u, s = 100 * chosen[0], 100 * chosen[1]
-    harmonic = 2 * u * s / (u + s) if u + s else 0.0
+    axis.plot(100 * curve.unseen, 100 * curve.seen, color=QUERY)
+    u, s, harmonic = (100 * share for share in curve.at(gamma).values())
     axis.plot([u], [s], 'o', color=WRONG, label=f'chosen on val classes: u {u:.1f}, s {s:.1f}, H {harmonic:.1f}')
     axis.set(xlabel='accuracy of unseen classes, %', ylabel='accuracy of seen classes, %', xlim=(0, None), ylim=(0, None))
     axis.legend(loc='lower left')
@@ -224,9 +219,9 @@ def _show(axes: Axes, picture: Image.Image, box: Tuple[float, float, float, floa
     axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=thick))
 
 
-def _clean(axis: Axes, lines: Literal['x', 'both'] = 'both') -> None:
+def _clean(axis: Axes) -> None:
     """Draw light grid lines and no box around them."""
-    axis.grid(axis=lines, color='#dddddd', linewidth=0.7)
+    axis.grid(color='#dddddd', linewidth=0.7)
     axis.spines[['top', 'right']].set_visible(False)
 
 

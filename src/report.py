@@ -42,6 +42,11 @@ def _first_lines(path: str) -> Optional[str]:
         return None
 
 
+def cann_home() -> str:
+    """The folder that CANN's set_env.sh names, '' where it has not been sourced."""
+    return os.environ.get('ASCEND_HOME_PATH') or os.environ.get('ASCEND_TOOLKIT_HOME') or ''
+
+
 def machine() -> Iterator[Tuple[str, Any]]:
     """Yield (name, value) of versions, devices and environment variables of this machine."""
     yield 'version of this project', __version__
@@ -51,7 +56,7 @@ def machine() -> Iterator[Tuple[str, Any]]:
         yield package, _version(package)
     for package in OF_CANN:
         yield package, 'found' if importlib.util.find_spec(package) else 'not in this environment'
-    home = os.environ.get('ASCEND_HOME_PATH') or os.environ.get('ASCEND_TOOLKIT_HOME')
+    home = cann_home()
     yield 'CANN', home or 'set_env.sh has not been sourced'
     for path in sorted(glob(f'{home}/*/ascend_toolkit_install.info') + glob(f'{home}/version.cfg')) if home else ():
         yield path, _first_lines(path)

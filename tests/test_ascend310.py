@@ -72,8 +72,8 @@ def gallery(images, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['dem', 'images', 'gallery'])
-def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
-    """The files around the card by processes, as their user runs them."""
+def test_accuracy_from_result_files_is_that_of_eval(kind, request, here, capfd):
+    """The files around the card, of images by processes, as their user runs them."""
     folder, flags, batch = request.getfixturevalue(kind)
     work = folder / 'card'
     code, _, err = here('export', flags[0], f'--batch_size={batch}', '--file_format=ONNX', f'--file_name={folder}/model',
@@ -84,9 +84,11 @@ def test_accuracy_from_result_files_is_that_of_eval(kind, request, here):
         said = door('-m', 'src.ascend310', 'infer', str(work), f'{folder}/model.onnx', str(folder), '0',
                     f'--result_file={folder}/card.json')
     else:
-        assert f'--batch_size={batch}' in door('-m', 'src.ascend310', 'inputs', str(work), *flags)
+        main(['inputs', str(work), *flags])
+        assert f'--batch_size={batch}' in capfd.readouterr().out
         door('scripts/run_310.py', f'{folder}/model.onnx', str(work))
-        said = door('-m', 'src.ascend310', 'accuracy', str(work), *flags, f'--result_file={folder}/card.json')
+        main(['accuracy', str(work), *flags, f'--result_file={folder}/card.json'])
+        said = capfd.readouterr().out
     if kind == 'gallery':
         with pytest.raises(InputError, match='written with 16x16 resize bilinear mirror turned, batches of 4; these flags give '
                                '16x16 resize bilinear mirror, batches of 4; '):

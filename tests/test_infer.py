@@ -83,7 +83,7 @@ def embed(here, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_command_of_paddle_as_documented(tmp_path):
+def test_command_of_paddle_as_documented(tmp_path, embed):
     rng = np.random.default_rng(1)
     data = tmp_path / 'data' / 'Stanford_Online_Products'
     lines = ['image_id class_id super_class_id path']
@@ -94,11 +94,11 @@ def test_command_of_paddle_as_documented(tmp_path):
     ms.set_seed(4)
     network = create_network('resnet50', padding='symmetric', bn_eps=1e-5).set_train(False)
     ms.save_checkpoint(network, str(tmp_path / 'backbone.ckpt'))
-    done = run('--model=ResNet50', '--batch_size=1', '--recipe=paddle', '--pretrained_model=backbone.ckpt', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith('embeddings.npy: 3 embeddings of 2048 values in ')
-    assert done.stdout.endswith(' images/s\n')
-    assert '3/3 images' in done.stderr and 'time left 00:00:00' in done.stderr
+    code, out, err = embed('--model=ResNet50', '--batch_size=1', '--recipe=paddle', '--pretrained_model=backbone.ckpt')
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith('embeddings.npy: 3 embeddings of 2048 values in ')
+    assert out.endswith(' images/s\n')
+    assert '3/3 images' in err and 'time left 00:00:00' in err
     crops = [pixels(data / f'chair_final/{i}.png')[:, :, 56:280] for i in range(3)]
     np.testing.assert_allclose(np.load(tmp_path / 'embeddings.npy'), expected(network, crops), rtol=1e-3, atol=1e-4)
     assert (tmp_path / 'embeddings.npy.txt').read_text().splitlines() == [

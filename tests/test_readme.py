@@ -1,17 +1,20 @@
 """README.md and README_CN.md say the same, and what they and docs/ name exists; the README's commands run."""
 import re
 import shlex
+import shutil
 import subprocess
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from src.accuracy import recall_at_k
+from src.common.arrays import unit_rows
 from src.recipes.command_line import parse_args
 from src.recipes.flags import DOORS, FLAGS
 from src.samples.dem_sample import make_dem_sample
 from src.samples.image_sample import make_products, make_reid
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED_DATA
 from tests.doors.test_published_pages import IMAGES, PERSONS, Checkout, save_published
 from tests.processes import free_port
 
@@ -123,6 +126,7 @@ SHORT = {
     'sh run_distributed_train_ascend.sh': '--epoch_size=1',
     'sh scripts/run_distributed_train_ascend.sh': '--epoch_size=1',
     'python train.py --dataset_path=/data/SOP': IMAGES,
+    'python train.py --dataset_path=/data/photos': '--total_iter_num=1 --batch_size=6 --num_workers=1',
     'python train_elem.py': IMAGES,
     'python train_pair.py': IMAGES,
     'bash run_standalone_train.sh': IMAGES,
@@ -133,8 +137,10 @@ SHORT = {
 # Commands that are run elsewhere, by a part of them.
 ELSEWHERE = {
     'scripts/quickstart.sh': 'test_the_quick_start_prints_what_the_page_shows',
-    'scripts/run_tests.sh': 'these tests',
     '/data/xlsa17': 'tests/doors/test_gbu_door.py',
+    # They need more pictures than are drawn here.
+    '--false_match_rate': 'tests/doors/test_search_doors.py',
+    '--threshold': 'tests/doors/test_search_doors.py',
 }
 
 
@@ -142,7 +148,7 @@ ELSEWHERE = {
 def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     """Its examples in their order and word for word, but for the folder of images."""
     examples = blocks(ROOT / 'docs' / 'PYTHON.md', 'python')
-    assert len(examples) == 6
+    assert len(examples) == 8
     make_products(tmp_path / 'SOP', classes=24, images_per_class=8, size=48)
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -153,7 +159,14 @@ def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     assert names['result']['recipe']['backbone'] == 'resnet18' and names['trained'].recipe.mirror
     assert names['embeddings'].shape == (len(names['images']), 512)
     # The first neighbour of an image of the gallery is the image.
-    assert names['found'].rows[:, 0].tolist() == list(range(5))
+    assert names['found'].rows[:, 0].tolist() == list(range(len(names['images'])))
+    unit = unit_rows(names['embeddings'])
+    assert names['one'] @ names['other'] == pytest.approx(unit[0] @ unit[1], abs=1e-4)
+    # The five nearest at least are linked where they are close; a group holds nothing else than chains of such links.
+    near = np.argsort(-(unit @ unit.T), axis=1)[:, :5]
+    links = [(row, one) for row, line in enumerate(near.tolist()) for one in line if unit[row] @ unit[one] >= 0.95]
+    assert all(names['group'][row] == names['group'][one] for row, one in links)
+    assert names['count'] >= len(unit) - sum(row != one for row, one in links)
     assert names['figures']['measures']['Recall@1'] == recall_at_k(names['embeddings'], names['images'].labels)[1]
 
 
@@ -165,7 +178,14 @@ def test_the_commands_run(tmp_path):
     make_reid(made.home, 'duke', identities=8)
     save_published(made.home / 'small.ckpt', width=8)
     photo = next(path for path in made.products.rglob('*') if path.suffix.lower() in ('.jpg', '.png'))
-    places = {'/data/described': f'{made.home}/described',
+    for part in ('train', 'test'):  # one folder per class
+        for line in (made.products / f'Ebay_{part}.txt').read_text().splitlines()[1:]:
+            _, label, _, path = line.split()
+            folder = made.home / 'photos' / part / f'class{label}'
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(made.products / path, folder)
+    places = {'/data/photos': f'{made.home}/photos', 'mobilenet_v2-b0353104.pth': f'{SHARED_DATA}/weights/mobilenet_v2.pth',
+              '/data/described': f'{made.home}/described',
               '/data/DEM_data': f'{made.home}/DEM_data', '/data/SOP': str(made.products), '=/data': f'={made.home}',
               'hccl_8p.json': '-', 'resnet50-19c8e357.pth': f'{made.home}/small.ckpt',
               '=resnet50.ckpt': f'={made.home}/small.ckpt', 'photo.jpg': str(photo),

@@ -1,1 +1,1 @@
-"""Acceptance run of a machine: does everything that a training needs work there, and does it compute what a CPU computes?"""
+"""Acceptance run of a machine: checks that all parts of a training work there and compute the same as a CPU."""

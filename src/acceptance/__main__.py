@@ -118,6 +118,8 @@ def summary(findings: Sequence[Finding]) -> str:
 
 def main(argv: Optional[List[str]] = None) -> None:
     words = sys.argv[1:] if argv is None else argv
+    if words in (['-h'], ['--help']):
+        return print(__doc__)
     if words[:1] == ['--stage']:
         folder, target, devices, findings, *names = words[1:]
         run_stage(Node(Path(folder), target, int(devices)), [item for item in ITEMS if item.name in names], Path(findings))

@@ -17,8 +17,10 @@ ELSEWHERE = re.compile(rf'(?<![\w./])/(?!/|(?:{SYSTEM})\b)[^\s\'":,;()\[\]<>|]+'
 
 
 def without_paths(text: str, folder: Path) -> str:
-    """A text in which the run's folder, the project, Python and the home folder have names, other paths outside the system's
-    folders only their last part, and the user and the host are called USER and HOST."""
+    """Remove private names from a text.
+
+    The run's folder, the project, Python and the home folder get names; of other paths outside the system's folders only the
+    last part is kept; user and host become USER and HOST."""
     names = {str(folder): 'FOLDER', str(Path(__file__).resolve().parents[2]): 'PROJECT', sys.prefix: 'PYTHON',
              os.path.expanduser('~'): 'HOME'}
     for path in sorted((path for path in names if len(path) > 1), key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""What the acceptance run computes on a device, and what a CPU has recorded for it.
+"""Computations of the acceptance run, and the results that a CPU has recorded for them.
 
     python -m src.acceptance.computations       (on a CPU: writes recorded.json)
 
@@ -42,7 +42,7 @@ class SmallResNet(ResNet):
 
 
 class Gradients(nn.Cell):
-    """Inputs: those of a training step after `stop`. Outputs: its scaled loss, and its gradients."""
+    """Inputs: the inputs of a training step after `stop`. Outputs: its scaled loss, and its gradients."""
 
     def __init__(self, step: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
@@ -66,7 +66,7 @@ def sketch(array: Any) -> List[float]:
 
 
 def set_weights(cell: nn.Cell) -> None:
-    """Known weights: normal ones of He's deviation, 1 for BatchNorm's scales, 0 for other vectors."""
+    """Set known weights: normal with He's deviation; 1 for BatchNorm's scales, 0 for other vectors."""
     for parameter in cell.trainable_params():
         shape = parameter.shape
         if len(shape) > 1:

@@ -1,4 +1,4 @@
-"""Checks on one device, against what a CPU has recorded."""
+"""Checks of one device against results that a CPU has recorded."""
 import time
 from functools import lru_cache
 from typing import Any, Tuple
@@ -27,11 +27,7 @@ def process_of(target: str) -> Process:
 
 
 def compare(found: Computed, wanted: Computed, limits: Tuple[float, float], more: str = '') -> str:
-    """What was found, if it is within limits.
-
-    Raises:
-        Wrong: a loss, an output or a gradient is not; the worst is named.
-    """
+    """Describe the results in a line. Raises Wrong, which names the worst, if a loss, an output or a gradient is off limits."""
     losses = np.array(wanted['losses'])
     apart = np.abs(np.array(found['losses']) - losses) / np.abs(losses)
     at = f' (step {np.argmax(apart) + 1})' if apart.any() and len(losses) > 1 else ''

@@ -14,8 +14,9 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from src.acceptance.environment import DEVICES, cann_home
+from src.acceptance.environment import DEVICES
 from src.acceptance.items import Node, Skipped, Wrong, judged
+from src.report import cann_home
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
@@ -137,7 +138,7 @@ def air(node: Node) -> str:
 
 
 def _launch(node: Node, name: str, *flags: str, **environment: str) -> 'subprocess.Popen[str]':
-    """Start the launcher of DEM with msrun; what it writes goes to the log of this stage."""
+    """Start the launcher of DEM with msrun; its output goes to the log of this stage."""
     if node.devices < 2:
         raise Skipped('one device')
     with socket.socket() as free:
@@ -166,7 +167,7 @@ def _end(launcher: 'subprocess.Popen[str]') -> str:
 
 
 def _last(said: str) -> str:
-    """What the launcher said last, else the last line."""
+    """The last line of the launcher itself, else the last line."""
     lines = said.splitlines() or ['no word']
     return next((line for line in reversed(lines) if line.startswith(LAUNCHER)), lines[-1])
 

@@ -1,4 +1,4 @@
-"""Checks of what is installed: packages, driver, CANN."""
+"""Checks of the installation: packages, driver, CANN."""
 import os
 import re
 from glob import glob
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from src.acceptance.items import Node, Skipped, Wrong, judged
-from src.report import DRIVER, OF_CANN
+from src.report import DRIVER, OF_CANN, cann_home
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / 'requirements.txt'
 MODULES = {'pyyaml': 'yaml'}
@@ -36,11 +36,6 @@ def driver(node: Node) -> str:
     if len(found) < node.devices:
         raise Wrong(f'{len(found)} of {DEVICES} for {node.devices} devices; {text}')
     return f'{len(found)} devices; {text}'
-
-
-def cann_home() -> str:
-    """The folder that CANN's set_env.sh names, '' where it has not been sourced."""
-    return os.environ.get('ASCEND_HOME_PATH') or os.environ.get('ASCEND_TOOLKIT_HOME') or ''
 
 
 def _needs_cann(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""The items of the acceptance run, and how one is checked. Without MindSpore: where it is broken, this must still say so."""
+"""Items of the acceptance run, and how one is checked. Does not import MindSpore, so that a broken one can be reported."""
 import json
 import sys
 import time
@@ -16,11 +16,11 @@ OK, FAILED, SKIPPED = 'ok', 'FAILED', 'skipped'
 
 
 class Wrong(Exception):
-    """What was found is not what is wanted; the text is what was found."""
+    """The result is not the wanted one; the text describes the result."""
 
 
 def judged(text: str, good: bool) -> str:
-    """The text of what was found if it is good; else raises Wrong."""
+    """Return the text of a good result; raises Wrong for a bad one."""
     if not good:
         raise Wrong(text)
     return text
@@ -32,7 +32,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """The machine that is accepted: folder for what the run writes, device target, number of devices."""
+    """The machine that is accepted: output folder of the run, device target, number of devices."""
     folder: Path
     target: str
     devices: int
@@ -53,7 +53,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for an item, its verdict (OK, FAILED or SKIPPED), and the seconds that it took."""
+    """Result of an item, its verdict (OK, FAILED or SKIPPED), and the seconds that it took."""
     item: str
     wanted: str
     found: str

@@ -8,23 +8,15 @@ from typing import Dict, Iterable
 from src.accuracy.hubness import hubness
 from src.accuracy.knn import accuracy, knn_classify, per_class_accuracy
 from src.accuracy.recall import nearest_neighbours, recall_at_k
-from src.accuracy.reid import (
-    Images,
-    count_centroids,
-    make_centroids,
-    nearest_of_others,
-    ranked_list,
-    reid_figures,
-    reid_metrics,
-)
+from src.accuracy.reid import Images, make_centroids, nearest_of_others, reid_figures, reid_metrics
 from src.accuracy.reranking import Rerank
 from src.accuracy.retrieval import Retrieval
 from src.accuracy.thresholds import OpenSet
 from src.common.registry import loader
 
-__all__ = ['MEASURES', 'Images', 'OpenSet', 'Rerank', 'Retrieval', 'accuracy', 'count_centroids', 'hubness', 'knn_classify',
-           'make_centroids', 'measure', 'nearest_neighbours', 'nearest_of_others', 'per_class_accuracy', 'ranked_list',
-           'recall_at_k', 'reid_figures', 'reid_metrics']
+__all__ = ['MEASURES', 'Images', 'OpenSet', 'Rerank', 'Retrieval', 'accuracy', 'hubness', 'knn_classify', 'make_centroids',
+           'measure', 'nearest_neighbours', 'nearest_of_others', 'per_class_accuracy', 'recall_at_k', 'reid_figures',
+           'reid_metrics']
 
 # Measures of retrieval: name -> function of a Retrieval.
 MEASURES: Dict[str, str] = {

@@ -3,7 +3,8 @@ from typing import Dict, Sequence, Union
 
 import numpy as np
 
-from src.common.arrays import Array, Search, as_embeddings, block_rows, check_k, check_metric, slices, stable_top_k
+from src.common.arrays import METRICS, Array, Search, as_embeddings, block_rows, check_k, slices, stable_top_k
+from src.common.registry import check_choice
 
 
 def hubness(queries: Array, prototypes: Array, k: Union[int, Sequence[int]] = (1, 5, 10), metric: str = 'euclidean'
@@ -24,7 +25,7 @@ def hubness(queries: Array, prototypes: Array, k: Union[int, Sequence[int]] = (1
     Raises:
         InputError: widths that differ, NaN or Inf, a k below 1, unknown metric.
     """
-    check_metric(metric)
+    check_choice(METRICS, metric, 'metric')
     search = Search(as_embeddings('queries', queries, dtype=None), as_embeddings('prototypes', prototypes, np.float64),
                     metric, ('queries', 'prototypes'))
     count = len(search.gallery)

@@ -5,18 +5,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from src.common.arrays import (
+    METRICS,
     Array,
     Search,
     as_embeddings,
     as_labels,
     block_rows,
     check_k,
-    check_metric,
     check_widths,
     slices,
     stable_top_k,
 )
 from src.common.errors import InputError
+from src.common.registry import check_choice
 
 
 def knn_classify(queries: ArrayLike, prototypes: ArrayLike, labels: ArrayLike, metric: str = 'euclidean', k: int = 1) -> Array:
@@ -36,7 +37,7 @@ def knn_classify(queries: ArrayLike, prototypes: ArrayLike, labels: ArrayLike, m
     Raises:
         InputError: widths that differ, NaN or Inf, k outside 1..C, unknown metric.
     """
-    check_metric(metric)
+    check_choice(METRICS, metric, 'metric')
     of_queries = as_embeddings('queries', queries, dtype=None)
     gallery = as_embeddings('prototypes', prototypes, dtype=np.float64)
     check_widths('queries', of_queries, 'prototypes', gallery)

@@ -159,7 +159,7 @@ class _Bounds:
                 self._count(similarities, 1, columns)
 
     def _count(self, similarities: Array, own_axis: int, part: slice) -> None:
-        """Count what beats the best own of the rows `part`, which are along own_axis of the similarities."""
+        """Count images more similar than the best own, for the rows `part`, along own_axis of the similarities."""
         low, high = self.low[part], self.high[part]
         places = true_places(similarities >= low.reshape((-1, 1) if own_axis == 0 else (1, -1)))
         beaten = places[own_axis]

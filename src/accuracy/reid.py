@@ -66,7 +66,7 @@ def reid_figures(queries: 'Images', images: 'Images', centroids: bool = False, r
     """
     candidates = _candidates(images)
     if centroids:
-        candidates = _centroids(images, queries)
+        candidates = make_centroids(queries, images)
     precisions, penalties, found = [], [], []
     for _, scores, right in _blocks(queries, candidates, images, rerank):
         for row, own in zip(scores, right):
@@ -82,49 +82,30 @@ def reid_figures(queries: 'Images', images: 'Images', centroids: bool = False, r
             'cmc': {k: float(np.mean(first <= k)) for k in CMC_RANKS}, 'skipped': len(queries.ids) - len(first)}
 
 
-def make_centroids(gallery: ArrayLike, gallery_ids: ArrayLike, gallery_cams: ArrayLike, query_ids: ArrayLike,
-                   query_cams: ArrayLike) -> Tuple[Array, Array, List[Tuple[Any, ...]]]:
-    """Make the centroid gallery: for each person and each camera that queries it, the mean of its images from other cameras.
-
-    Equal centroids of a person, from the same set of cameras, are made once; without such images there is no centroid. As
-    in the published evaluation, a person that is never queried has no centroid, and the mean is taken before L2
-    normalisation.
-
-    Args:
-        gallery: (G, D), any float type; gallery_ids, gallery_cams: (G,).
-        query_ids, query_cams: (Q,).
-
-    Returns:
-        (centroids (M, D) float32, ids (M,), M tuples of the cameras that each centroid is made from), by ascending id and
-        query camera.
-
-    Raises:
-        InputError: lengths that differ, NaN or Inf, no centroid at all.
-    """
-    images = Images('gallery', gallery, gallery_ids, gallery_cams)
-    from_cams = as_labels('query_cams', query_cams, np.size(query_ids))
-    made = _centroids(images, Images('query', np.empty((len(from_cams), 1)), query_ids, from_cams))
-    return made.embeddings, made.ids, [tuple(np.unique(images.cams[rows]).tolist()) for rows in made.members]
-
-
-def count_centroids(queries: 'Images', images: 'Images') -> int:
-    """Number of the centroids that reid_figures ranks queries against."""
-    return len(_centroids(images, queries).ids)
-
-
-class _Candidates(NamedTuple):
+class Candidates(NamedTuple):
     """Candidates of a ranking: embeddings (M, D) float32, ids (M,), and the gallery rows that each is made of."""
     embeddings: Array
     ids: Array
     members: List[Array]
 
 
-def _candidates(images: 'Images') -> _Candidates:
-    return _Candidates(images.embeddings, images.ids, list(np.arange(len(images.ids))[:, None]))
+def _candidates(images: 'Images') -> Candidates:
+    return Candidates(images.embeddings, images.ids, list(np.arange(len(images.ids))[:, None]))
 
 
-def _centroids(images: 'Images', queries: 'Images') -> _Candidates:
-    """Centroids as of make_centroids; those for a query do not contain its own picture."""
+def make_centroids(queries: 'Images', images: 'Images') -> Candidates:
+    """Make the centroid gallery: for each person and each camera that queries it, the mean of its images from other cameras.
+
+    Equal centroids of a person, from the same images, are made once; without such images there is no centroid. As in the
+    published evaluation, a person that is never queried has no centroid, and the mean is taken before L2 normalisation. A
+    centroid for a query whose own picture is in the gallery is made without it.
+
+    Returns:
+        Candidates by ascending id and query camera.
+
+    Raises:
+        InputError: NaN or Inf, or no centroid at all.
+    """
     inverse_norms('gallery', images.embeddings)  # NaN must not hide in an image that no centroid uses
     queried, excluded = groups(queries.ids), own_rows(queries.pictures, images.pictures)
     centroids, ids, members = [], [], []
@@ -140,12 +121,11 @@ def _centroids(images: 'Images', queries: 'Images') -> _Candidates:
                 members.append(rows)
     if not ids:
         raise InputError('query_ids: no query has a gallery image of its person from another camera')
-    return _Candidates(np.stack(centroids), np.array(ids, dtype=images.ids.dtype), members)
+    return Candidates(np.stack(centroids), np.array(ids, dtype=images.ids.dtype), members)
 
 
-def ranked_list(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike,
-                gallery_cams: ArrayLike, n: int = 10, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
-    """Nearest n gallery images of each query, without images of its own person and camera, to draw.
+def nearest_of_others(queries: 'Images', images: 'Images', n: int, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
+    """Nearest n gallery images of each query, without images of its own person and camera or of its own picture, to draw.
 
     Distances, ties and `rerank` as in `reid_metrics`.
 
@@ -153,14 +133,8 @@ def ranked_list(query: ArrayLike, query_ids: ArrayLike, query_cams: ArrayLike, g
         (indices (Q, n) int64, right (Q, n) bool). If fewer than n images are left, the rest is -1 and False.
 
     Raises:
-        InputError: widths or lengths that differ, NaN or Inf, n outside 1..G.
+        InputError: widths that differ, NaN or Inf, n outside 1..G.
     """
-    return nearest_of_others(Images('query', query, query_ids, query_cams),
-                             Images('gallery', gallery, gallery_ids, gallery_cams), n, rerank)
-
-
-def nearest_of_others(queries: 'Images', images: 'Images', n: int, rerank: Optional[Rerank] = None) -> Tuple[Array, Array]:
-    """Results as of ranked_list, from queries and gallery images as records; also without the query's own picture."""
     n = check_k(n, len(images.ids))
     indices = np.empty((len(queries.ids), n), np.int64)
     for rows, scores, _ in _blocks(queries, _candidates(images), images, rerank):
@@ -183,7 +157,7 @@ class Images:
         self.pictures = pictures if pictures is None else as_labels(f'{name}_pictures', pictures, len(self.embeddings))
 
 
-def _blocks(queries: Images, candidates: _Candidates, images: Images, rerank: Optional[Rerank]
+def _blocks(queries: Images, candidates: Candidates, images: Images, rerank: Optional[Rerank]
             ) -> Iterator[Tuple[slice, Array, List[Array]]]:
     """Yield (rows, scores (n, G), indices of the right matches of each row); higher score = nearer, removed = -inf.
 

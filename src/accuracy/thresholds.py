@@ -15,11 +15,12 @@ they come in groups of m.
 Bound. Let n effective queries have x false matches, and n queries of other classes of the same kind have k. Each of the
 x + k is equally likely in both samples, so the first has x or fewer with probability
 P(Bin(x + k, 1/2) <= x) = I_1/2(k, x + 1) (the incomplete beta function; for x = 0, 2^-k). The threshold is the lowest
-at which k = n times the requested rate makes this at most 1 - confidence. So the bound holds for the rate in another sample
+at which k = n times the requested rate makes this at most 1 - CONFIDENCE. So the bound holds for the rate in another sample
 of the same size, gallery included, which is stricter than the Clopper-Pearson bound of the population rate: 1 % at 95 %
 takes 433 effective queries (Clopper-Pearson: 299).
 
-Not covered: classes of another kind than those measured. For larger galleries see `searched`.
+Not covered: classes of another kind than those measured, and larger galleries than `searched`: r times as many images have up
+to r times the false matches.
 """
 from collections import Counter
 from typing import Any, Callable, FrozenSet, NamedTuple, Optional, Tuple
@@ -30,6 +31,7 @@ from numpy.typing import ArrayLike
 from src.common.arrays import Array, Search, as_embeddings, as_labels, block_rows, groups, slices
 from src.common.errors import InputError
 
+CONFIDENCE = 0.95
 FEW = 12        # the design effect is estimated from at least this many false matches
 LOOK_AHEAD = 4  # and from this many times the accepted ones, so that groups among the next ones count
 
@@ -38,9 +40,9 @@ class Threshold(NamedTuple):
     """A threshold, and the results of its calibration. Shares are in 0..1, of the calibration's queries.
 
     similarity: cosine; a nearest neighbour below it is `unknown`.
-    false_match_rate, confidence: as requested.
-    measured, false_matches: share and number of false matches seen. bound: with `confidence` their share is at most this in
-        another sample of this size.
+    false_match_rate: as requested.
+    measured, false_matches: share and number of false matches seen. bound: with this `confidence` their share is at most this
+        in another sample of this size.
     queries, classes, effective: numbers of images, of classes, and of queries over the design effect.
     searched: size of the gallery for which it holds.
     found: among queries with another image of their class, the share whose nearest image is of the class and reaches the
@@ -107,44 +109,36 @@ class OpenSet:
             self.different[rows] = scores.max(axis=1)
         self.mistaken_for = self.labels[nearest]
 
-    def threshold(self, false_match_rate: float, confidence: float = 0.95, searched: Optional[int] = None) -> Threshold:
-        """Find the `Threshold` for a requested false-match rate; the method is described in the module's docstring.
-
-        Args:
-            false_match_rate: between 0 and 1.
-            confidence: of the bound, between 0 and 1.
-            searched: size of the gallery that the threshold is for. If it is larger than the gallery measured, the rate is
-                divided by the ratio, as a gallery r times as large has at most r times the false matches.
+    def threshold(self, false_match_rate: float) -> Threshold:
+        """Find the `Threshold` for a requested false-match rate, 0..1; the method is described in the module's docstring.
 
         Raises:
-            InputError: too few images or classes for that rate, or a value out of range.
+            InputError: too few images or classes for that rate, or a rate out of range.
         """
-        for name, value in (('false_match_rate', false_match_rate), ('confidence', confidence)):
-            if not 0 < value < 1:
-                raise InputError(f'{name}: {value} is not between 0 and 1')
+        if not 0 < false_match_rate < 1:
+            raise InputError(f'false_match_rate: {false_match_rate} is not between 0 and 1')
         from scipy.special import betainc
         count = len(self.labels)
-        ratio = max(1.0, (searched or 0) / self.searched)
-        wanted = false_match_rate / ratio * count
+        wanted = false_match_rate * count
         order = np.argsort(-self.different, kind='stable')
         accepted = np.arange(int(wanted) + 1)
         looked = np.minimum(np.maximum(FEW, LOOK_AHEAD * accepted), count)
         effects = self._design_effects(order[:looked[-1]])[looked - 1]
-        too_many = betainc(wanted / effects, accepted / effects + 1, 0.5) > 1 - confidence
+        too_many = betainc(wanted / effects, accepted / effects + 1, 0.5) > 1 - CONFIDENCE
         if too_many[0]:
-            needed = np.ceil(-np.log2(1 - confidence) * effects[0] / wanted * count)
-            raise InputError(f'false_match_rate: {false_match_rate:g} with a confidence of {confidence:g} takes about '
-                             f'{needed:.0f} images of classes like these {self.classes} and there are {count}; '
-                             'give more, or choose a higher rate')
+            needed = np.ceil(-np.log2(1 - CONFIDENCE) * effects[0] / wanted * count)
+            lowest = np.ceil(1000 * false_match_rate * needed / count) / 1000
+            raise InputError(f'false_match_rate: {false_match_rate:g} with {100 * CONFIDENCE:g} % confidence takes about '
+                             f'{needed:.0f} images and there are {count} of {self.classes} classes; give more'
+                             + (f', or a rate of at least {lowest:g}' if lowest < 1 else ''))
         place = np.argmax(too_many) - 1 if too_many.any() else len(accepted) - 1
         similarity = np.nextafter(self.different[order[min(place, count - 1)]], np.float32(np.inf))
         false_matches = int(np.count_nonzero(self.different >= similarity))
-        bound = ratio * effects[place] / count * _further(betainc, false_matches / effects[place], confidence)
+        bound = effects[place] / count * _further(betainc, false_matches / effects[place])
         found, lost = self._found(similarity)
-        return Threshold(float(similarity), float(false_match_rate), float(confidence), false_matches / count,
-                         min(1.0, float(bound)),
-                         false_matches, count, self.classes, float(count / effects[place]),
-                         max(self.searched, searched or 0), found, lost)
+        return Threshold(float(similarity), float(false_match_rate), CONFIDENCE, false_matches / count,
+                         min(1.0, float(bound)), false_matches, count, self.classes, float(count / effects[place]),
+                         self.searched, found, lost)
 
     def at(self, similarity: float) -> Tuple[float, float, float]:
         """(share of false matches, found, lost) at a similarity, as in `Threshold`."""
@@ -190,13 +184,13 @@ class OpenSet:
         return np.maximum.accumulate(effects)
 
 
-def _further(betainc: Callable[[float, float, float], float], seen: float, confidence: float) -> float:
-    """The k at which P(Bin(seen + k, 1/2) <= seen) = I_1/2(k, seen + 1) falls to 1 - confidence, by bisection."""
+def _further(betainc: Callable[[float, float, float], float], seen: float) -> float:
+    """The k at which P(Bin(seen + k, 1/2) <= seen) = I_1/2(k, seen + 1) falls to 1 - CONFIDENCE, by bisection."""
     low, high = 0.0, 1.0
-    while betainc(high, seen + 1, 0.5) > 1 - confidence:
+    while betainc(high, seen + 1, 0.5) > 1 - CONFIDENCE:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if betainc(middle, seen + 1, 0.5) > 1 - confidence else (low, middle)
+        low, high = (middle, high) if betainc(middle, seen + 1, 0.5) > 1 - CONFIDENCE else (low, middle)
     return high
 

@@ -27,7 +27,7 @@ VARIANCES = ('moving_variance', 'running_var', '_variance', '.w_2')
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a training recorded in its checkpoints, as JSON under the name `facts`.
+    """Record of a training in its checkpoints, as JSON under the name `facts`.
 
     Attributes:
         recipe: its hyper-parameters.
@@ -51,7 +51,7 @@ class Recorded:
 
 
 def read_recorded(source: Union[str, Dict[str, Any]], path: Union[str, Path]) -> Recorded:
-    """Read and check what a training recorded: a JSON text or the table it holds. Single hyper-parameters are not checked.
+    """Read and check the record of a training: a JSON text or the table it holds. Single hyper-parameters are not checked.
 
     Raises:
         InputError: one line that names the checkpoint `path` and the entry that is wrong or unknown.
@@ -93,7 +93,7 @@ def check_values(values: Mapping[str, Any], path: Union[str, Path], advice: str 
 
 
 def save_cell(cell: nn.Cell, path: Union[str, Path], recorded: Optional[Recorded] = None) -> None:
-    """Write the parameters of `cell` as a MindSpore checkpoint with a checksum, and what its training recorded.
+    """Write the parameters of `cell` as a MindSpore checkpoint with a checksum and the record of its training.
 
     Raises:
         InputError: the file cannot be written, or a parameter is NaN or infinite; an older file of that name is left as it was.
@@ -173,7 +173,7 @@ def find_checkpoint(path: Union[str, Path, None]) -> Path:
         InputError: there is none.
     """
     if not path:
-        raise InputError('which checkpoint? Give --save_ckpt')
+        raise InputError('--save_ckpt (--ckpt_path, --ckpt_file) is missing: a checkpoint, or the folder of a training')
     path = Path(path)
     if not path.is_dir():
         return path

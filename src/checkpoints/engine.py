@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 from src.checkpoints.protobuf import message_type
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.networks.convolution import plain_convolutions
 from src.networks.folding import fold_batch_norm
 
@@ -119,8 +120,8 @@ class Engine:
 
     def __init__(self, network: nn.Cell, *, engine: Optional[str] = None, target: str = 'CPU',
                  count: Optional[int] = None):
-        if engine not in (None, *ENGINES):
-            raise InputError(f'--engine={engine}: choose one of {", ".join(ENGINES)}')
+        if engine:
+            check_choice(ENGINES, engine, '--engine')
         possible = target == 'CPU' and has_onnxruntime()
         if engine == 'onnxruntime' and not possible:
             raise InputError('--engine=onnxruntime: ' + ('not installed here: pip install onnxruntime, or leave the '
@@ -144,7 +145,7 @@ class Engine:
         return embeddings
 
     def _fold(self, images: Array, expected: Array) -> None:
-        """Fold BatchNorm if that gives what the network gave for these images."""
+        """Fold BatchNorm if the folded network gives the network's output for these images."""
         self._folds, folded = False, fold_batch_norm(self._network)
 
         def run(array: Array) -> Array:
@@ -153,7 +154,7 @@ class Engine:
             self._session = run
 
     def _start(self, images: Array, expected: Array) -> None:
-        """Open the session if it gives what MindSpore gave for these images."""
+        """Open the session if it gives MindSpore's output for these images."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, 'network.onnx')
             mode = ms.get_context('mode')

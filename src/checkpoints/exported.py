@@ -43,7 +43,7 @@ UserInfo = message_type(('Model', 'pairs', 14, 'Pair*'), ('Pair', 'key', 1, 'byt
 
 @dataclass(frozen=True)
 class Card:
-    """What lies beside an exported model; None for what is not known.
+    """Facts stored with an exported model; None: unknown.
 
     Attributes:
         recipe, system, dataset: names of those that trained the network.
@@ -202,7 +202,7 @@ def _write(network: nn.Cell, shapes: Sequence[Sequence[int]], batch_size: int, p
 
 
 def open_exported(path: str) -> Exported:
-    """An exported .mindir or .onnx, ready to run, with its card. One line on standard error says if it has none.
+    """Open an exported .mindir or .onnx with its card; one line on standard error says if it has none.
 
     Raises:
         InputError: no such file, damaged, of another kind; see read_card; or .onnx without onnxruntime.

@@ -320,7 +320,7 @@ def read_pdparams(path: Path) -> Tuple[Dict[str, Array], Dict[str, str]]:
 
     def load(path: Path) -> Any:
         with _mapped(path) as file:
-            found = _unwrapped(_Unpickler(file, path.stat().st_size).load())
+            found = _unwrapped(path, _Unpickler(file, path.stat().st_size).load())
         names.update({str(name): str(other) for name, other in dict(found.pop('StructuredToParameterName@@', {})).items()})
         # Paddle 2.1 and later store (name, array).
         return {key: value[1] if isinstance(value, tuple) and len(value) == 2 else value
@@ -328,19 +328,22 @@ def read_pdparams(path: Path) -> Tuple[Dict[str, Array], Dict[str, str]]:
     return _arrays(path, load), names
 
 
-def _unwrapped(found: Any) -> Dict[str, Any]:
+def _unwrapped(path: Path, found: Any) -> Dict[str, Any]:
     """The table of weights in what a file holds; of one entry if it holds no table."""
     while isinstance(found, dict):
         inside = next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), None)
         if inside is None:
             return found
+        same = [str(name) for name, value in found.items() if isinstance(value, dict) and value.keys() == inside.keys()]
+        if inside and len(same) > 1:
+            raise InputError(f'{path} holds several tables of the same weights: {", ".join(same)}; save the right one alone')
         found = inside
     return {'its only object': found}
 
 
 def _arrays(path: Path, load: Callable[[Path], Any]) -> Dict[str, Array]:
     try:
-        found = _unwrapped(load(path))
+        found = _unwrapped(path, load(path))
         others = [f'{name} ({type(value).__name__})' for name, value in found.items()
                   if not isinstance(value, (_Tensor, _Array))]
         if sum(value.nbytes for value in found.values() if isinstance(value, (_Tensor, _Array))) > (
@@ -353,6 +356,8 @@ def _arrays(path: Path, load: Callable[[Path], Any]) -> Dict[str, Array]:
             raise Refused((program if isinstance(program, type) else type(program)).__name__)
         if not others:
             return {str(name): value.value for name, value in found.items()}
+    except InputError:
+        raise
     except Refused as error:
         raise InputError(f'{path} holds {error}, which is no tensor, number or container, and could run a program: it '
                          'is not read; give a state_dict alone') from error

@@ -32,16 +32,17 @@ OF_TORCH = ('.pth', '.pt', '.pth.tar')
 SUFFIXES = ('.ckpt', '.safetensors', *OF_TORCH, '.pdparams')
 # Names of the modules that wrap a network in other projects.
 PREFIXES = ('module.', '_orig_mod.', 'network.', 'model.', 'backbone.', 'base.', 'encoder.')
-# First component of the names that optimizers, losses, loss scaling and the loop add to a checkpoint, and that of the
-# parameters to which a head is fitted after each training.
+# First component of the names of parameters to which a head is fitted after each training.
+FITTED = 'whitening'
+# That, and first components of the names that optimizers, losses, loss scaling and the loop add to a checkpoint.
 TRAINING_STATE = {'moment1', 'moment2', 'moments', 'accum', 'stat', 'beta1_power', 'beta2_power', 'learning_rate',
                   'momentum', 'global_step', 'epoch_num', 'step_num', 'loss', 'loss_scale', 'scale_sense',
-                  'current_iterator_step', 'last_overflow_iterator_step', 'index_var', 'whitening',
+                  'current_iterator_step', 'last_overflow_iterator_step', 'index_var', FITTED,
                   'center_loss', 'fc_query'}  # the last two are CTL's
 # metric_learn's classifier of the training classes has no layer's name.
 BARE_HEAD = ('weight', 'bias')
 # ImageNet classifiers of torchvision and of the MindSpore model zoo.
-CLASSIFIERS = {'fc', 'end_point'}
+CLASSIFIERS = {'fc', 'classifier', 'end_point'}
 # Paddle's classifiers, and what its optimizers add; learning rates of several groups of parameters are MindSpore's.
 PADDLE_HEAD = re.compile(r'(fc_\d+|weight_norm)\.(w|b)_0')
 PADDLE_STATE = re.compile(r'.*_(velocity|moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+|learning_rate_(?:group_)?\d+|@.*@')
@@ -72,7 +73,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Report:
-    """What load_weights did, as sorted names of parameters. str() is one line.
+    """Result of load_weights, as sorted names of parameters. str() is one line.
 
     loaded: parameters of the network that were set. dropped: parameters of the file that the network does not have.
     untouched: parameters of the network that keep their values. prefix: what was taken off the names of the file.
@@ -150,7 +151,7 @@ def _to_numpy(value: Any) -> Array:
 
 
 def conventions(backbone: str, weights: Weights) -> Dict[str, Any]:
-    """Backbone options that weights were trained with: under other options they give other outputs.
+    """Backbone options that the weights were trained with; other options change the output.
 
     Args:
         backbone: a key of BACKBONES, whose type knows the conventions of each source.
@@ -219,8 +220,11 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
     if whole:
         problems.append(f'it has no floating-point numbers in {_some(whole, 4)}')
     if problems:
+        fitted = {name.split('.')[0] for name in wanted - given} == {FITTED}
         raise InputError(f'{weights.path} does not fit the network: {"; ".join(problems)}. Give the weights of this '
-                         'network.')
+                         f'network{", or leave out the head that is fitted after training: --set head=none" * fitted}.'
+                         + ' They have no record of their training: flags must describe their network.'
+                         * (weights.recorded is None and not fitted))
 
     for name in wanted:
         targets[name].set_data(ms.Tensor(values[name], targets[name].dtype))
@@ -228,7 +232,7 @@ def load_weights(network: ms.nn.Cell, weights: Union[Weights, str, Path], new_la
 
 
 def _prefix(names: Iterable[str], targets: Container[str]) -> str:
-    """What all names but those of other parts (training state, classifiers, CTL's neck) have before the network's names."""
+    """Common prefix of the network's parameters in a file; training state, classifiers and CTL's neck may lack it."""
     prefix, names = '', [name for name in names if not _is_dropped(name) and name.split('.')[0] not in (CTL_NECK, 'neck')]
     while True:
         found = next((one for one in PREFIXES if names and all(name.startswith(one) for name in names)), None)

@@ -1,1 +1,1 @@
-"""Errors, files, devices and arrays: what every other package may use."""
+"""Errors, files, devices and arrays, used by all other packages."""

@@ -48,11 +48,6 @@ def check_k(k: float, available: int) -> int:
     return int(k)
 
 
-def check_metric(metric: str) -> None:
-    if metric not in METRICS:
-        raise InputError(f'metric={metric}: choose one of {", ".join(METRICS)}')
-
-
 def slices(count: int, size: int) -> List[slice]:
     """Slices of at most `size` rows that together cover `count` rows."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -41,7 +41,7 @@ def reference_convolutions() -> bool:
     """Whether oneDNN computes MindSpore's convolutions by its reference kernel, about 60 times slower than a fast one.
 
     oneDNN 3, which MindSpore has from 2.9 on, does so with AVX-512, because MindSpore's weights are not in its own format; only
-    1 x 1 kernels with stride 1 are fast. src.networks.convolution makes all others products; for the rest there is
+    1 x 1 kernels with stride 1 are fast. ResNets compute products instead (src.networks.convolution); for the rest there is
     cap_instruction_set.
     """
     allowed = next((os.environ[name] for name in INSTRUCTION_SETS if name in os.environ), 'DEFAULT').upper()

@@ -2,6 +2,7 @@
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +18,9 @@ UNFINISHED = re.compile(r'\..*\.(\d{1,9})\.part(\..*)?', re.DOTALL)
 def replacing(path: Union[str, Path]) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; it replaces `path` if the block ends without an exception.
 
-    The temporary name keeps the suffix of `path`, by which some writers choose the format. If the block fails, nothing is left,
-    no new folder either. What killed processes left of the same file is removed.
+    The block makes a file there, or a folder, which may replace an empty one. The temporary name keeps the suffix of `path`, by
+    which some writers choose the format. If the block fails, nothing is left, no new folder either. What killed processes left
+    of the same file is removed.
 
     Raises:
         InputError: the folder cannot be made or the file not written (full disk, no permission).
@@ -35,6 +37,8 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f'cannot write {path}: {error.strerror or error}') from error
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         # On a read-only disk unlink fails even if there is no such file.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -66,7 +70,8 @@ def _lives(process: int) -> bool:
 def _make(folder: Path) -> List[Path]:
     """Make a folder; returns those that were not there, the deepest last."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
-    folder.mkdir(parents=True, exist_ok=True)
+    if missing:  # of a file in the place of the folder mkdir would say that it exists
+        folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
@@ -131,5 +136,5 @@ def check_replaceable(path: Union[str, Path], marks: Iterable[bytes], flag: str)
 
 
 def is_failed_download(start: bytes) -> bool:
-    """Whether a file that begins so is a web page, or a pointer of Git LFS, in the place of what was to be downloaded."""
+    """Whether a file that begins with `start` is a web page or a Git LFS pointer instead of the wanted file."""
     return start.lstrip()[:1] == b'<' or start.startswith(b'version https://git-lfs')

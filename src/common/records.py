@@ -1,4 +1,4 @@
-"""Records in files: read_json reads a file, read_record turns its contents into a checked dataclass."""
+"""Records in files: read_json and write_json, and read_record, which turns what was read into a checked dataclass."""
 import json
 import math
 from dataclasses import MISSING, fields, is_dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from src.common.errors import InputError
+from src.common.files import replacing
 
 Record = TypeVar('Record')
 SHOWN = 60  # characters of a wrong value that an error shows
@@ -35,6 +36,12 @@ def parse_json(text: str, where: str, advice: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f'{where}: damaged, or not JSON; {advice}') from error
+
+
+def write_json(path: Union[str, Path], values: Any) -> None:
+    """Write a JSON file. Raises InputError if it cannot be written."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
 
 
 def as_table(record: Any) -> Dict[str, Any]:

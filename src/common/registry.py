@@ -9,17 +9,22 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, TypeVar
 
 from src.common.errors import InputError
 
 Row = TypeVar('Row')
 
 
+def check_choice(names: Collection[str], name: str, what: str) -> None:
+    """Raise InputError, naming `what`, the flag or entry, unless a name is one of `names`."""
+    if name not in names:
+        raise InputError(f'{what}={name}: choose one of {", ".join(names)}')
+
+
 def lookup(table: Mapping[str, Row], name: str, what: str) -> Row:
-    """Row of that name in a table; InputError naming `what`, the flag or entry, and the names in the table."""
-    if name not in table:
-        raise InputError(f'{what}={name}: choose one of {", ".join(table)}')
+    """Row of that name in a table; errors as of check_choice."""
+    check_choice(table, name, what)
     return table[name]
 
 

@@ -30,6 +30,13 @@ def run(main: Callable[[], Any]) -> None:
     except InputError as error:
         print(f'{sys.argv[0]}: error: {error}', file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition('.')[0]
+        if package == 'src':
+            raise
+        print(f'{sys.argv[0]}: error: this Python ({sys.executable}) has no package {package}; activate the environment that '
+              'scripts/quickstart.sh made, or pip install -r requirements.txt', file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         # Files are written by src.common.files, which raises InputError: this is standard output.
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT) or error.filename is not None:

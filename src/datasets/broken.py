@@ -1,6 +1,5 @@
 """Find the unreadable images of a list before a training, name them, and skip them if allowed; recognise changed images."""
 import hashlib
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.common.records import read_json, read_record
+from src.common.records import read_json, read_record, write_json
 from src.common.terminal import MovingLine
 from src.datasets.decoding import decode_file, looks_whole
 from src.datasets.image_list import ImageList
@@ -110,6 +108,12 @@ def last_changed(images: ImageList) -> str:
     return max(images.paths, key=when)
 
 
+def _write(path: str, checked: Checked) -> None:
+    # Beside a list on a read-only disk nothing is stored.
+    with suppress(InputError):
+        write_json(path, asdict(checked))
+
+
 def kept_beside(images: ImageList) -> Optional[str]:
     """File that stores the result for a list or folder; None for images from neither."""
     return f'{images.source}.checked.json' if images.source else None
@@ -152,9 +156,3 @@ def _read(path: str) -> Checked:
         return Checked()
     advice = 'remove it: it is written again'
     return read_record(Checked, read_json(path, advice), path, advice)
-
-
-def _write(path: str, checked: Checked) -> None:
-    # Beside a list on a read-only disk nothing is stored.
-    with suppress(InputError), replacing(path) as temporary:
-        temporary.write_text(json.dumps(asdict(checked), indent=1) + '\n', encoding='utf-8')

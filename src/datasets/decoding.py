@@ -3,7 +3,6 @@
 All decoding uses Pillow, which raises an exception for damaged files. MindSpore's decoder crashes (SIGFPE, SIGSEGV) or
 hangs on many damaged JPEGs, and takes a fifth more processor time for a photo.
 """
-import io
 import os
 import warnings
 from typing import IO
@@ -28,8 +27,8 @@ ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82', 'GIF': b';'}
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 
-def decode(content: Pixels) -> Pixels:
-    """Decode the bytes (n,) uint8 of an image file to pixels (h, w, 3) uint8, RGB, as a viewer shows them.
+def decode_file(file: IO[bytes]) -> Pixels:
+    """Decode an open image file to pixels (h, w, 3) uint8, RGB, as a viewer shows them; of other files reads only the start.
 
     The EXIF orientation is applied, transparency is laid on white, 16 bits become 8 by their upper half, and the first of
     several frames is taken.
@@ -37,11 +36,6 @@ def decode(content: Pixels) -> Pixels:
     Raises:
         ValueError: the bytes cannot be decoded as an image; says why.
     """
-    return decode_file(io.BytesIO(content))  # type: ignore[arg-type]  # an array is bytes
-
-
-def decode_file(file: IO[bytes]) -> Pixels:
-    """Decode an open image file as decode; reads only the first bytes of other files."""
     picture = _open(file)
     try:
         picture.load()
@@ -51,17 +45,17 @@ def decode_file(file: IO[bytes]) -> Pixels:
 
 
 def _open(file: IO[bytes]) -> Image.Image:
-    """Open an image and read its header. Raises ValueError as decode."""
+    """Open an image and read its header. Raises ValueError as decode_file."""
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError(_not_a_picture(file)) from None
-    except Exception as error:  # see decode
+    except Exception as error:  # see decode_file
         raise ValueError(_why(error)) from error
 
 
 def _not_a_picture(file: IO[bytes]) -> str:
-    """What a file that Pillow does not recognise seems to be."""
+    """Describe a file that Pillow does not recognise."""
     file.seek(0)
     start = file.read(32)
     if not start:
@@ -70,7 +64,7 @@ def _not_a_picture(file: IO[bytes]) -> str:
         return f'a {start[8:12].decode("ascii", "replace")} file (HEIC, AVIF or video); save it as JPEG or PNG'
     if is_failed_download(start):
         return 'a web page or a Git LFS pointer instead of a picture; download it again'
-    return 'no picture of a known format'
+    return f'no picture of a known format ({", ".join(FORMATS)})'
 
 
 def _why(error: Exception) -> str:
@@ -88,7 +82,10 @@ def as_shown(picture: Image.Image) -> Image.Image:
     if turn is not None:
         picture = picture.transpose(turn)
     if picture.mode.startswith('I'):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        pixels = np.asarray(picture)
+        if 0 < pixels.max() < 256:
+            raise ValueError('16 bits per channel with values below 256, which are shown as black; save it with 8 bits')
+        picture = Image.fromarray((pixels >> 8).astype(np.uint8))
     if picture.mode == 'F':
         raise ValueError('pixels of floats; save it with 8 or 16 bits per channel')
     if 'transparency' in picture.info or picture.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA'):
@@ -114,10 +111,11 @@ def looks_whole(path: str) -> bool:
 
 
 def read_picture(path: str) -> Pixels:
-    """Read an image file; see decode. Raises InputError naming the file."""
+    """Read an image file; see decode_file. Raises InputError naming the file."""
     why = ''
     try:
-        return decode(np.fromfile(path, np.uint8))
+        with open(path, 'rb') as file:
+            return decode_file(file)
     except OSError as error:
         why = f'cannot be read: {error.strerror or error}'
     except ValueError as error:

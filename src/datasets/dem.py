@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.datasets.mat_file import File, as_float32, read_integers, read_mat
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 
@@ -37,6 +38,8 @@ FILES = {
                  'testclasses_id.mat', att=('train_attr.mat', 'test_proto.mat'),
                  word=('wordvector/train_word.mat', 'wordvector/test_vectors.mat')),
 }
+# Largest ratio of the root mean squares of training and test data.
+LARGEST_RATIO = 10
 # Semantics of each mode, in the order of the network's inputs.
 SEMANTICS = {'att': ('att',), 'word': ('word',), 'fusion': ('att', 'word')}
 
@@ -52,6 +55,14 @@ def _read_matrix(path: Path, axis: int, size: int, reason: str) -> NDArray[np.fl
     return as_float32(path, path.stem, matrix)
 
 
+def _check_scale(path: Path, matrix: Array, train_path: Path, train: Array) -> None:
+    """Raise InputError if the values of the test are scaled otherwise than those of the training."""
+    sizes = [float(np.sqrt(np.square(rows, dtype=np.float64).mean())) for rows in (train, matrix)]
+    if max(sizes) > LARGEST_RATIO * min(sizes) > 0:
+        raise InputError(f'{path}: {path.stem} has values of about {sizes[1]:.1g}, {train_path.stem} in {train_path} of about '
+                         f'{sizes[0]:.1g}; scale both in the same way')
+
+
 def _class_of_each_row(semantics: Sequence[Array]) -> NDArray[np.int64]:
     """Number the different rows in order of first appearance: (N,) int64."""
     # Adding zero makes -0.0 and 0.0 the same bytes. Hashing rows is many times faster than np.unique(axis=0).
@@ -62,10 +73,8 @@ def _class_of_each_row(semantics: Sequence[Array]) -> NDArray[np.int64]:
 
 def _find(data_path: File, dataset: str, mode: str) -> Path:
     """Check the options and the word vectors of CUB; returns the folder of the dataset."""
-    if dataset not in FILES:
-        raise InputError(f'--dataset={dataset}: choose one of {", ".join(FILES)}')
-    if mode not in SEMANTICS:
-        raise InputError(f'--train_mode={mode}: choose one of {", ".join(SEMANTICS)}')
+    check_choice(FILES, dataset, '--dataset')
+    check_choice(SEMANTICS, mode, '--train_mode')
     if not data_path:
         raise InputError('--data_path is missing: the folder that holds AwA_data and CUB_data')
     files = FILES[dataset]
@@ -112,6 +121,7 @@ def load_dem(data_path: File, dataset: str = 'CUB', mode: str = 'att') -> ZeroSh
 
     test_features = _read_matrix(test_path, 0, len(labels), f'the number of labels in {labels_path}')
     train_features = _read_matrix(train_path, 1, test_features.shape[1], f'the number of features per image in {test_path}')
+    _check_scale(test_path, test_features, train_path, train_features)
     train_semantics, test_semantics = [], []
     for kind in SEMANTICS[mode]:
         path, unseen_path = (folder / name for name in getattr(files, kind))
@@ -120,6 +130,7 @@ def load_dem(data_path: File, dataset: str = 'CUB', mode: str = 'att') -> ZeroSh
         if seen.shape[1] != unseen.shape[1]:
             raise InputError(f'{unseen_path}: {unseen_path.stem} describes a class by {unseen.shape[1]} numbers, {path.stem} '
                              f'in {path} by {seen.shape[1]}; they must be the same')
+        _check_scale(unseen_path, unseen, path, seen)
         train_semantics.append(seen)
         test_semantics.append(unseen)
     return ZeroShotData(train_features, tuple(train_semantics), _class_of_each_row(train_semantics),

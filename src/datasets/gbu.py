@@ -69,9 +69,9 @@ class Benchmark:
         left out, though some files list them in train_loc or val_loc.
         """
         labels = self.labels[self.trainval]
-        if len(np.unique(labels)) < 2:
-            raise InputError(f'{self.name}: trainval_loc has images of one class; to choose hyper-parameters, at least two '
-                             'are needed')
+        if len(np.unique(labels)) < 3:
+            raise InputError(f'{self.name}: trainval_loc has images of {len(np.unique(labels))} classes; to choose '
+                             'hyper-parameters on classes not trained on, at least three are needed')
         if self.val_classes is None:
             unseen = held_out(labels, CLASS_SHARE, seed, 'classes')
         else:
@@ -95,9 +95,10 @@ class Benchmark:
     def check(self, path: str) -> None:
         """Raise InputError, naming the file of the splits, if parts share images or classes that they must not share, an
         image or a name comes twice, or nothing tells classes or images apart."""
-        repeated = [name for i, name in enumerate(self.names) if not name or name in self.names[:i]]
+        repeated = [name for i, name in enumerate(self.names) if not name or not name.isprintable() or name in self.names[:i]]
         if repeated:
-            raise InputError(f'{path}: allclasses_names: {repeated[0]!r} is empty or comes twice; give each class its own name')
+            raise InputError(f'{path}: allclasses_names: {repeated[0]!r} is empty, not printable or comes twice; give each '
+                             'class its own name')
         parts = {'trainval_loc': self.trainval, 'test_seen_loc': self.test_seen, 'test_unseen_loc': self.test_unseen}
         for name, rows in parts.items():
             first = np.unique(rows, return_index=True)[1]
@@ -178,8 +179,12 @@ def open_gbu(data_path: File, features: str = 'res101.mat', splits: str = 'att_s
     val_classes = None
     with contextlib.suppress(NoVariable):
         train, val = (labels[_positions(split_path, name, len(labels), 'images')] for name in ('train_loc', 'val_loc'))
-        val_classes = np.setdiff1d(val, train)
-        if not 0 < len(val_classes) < len(np.unique(labels[trainval])):
+        val_classes, seen = np.setdiff1d(val, train), np.unique(labels[trainval])
+        tested = np.setdiff1d(val_classes, seen)
+        if len(tested):
+            raise InputError(f'{split_path}: class {names[tested[0]] if names else tested[0] + 1} is in val_loc and not in '
+                             'trainval_loc; hyper-parameters would be chosen on classes of the test')
+        if not 0 < len(val_classes) < len(seen) - 1:
             val_classes = None
     unseen_classes = None
     with contextlib.suppress(NoVariable):  # written by src.datasets.own_classes alone

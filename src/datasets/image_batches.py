@@ -7,9 +7,10 @@ nothing.
 """
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import cpu_count
-from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
@@ -144,24 +145,19 @@ def clamp_workers(num_workers: int) -> int:
     return max(1, min(num_workers, cpu_count()))
 
 
-class reading:  # named like the block that it opens
+@contextmanager
+def reading(images: ImageList) -> Iterator[None]:
     """Block around next(iterator) of a dataset of `images`: a RuntimeError becomes an InputError that names broken images.
 
-    Put nothing else into the block: errors of the network or the device must stay as they are. One object may serve many
-    blocks.
+    Put nothing else into the block: errors of the network or the device must stay as they are.
 
     MindSpore does not say which image cannot be read. All are decoded again; if none fails, the RuntimeError passes unchanged.
     """
-
-    def __init__(self, images: ImageList):
-        self.images = images
-
-    def __enter__(self) -> 'reading':
-        return self
-
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: object) -> None:
-        if kind is not None and issubclass(kind, RuntimeError):
-            without_broken(self.images, whole=True)
+    try:
+        yield
+    except RuntimeError:
+        without_broken(images, whole=True)
+        raise
 
 
 class _Source:

@@ -16,6 +16,10 @@ EBAY_HEADER = ['image_id', 'class_id', 'super_class_id', 'path']
 INTEGER = re.compile('-?[0-9]+')
 CSV_COLUMNS = ('path', 'label', 'camera', 'split', 'is_query', 'is_gallery')
 CSV_SPLITS = ('train', 'test', 'val', 'validation')
+# What other tools call columns of a CSV, and what they write into a column for the parts of the data.
+OTHER_NAMES = {**dict.fromkeys(('class', 'class_id', 'category', 'target', 'pid', 'person', 'identity'), 'label'),
+               **dict.fromkeys(('cam', 'camid', 'cam_id'), 'camera')}
+PARTS_OF_DATA = {*CSV_SPLITS, 'query', 'gallery', 'dev', 'valid'}
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
 # Columns of an ImageList, one value per image.
 COLUMNS = ('labels', 'cameras', 'super_labels', 'is_query', 'is_gallery')
@@ -101,15 +105,14 @@ class ImageList:
         return replace(self, left_out={**self.left_out, **more})
 
 
-def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str] = None, encoding: str = UTF_8,
-                    need_labels: bool = True) -> ImageList:
+def read_image_list(file: str, *, part: Optional[str] = None, encoding: str = UTF_8, need_labels: bool = True) -> ImageList:
     """Read a list of images; its format is recognised from its first line.
 
     `image_id class_id super_class_id path` is the header of a Stanford Online Products (Ebay) file. A header with a column
     `path`, separated by commas, semicolons or tabs, is that of a CSV (`_read_csv`). Without a header, lines are `path label
     camera` if the last two words are integers, or if two words follow the ending of an image, else `path label`; if no labels
-    are needed and the first line ends like an image, `path` alone. Paths may contain spaces and are relative to `root`
-    (default: the folder of the list). Blank lines are skipped.
+    are needed and the first line ends like an image, `path` alone. Paths may contain spaces and are relative to the
+    folder of the list. Blank lines are skipped.
 
     Labels are all integers, or all names; names are numbered in sorted order and become class_names.
 
@@ -121,9 +124,9 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         InputError: no such file, not text, empty, a line of another format, or an invalid label or camera; names file and
             line.
     """
-    root = os.path.abspath(os.path.dirname(os.path.abspath(file)) if root is None else root)
     lines = read_lines(file, encoding)
-    delimiter = next((one for one in ',;\t' if lines and 'path' in _header(lines[0][1], one)), '')
+    is_table = lines and lines[0][1].split() != EBAY_HEADER
+    delimiter = next((one for one in ',;\t' if is_table and 'path' in _header(lines[0][1], one)), '')
     if delimiter and (len(_header(lines[0][1], delimiter)) > 1 or file.lower().endswith('.csv')):
         images = _read_csv(file, read_rows(file, encoding, delimiter), part)
     elif file.lower().endswith('.csv'):
@@ -132,7 +135,8 @@ def read_image_list(file: str, root: Optional[str] = None, *, part: Optional[str
         images = _read_lines(file, lines, need_labels)
     if need_labels and images.labels is None:
         raise InputError(f'{file}: has no column `label`; give one, or rename the column that holds the classes')
-    return replace(images, paths=[os.path.join(root, path) for path in images.paths], source=os.path.abspath(file))
+    source = os.path.abspath(file)
+    return replace(images, paths=[os.path.join(os.path.dirname(source), path) for path in images.paths], source=source)
 
 
 def _header(line: str, delimiter: str) -> List[str]:
@@ -143,26 +147,28 @@ def _read_lines(file: str, lines: List[Tuple[int, str]], need_labels: bool) -> I
     """Read a list without a header; paths stay as written."""
     first = lines[0][1] if lines else ''
     if first.split() == EBAY_HEADER:
-        expected, split, lines = ' '.join(EBAY_HEADER), _split_ebay, lines[1:]
+        expected, lines = EBAY_HEADER, lines[1:]
     elif not need_labels and is_image(first):
+        for number, line in lines:
+            if is_image(line.rsplit(None, 1)[0]) and not is_image(line):
+                raise InputError(f'{file}:{number}: expected a path alone, as in line {lines[0][0]}, found {_shown(line)}')
         return ImageList([line for _, line in lines], None)
-    elif _has_camera(first):
-        expected, split = 'path label camera', _split_camera
     else:
-        expected, split = 'path label', _split_label
+        expected = ['path', 'label', *['camera'] * _has_camera(first)]
     if not lines:
-        raise InputError(f'{file}: lists no image; expected lines of `{expected}`')
-    rows = []
-    for number, line in lines:
-        try:
-            rows.append(split(line))
-        except ValueError:
-            raise InputError(f'{file}:{number}: expected `{expected}`, found {_shown(line)}') from None
-    paths, words, *beside = zip(*rows)
+        raise InputError(f'{file}: lists no image; expected lines of `{" ".join(expected)}`')
+    # A path may hold blanks: it is what the other words leave.
+    split = str.split if expected == EBAY_HEADER else str.rsplit
+    rows = [split(line, None, len(expected) - 1) for _, line in lines]
+    for (number, line), row in zip(lines, rows):
+        if len(row) != len(expected):
+            raise InputError(f'{file}:{number}: expected `{" ".join(expected)}`, found {_shown(line)}')
     numbers = [number for number, _ in lines]
-    if split is _split_ebay:
-        return ImageList(list(paths), _integers(file, numbers, words, 'class'), None,
-                         _integers(file, numbers, beside[0], 'super-class'))
+    if expected == EBAY_HEADER:
+        _, classes, supers, paths = zip(*rows)
+        return ImageList(list(paths), _integers(file, numbers, classes, 'class'), None,
+                         _integers(file, numbers, supers, 'super-class'))
+    paths, words, *beside = zip(*rows)
     labels, names = _read_labels(file, numbers, words)
     return ImageList(list(paths), labels, _integers(file, numbers, beside[0], 'camera') if beside else None, None, names)
 
@@ -172,14 +178,21 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
     is_query and is_gallery (true, false, 1, 0, or empty for false). Other columns have no effect.
     """
     header = [name.lower() for name in rows[0][1]]
+    missing = [one for one in CSV_COLUMNS if one not in header]
     for name in header:
-        near = get_close_matches(name, [one for one in CSV_COLUMNS if one not in header], 1, 0.8)
+        near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in missing else get_close_matches(name, missing, 1, 0.8)
         if near or name in CSV_COLUMNS and header.count(name) > 1:
             raise InputError(f'{file}:{rows[0][0]}: column {name}: ' + (f'did you mean {near[0]}?' if near else 'comes twice'))
     rows = rows[1:]
     for number, cells in rows:
         if len(cells) != len(header):
             raise InputError(f'{file}:{number}: has {len(cells)} cells, the header {len(header)}; put quotes around commas')
+    told = {'split', 'is_query', 'is_gallery'} & {*header}
+    for name, column in zip(header, zip(*(cells for _, cells in rows))):
+        if not told and name not in CSV_COLUMNS and PARTS_OF_DATA.issuperset(map(str.lower, column)):
+            raise InputError(f'{file}: column {name}: {column[0]} seems to be a part of the data, but this column has no '
+                             'effect; call it split (train, test), or is_query and is_gallery (true, false)')
+    left_out = 0
     if 'split' in header and part:
         at = header.index('split')
         for number, cells in rows:
@@ -187,7 +200,9 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
                 raise InputError(f'{file}:{number}: split {_shown(cells[at])}: expected {", ".join(CSV_SPLITS)}')
         found = {cells[at].lower() for _, cells in rows}
         wanted = {part} if part == 'train' or 'test' in found else set(CSV_SPLITS[2:])
+        left_out = len(rows)
         rows = [(number, cells) for number, cells in rows if cells[at].lower() in wanted]
+        left_out -= len(rows)
     if not rows:
         raise InputError(f'{file}: lists no image' + f' whose split is {part}' * bool(part and 'split' in header))
     numbers = [number for number, _ in rows]
@@ -199,7 +214,8 @@ def _read_csv(file: str, rows: List[Tuple[int, List[str]]], part: Optional[str])
     cameras = _integers(file, numbers, columns['camera'], 'camera') if 'camera' in columns else None
     is_query, is_gallery = (_booleans(file, numbers, columns[name], name) if name in columns else None
                             for name in ('is_query', 'is_gallery'))
-    return ImageList(columns['path'], labels, cameras, class_names=names, is_query=is_query, is_gallery=is_gallery)
+    return ImageList(columns['path'], labels, cameras, class_names=names, is_query=is_query, is_gallery=is_gallery).leaving_out(
+        f'whose split is not {part}', left_out)
 
 
 def _read_labels(file: str, numbers: Sequence[int], words: Sequence[str]) -> Tuple[Ids, Optional[Tuple[str, ...]]]:
@@ -378,18 +394,3 @@ def _has_camera(line: str) -> bool:
     if len(words) == 3 and INTEGER.fullmatch(words[1]) and INTEGER.fullmatch(words[2]):
         return True
     return len(words) == 3 and is_image(words[0]) and not is_image(words[1])
-
-
-def _split_ebay(line: str) -> Tuple[str, ...]:
-    _, label, super_class, path = line.split(None, 3)
-    return path, label, super_class
-
-
-def _split_camera(line: str) -> Tuple[str, ...]:
-    path, label, camera = line.rsplit(None, 2)
-    return path, label, camera
-
-
-def _split_label(line: str) -> Tuple[str, ...]:
-    path, label = line.rsplit(None, 1)
-    return path, label

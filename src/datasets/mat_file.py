@@ -14,6 +14,8 @@ from src.datasets.mat_v5 import read_v5
 File = Union[str, 'os.PathLike[str]']
 # Bytes of values that any file may declare, or this multiple of its size: compression of real data gains less.
 ALWAYS, EXPANSION = 2 ** 26, 200
+# Largest value of an array between which float32 can hold the squares of its values and their sums.
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 class NoVariable(InputError):
@@ -33,21 +35,22 @@ def _reading(path: File, variable: str) -> Iterator[None]:
                          f'download it again ({" ".join(str(error).split())})') from error
 
 
-def _check_size(path: str, size: int) -> None:
-    """Raise a ValueError, before memory is reserved, if a file declares far more bytes than it can hold."""
-    if size > ALWAYS + EXPANSION * os.path.getsize(path):
+def _most(path: File) -> int:
+    """Bytes of values that a file may declare."""
+    return ALWAYS + EXPANSION * os.path.getsize(path)
+
+
+def _stored(path: File, node: Any) -> Array:
+    """Values of a dataset of version 7.3. Raises a ValueError, before memory is reserved, if it declares too many."""
+    size = (node.size or 0) * node.dtype.itemsize
+    if size > _most(path):
         raise ValueError(f'it declares {size} bytes of values, and the file has {os.path.getsize(path)}')
-
-
-def _stored(path: str, node: Any) -> Array:
-    """Values of a dataset of version 7.3."""
-    _check_size(path, (node.size or 0) * node.dtype.itemsize)
     return np.asarray(node[()])
 
 
 def _read_v5(path: str, variable: str) -> Tuple[Any, List[str]]:
     """(value, []), or (None, names of the variables of the file)."""
-    there, value, names = read_v5(path, variable, ALWAYS + EXPANSION * os.path.getsize(path))
+    there, value, names = read_v5(path, variable, _most(path))
     return (value if isinstance(value, np.ndarray) else np.array(None), []) if there else (None, names)
 
 
@@ -107,29 +110,43 @@ def read_integers(path: File, variable: str) -> NDArray[np.int64]:
 
 
 def as_float32(path: File, variable: str, array: Array) -> NDArray[np.float32]:
-    """Copy an array of a file as C-ordered float32. Raises InputError if a value is too large.
+    """Copy an array of a file as C-ordered float32. Raises InputError if float32 cannot hold the squares of its values.
 
     The copy has native byte order: MindSpore 2.7 does not know the dtypes with explicit byte order that files have.
     """
-    with np.errstate(over='ignore'):
-        copy = array.astype(np.float32, order='C')
-    if not np.isfinite(copy).all():
-        raise InputError(f'{path}: {variable} has values too large for float32')
-    return copy
+    largest = max(float(array.max()), -float(array.min()))
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        raise InputError(f'{path}: {variable} has values up to {largest:g}, too {"small" if largest < 1 else "large"} for '
+                         'float32; rescale them')
+    return array.astype(np.float32, order='C')
 
 
 def read_names(path: File, variable: str) -> Optional[List[str]]:
-    """Read the strings of a cell array; None if the file has no such variable or the variable is not a cell array.
+    """Read the texts of a cell array, or of the rows of a matrix of characters; None if the file has no such variable.
 
     Raises:
-        InputError: missing, truncated or foreign file.
+        InputError: missing, truncated or foreign file, or another variable, such as MATLAB's `string`.
     """
     with _reading(path, variable):
-        if not h5py.is_hdf5(path):
-            value = read_v5(str(path), variable, ALWAYS + EXPANSION * os.path.getsize(path))[1]
-            return value if isinstance(value, list) else None
-        with h5py.File(path, 'r') as contents:
-            if variable not in contents or contents[variable].dtype.kind != 'O':
-                return None
-            cells = _stored(str(path), contents[variable]).reshape(-1)
-            return [''.join(map(chr, _stored(str(path), contents[cell]).reshape(-1))) for cell in cells]
+        if h5py.is_hdf5(path):
+            with h5py.File(path, 'r') as contents:
+                there = variable in contents
+                value = _texts_v73(path, contents, contents[variable]) if there else None
+        else:
+            there, value, _ = read_v5(str(path), variable, _most(path))
+    if there and not isinstance(value, list):
+        raise InputError(f'{path}: {variable} holds no texts; save it as a cell array of them (cellstr(x))')
+    return value
+
+
+def _texts_v73(path: File, contents: Any, node: Any) -> Optional[List[str]]:
+    """Texts of a dataset of version 7.3, also as h5py writes them; None if it holds none."""
+    if not isinstance(node, h5py.Dataset):
+        return None
+    if h5py.check_string_dtype(node.dtype):
+        return [text.decode() for text in _stored(path, node).reshape(-1)]
+    if node.attrs.get('MATLAB_class') == b'char':
+        return [''.join(map(chr, letters)) for letters in np.atleast_2d(_stored(path, node).T)]
+    if node.dtype.kind != 'O':
+        return None
+    return [''.join(map(chr, _stored(path, contents[cell]).reshape(-1))) for cell in _stored(path, node).reshape(-1)]

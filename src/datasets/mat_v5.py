@@ -11,13 +11,14 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from src.common.arrays import Array
+from src.common.files import is_failed_download
 
 # Types of elements: numbers, text and containers.
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
 TEXTS = {2: 'latin1', 4: 'utf-16', 16: 'utf-8', 17: 'utf-16'}
 MATRIX, COMPRESSED = 14, 15
 # Classes of matrices.
-CELL, CHAR, NUMERIC = 1, 4, range(6, 16)
+CELL, CHAR, NUMERIC, OPAQUE = 1, 4, range(6, 16), 17
 COMPLEX = 0x800
 HEADER, HEAD = 128, 4096  # bytes of the file's header, and enough of a variable for its name
 
@@ -53,9 +54,11 @@ def _elements(raw: memoryview, order: str) -> Iterator[Element]:
 
 def _matrix(raw: memoryview, order: str) -> Matrix:
     parts = _elements(raw, order)
-    flags, shape, name = (next(parts).raw for _ in range(3))
-    word = struct.unpack_from(f'{order}I', flags)[0]
-    sizes = tuple(np.frombuffer(shape, f'{order}i4').tolist())
+    word = struct.unpack_from(f'{order}I', next(parts).raw)[0]
+    if word & 0xff == OPAQUE:  # MATLAB's string, table, datetime: without a shape
+        return Matrix(OPAQUE, False, (), bytes(next(parts).raw).decode('latin1'), parts)
+    sizes = tuple(np.frombuffer(next(parts).raw, f'{order}i4').tolist())
+    name = next(parts).raw
     if len(sizes) < 2 or min(sizes) < 0:
         raise ValueError('a matrix without a shape')
     return Matrix(word & 0xff, bool(word & COMPLEX), sizes, bytes(name).decode('latin1'), parts)
@@ -66,9 +69,7 @@ def _expanded(raw: memoryview, variable: str, order: str, most: int) -> Tuple[st
     stream = zlib.decompressobj()
     head = stream.decompress(raw, HEAD)
     kind, size = struct.unpack_from(f'{order}II', head)
-    name = ''
-    for number, part in enumerate(_parts_of_head(head, order)):
-        name = bytes(part.raw).decode('latin1') if number == 2 else name
+    name = _matrix(memoryview(head)[8:], order).name
     if kind != MATRIX or name != variable:
         return name, None
     if size > most:
@@ -78,13 +79,6 @@ def _expanded(raw: memoryview, variable: str, order: str, most: int) -> Tuple[st
     if len(whole) != size + 8 or not stream.eof:
         raise ValueError('a variable is cut short')
     return name, Element(kind, memoryview(whole)[8:])
-
-
-def _parts_of_head(head: bytes, order: str) -> Iterator[Element]:
-    """Flags, shape and name of a matrix whose end is missing."""
-    parts = _elements(memoryview(head)[8:], order)
-    for _ in range(3):
-        yield next(parts)
 
 
 def _numbers(matrix: Matrix, order: str) -> Array:
@@ -135,7 +129,8 @@ def read_v5(path: str, variable: str, most: int) -> Tuple[bool, Any, List[str]]:
         whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     order = {b'\x00\x01IM': '<', b'\x01\x00MI': '>'}.get(bytes(whole[HEADER - 4:HEADER]))
     if order is None:
-        raise ValueError('neither version 5 nor 7.3; save it by MATLAB with -v7')
+        raise ValueError('a web page or a Git LFS pointer' if is_failed_download(bytes(whole[:32])) else
+                         'neither version 5 nor 7.3; save it by MATLAB with -v7')
     names: List[str] = []
     for element in _elements(whole[HEADER:], order):
         found: Optional[Element] = element

@@ -19,6 +19,7 @@ from src.common.files import check_replaceable, replacing
 from src.common.run import run
 from src.common.values import Parser, natural
 from src.datasets.gbu import CLASS_SHARE, IMAGE_MODEL, SEEN_SHARE
+from src.datasets.mat_file import as_float32
 from src.datasets.splits import held_out, held_out_of_each_class
 from src.datasets.tables import UTF_8, as_name, plain_number, read_lines, read_rows
 from src.datasets.zero_shot_data import describe_equal_classes
@@ -32,7 +33,7 @@ def read_classes(path: str, encoding: str = UTF_8) -> Tuple[List[str], NDArray[n
     column alone it must begin with one of HEADERS, as it could be a class with a bad number.
 
     Raises:
-        InputError: no such file, no class, rows of different lengths, a value that is not a finite float32, or a name that is
+        InputError: no such file, no class, rows of different lengths, a value that is not a finite number, or a name that is
             empty, repeated or not printable; names file and line.
     """
     names: List[str] = []
@@ -57,7 +58,7 @@ def read_classes(path: str, encoding: str = UTF_8) -> Tuple[List[str], NDArray[n
         numbers.append([value for value in values if value is not None])
     if not names:
         raise InputError(f'{path}: names no class')
-    return names, np.array(numbers, np.float32)
+    return names, as_float32(path, 'the table', np.array(numbers))
 
 
 def _number(cell: str) -> Optional[float]:
@@ -148,11 +149,15 @@ def write_benchmark(features: str, classes: str, unseen: str, folder: str, by: s
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(description='Write own embeddings and classes in the layout of the benchmark.')
-    for name in ('features', 'classes', 'unseen', 'folder'):
-        parser.add_argument(name)
+    parser = Parser(prog='python -m src.datasets.own_classes',
+                    description='Write your own images and classes in the layout of the benchmark, for train.py --dataset=GBU.')
+    for name, purpose in (('features', 'embedding file of infer.py'),
+                          ('classes', 'CSV with one row per class: its name, then numbers that describe it'),
+                          ('unseen', 'text file with the name of one unseen class per line'),
+                          ('folder', 'folder to write, for --data_path')):
+        parser.add_argument(name, help=purpose)
     parser.add_argument('--by', choices=('folder', 'label'), required=True, help='source of the class name of an image')
-    parser.add_argument('--seed', type=natural, default=1)
+    parser.add_argument('--seed', type=natural, default=1, help='seed that divides the seen images and classes; default: 1')
     parser.add_argument('--encoding', default=UTF_8, help='encoding of CLASSES and UNSEEN')
     print(write_benchmark(**vars(parser.parse_args(args))))
 

@@ -16,26 +16,17 @@ TAIL = 4096  # bytes at the end of a file that are compared before its whole con
 def picture_numbers(lists: Sequence[ImageList]) -> List[Ids]:
     """Number the pictures of lists: rows of equal numbers show the same picture.
 
-    The same file, whatever its path, is the same picture; so are files of equal content in different lists. A whole file is
-    read only if its size and end equal those of another file.
+    The same file, whatever its path, is the same picture; so are files of equal content. A whole file is read only if its
+    size and end equal those of another file.
 
     Returns:
         (N,) int64 for each list, by first appearance.
     """
     files = [[_file(path) for path in images.paths] for images in lists]
-    if len(lists) > 1:
-        paths = {file: path for own, images in zip(files, lists) for file, path in zip(own, images.paths)}
-        same = _by_content(paths)
-        files = [[same.get(file, file) for file in own] for own in files]
+    same = _by_content({file: path for own, images in zip(files, lists) for file, path in zip(own, images.paths)})
+    files = [[same.get(file, file) for file in own] for own in files]
     number: Dict[Tuple[object, ...], int] = {}
     return [np.array([number.setdefault(file, len(number)) for file in own], np.int64) for own in files]
-
-
-def repeated_rows(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N,) bool: whether an earlier row has the same number."""
-    repeated = np.ones(len(numbers), bool)
-    repeated[np.unique(numbers, return_index=True)[1]] = False
-    return repeated
 
 
 def of_several_classes(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> int:

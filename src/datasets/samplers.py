@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from src.common.errors import InputError
-from src.common.registry import lookup
+from src.common.registry import check_choice, lookup
 from src.datasets.image_list import remap_labels
 
 LAST_BATCH = ('drop', 'wrap')
@@ -59,8 +59,7 @@ class Sampler:
                  last_batch: str = 'drop', unit_size: int = 1):
         if not 0 <= rank < size:
             raise ValueError(f'rank {rank} is not one of {size} ranks')
-        if last_batch not in LAST_BATCH:
-            raise InputError(f'last_batch={last_batch}: choose one of {", ".join(LAST_BATCH)}')
+        check_choice(LAST_BATCH, last_batch, 'last_batch')
         if batch_size < 1 or batch_size % unit_size:
             raise InputError(f'--batch_size {batch_size}: must be a positive multiple of {unit_size}')
         self.labels = remap_labels(labels)
@@ -164,8 +163,7 @@ class GroupSampler(Sampler):
     def __init__(self, labels: ArrayLike, instances: int = 2, small_classes: str = 'leave_out', **common: Any):
         if instances < 2:
             raise InputError(f'--samples_each_class={instances}: a positive pair needs at least 2 images')
-        if small_classes not in SMALL_CLASSES:
-            raise InputError(f'small_classes={small_classes}: choose one of {", ".join(SMALL_CLASSES)}')
+        check_choice(SMALL_CLASSES, small_classes, 'small_classes')
         super().__init__(labels, unit_size=instances, **common)
         self.instances, self.small_classes = instances, small_classes
         small = np.flatnonzero(self.counts < instances)

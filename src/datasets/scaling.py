@@ -5,7 +5,6 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from src.common.arrays import Array, unit_rows
-from src.common.errors import InputError
 from src.datasets.zero_shot_data import Data, EvalPart, ZeroShotData
 
 # Largest number of directions that 'principal' keeps, and of training images that they are computed from.
@@ -130,14 +129,7 @@ def fit_scaling(data: ZeroShotData, features: str = 'none', semantics: str = 'no
         data: after any split.
         features, semantics: keys of FEATURE_SCALING and SEMANTICS_SCALING.
         fitted: scales of features already fitted to the same data, by name; a new one is added to it.
-
-    Raises:
-        InputError: no scaling of that name.
     """
-    for entry, name, table in (('feature_scaling', features, FEATURE_SCALING),
-                               ('semantics_scaling', semantics, SEMANTICS_SCALING)):
-        if name not in table:
-            raise InputError(f'--set {entry}={name}: choose one of {", ".join(table)}')
     fitted = {} if fitted is None else fitted
     if features not in fitted:
         fitted[features] = FEATURE_SCALING[features](data.train_features)

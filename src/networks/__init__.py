@@ -4,8 +4,7 @@ A network of images is a backbone and a head (create_image_network).
 """
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional
 
-from src.common.errors import InputError
-from src.common.registry import create, loader
+from src.common.registry import check_choice, create, loader
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -72,8 +71,7 @@ def create_network(name: str, **options: Any) -> 'nn.Cell':
     """
     if name in BACKBONES:
         return create_image_network(name, backbone_options=options)
-    if name not in NETWORKS:
-        raise InputError(f'no network is called {name!r}: choose one of {", ".join([*NETWORKS, *BACKBONES])}')
+    check_choice([*NETWORKS, *BACKBONES], name, 'network')
     return create(network_class(name), f'network {name}', **{**NETWORKS[name].options, **options})
 
 

@@ -1,23 +1,22 @@
 """Convolution that is fast on a CPU also where MindSpore's is not."""
 from contextlib import contextmanager
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator
 
 import mindspore as ms
 import mindspore.nn as nn
 from mindspore import Tensor, ops
 
-from src.common.device import reference_convolutions
-
-# Maps up to this side are one product of all images: a product for each image has too few columns to be fast.
-LARGEST = 4
+# Of maps up to this side, the gradients of MindSpore's own convolutions are slow on a CPU.
+SMALL = 4
 
 
 class Convolution(nn.Conv2d):
     """nn.Conv2d without bias, dilation and groups, with symmetric or 'same' padding.
 
-    On a CPU, some convolutions are matrix products of the weight with the inputs that every output position sees (im2col),
-    equal but for rounding: all of them where MindSpore's convolutions are slow (reference_convolutions), else those of small
-    maps in training, because the gradient of MindSpore's convolution is slow there (benchmarks/resnet_step.py).
+    On a CPU it can be one matrix product of the weight with the inputs that every output position of every image sees (im2col),
+    equal but for rounding. The images must then be the last axis, which lets a product have columns enough for any size of
+    map. A network whose layers all allow that, as ResNet, keeps them there; elsewhere they are moved there and back, for small
+    maps in training. Figures: benchmarks/resnet_step.py.
 
     Args:
         in_channels, out_channels, kernel, stride (int): kernel odd.
@@ -25,12 +24,13 @@ class Convolution(nn.Conv2d):
         weight_init (Initializer): of the weight (out_channels, in_channels, kernel, kernel).
 
     Attributes:
-        by_products: whether to use products. all_by_products: whether for all maps.
+        by_products: whether small maps are products in training.
 
     The inputs that the positions see are kept for the gradients: in ResNet50 about 58 MB for an image of 224 px
     (computed from the shapes).
 
-    Inputs: (N, in_channels, H, W). Outputs: (N, out_channels, ceil(H / stride), ceil(W / stride)).
+    Inputs: (N, in_channels, H, W), or with images = N as `images_last` gives them, (1, in_channels, H, W * N).
+    Outputs: (N, out_channels, ceil(H / stride), ceil(W / stride)), or in the form of the inputs.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, padding: str, weight_init: Any) -> None:
@@ -38,41 +38,58 @@ class Convolution(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, has_bias=False, weight_init=weight_init, **where)
         self.side, self.step, self.same = kernel, stride, padding == 'same'
         self.by_products = ms.get_context('device_target') == 'CPU'
-        self.all_by_products = self.by_products and reference_convolutions()
-        self.product = ops.MatMul(transpose_b=True)
-        # MindSpore computes it as one product for each image, without copies.
-        self.pointwise = ops.Conv2D(out_channels, 1)
+        self.product = ops.MatMul()    # ops.matmul makes a step of 1.4 times the time
 
-    def construct(self, x: Tensor) -> Tensor:
-        count, height, width = x.shape[0], -(-x.shape[2] // self.step), -(-x.shape[3] // self.step)
-        small = height <= LARGEST and width <= LARGEST
-        if not (self.by_products and (self.all_by_products or self.training and small)):
-            return self.conv2d(x, self.weight)
-        columns = x if self.side == self.step == 1 else self._columns(x, height, width)
-        weight = self.weight.reshape(self.out_channels, -1)
-        if not small:
-            return self.pointwise(columns.reshape(count, -1, height, width), weight.reshape(self.out_channels, -1, 1, 1))
-        rows = ops.transpose(columns.reshape(count, -1, height * width), (0, 2, 1)).reshape(count * height * width, -1)
-        rows = self.product(rows, weight).reshape(count, height * width, -1)
-        return ops.transpose(rows, (0, 2, 1)).reshape(count, -1, height, width)
+    def construct(self, x: Tensor, images: int = 0) -> Tensor:
+        if images:
+            return self._product(x, images)
+        if self.by_products and self.training and x.shape[2] <= SMALL * self.step and x.shape[3] <= SMALL * self.step:
+            return images_first(self._product(images_last(x), x.shape[0]), x.shape[0])
+        return self.conv2d(x, self.weight)
 
-    def _columns(self, x: Tensor, height: int, width: int) -> Tensor:
-        """(N, in_channels * kernel * kernel, height * width): the inputs that every output position sees."""
-        if not self.same:
-            return ops.unfold(x, self.side, 1, self.side // 2, self.step)
-        around = self._same(x.shape[2], height), self._same(x.shape[3], width)
-        return ops.unfold(ops.Pad(((0, 0), (0, 0), *around))(x), self.side, 1, 0, self.step)
+    def _product(self, x: Tensor, images: int) -> Tensor:
+        height, width = (-(-size // self.step) for size in (x.shape[2], x.shape[3] // images))
+        columns = x if self.side == self.step == 1 else self._columns(x, images)
+        product = self.product(self.weight.reshape(self.out_channels, -1),
+                               columns.reshape(self.in_channels * self.side ** 2, -1))
+        return product.reshape(1, self.out_channels, height, width * images)
 
-    def _same(self, size: int, out: int) -> Tuple[int, int]:
-        """Numbers of zeros before and after an axis."""
-        total = max((out - 1) * self.step + self.side - size, 0)
-        return total // 2, total - total // 2
+    def _columns(self, x: Tensor, images: int) -> Tensor:
+        """What the output positions see: by the weight's inputs, then by positions, then by images."""
+        half, step = self.side // 2, self.step
+        top, left = self._before(x.shape[2]), self._before(x.shape[3] // images)
+        # ops.pad takes ten times as long.
+        if top < half:
+            x = ops.concat((x, ops.zeros((1, self.in_channels, 1, x.shape[3]), x.dtype)), 2)
+        if x.shape[3] // images % step:
+            x = ops.concat((x, ops.zeros((1, self.in_channels, x.shape[2], images), x.dtype)), 3)
+        columns = ops.unfold(x, self.side, (1, images), (top, half * images), (step, 1))
+        if step == 1:
+            return columns
+        # Unfold steps by values, not by positions, so that it takes every column; ops.slice is faster than x[::step].
+        columns = columns.reshape(-1, x.shape[3] // images // step, step * images)
+        return ops.slice(columns, (0, 0, (half - left) * images), (columns.shape[0], columns.shape[1], images))
+
+    def _before(self, size: int) -> int:
+        """The number of zeros before an axis."""
+        total = max((-(-size // self.step) - 1) * self.step + self.side - size, 0)
+        return total // 2 if self.same else self.side // 2
+
+
+def images_last(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (1, C, H, W * N), which BatchNorm2d takes for one wide image."""
+    return ops.transpose(x, (1, 2, 3, 0)).reshape(1, x.shape[1], x.shape[2], -1)
+
+
+def images_first(x: Tensor, images: int) -> Tensor:
+    """(1, C, H, W * N) -> (N, C, H, W) for images = N."""
+    return ops.transpose(x.reshape(x.shape[1], x.shape[2], -1, images), (3, 0, 1, 2))
 
 
 @contextmanager
 def plain_convolutions(network: nn.Cell) -> Iterator[None]:
-    """Convolutions of `network` are MindSpore's within the block, for an export."""
-    cells = [cell for _, cell in network.cells_and_names() if isinstance(cell, Convolution) and cell.by_products]
+    """Replace the convolutions of `network` by MindSpore's within the block, for an export."""
+    cells = [cell for _, cell in network.cells_and_names() if getattr(cell, 'by_products', False)]
     for cell in cells:
         cell.by_products = False
     try:

@@ -8,11 +8,10 @@ from mindspore import Parameter, Tensor, ops
 from numpy.typing import NDArray
 
 from src.common.errors import InputError
+from src.common.registry import lookup
+from src.common.tensors import SMALLEST_SQUARED_NORM
 from src.common.whitening import whitening
 from src.networks.backbone import Backbone
-
-# A shorter vector has no reliable direction.
-SMALLEST_SQUARED_NORM = 1e-12
 
 
 class Head(nn.Cell):
@@ -62,7 +61,7 @@ class ImageNetwork(nn.Cell):
 
 
 def average_pool(x: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C)."""
+    """Global average: feature maps (N, C, h, w) -> (N, C)."""
     return ops.mean(x, (2, 3))  # mint.mean has no ONNX export
 
 
@@ -125,11 +124,9 @@ class Embedding(Head):
     def __init__(self, in_channels: int, embedding_size: int = 512, pool: str = 'gem', layer_norm: bool = True,
                  unit_length: bool = True):
         super().__init__()
-        if pool not in POOLS:
-            raise InputError(f'pool is {pool!r}: choose one of {", ".join(POOLS)}')
         if embedding_size < 0:
             raise InputError(f'embedding_size is {embedding_size}: give a width, or 0 for no linear layer')
-        self.pool = POOLS[pool]
+        self.pool = lookup(POOLS, pool, 'pool')
         self.layer_norm = layer_norm
         self.unit_length = unit_length
         self.embedding = None

@@ -5,6 +5,7 @@ Parameter names are those of the MindSpore model zoo, so that its checkpoints lo
 import re
 from typing import Any, Dict, Optional, Tuple, Type
 
+import mindspore as ms
 import mindspore.nn as nn
 from mindspore import Tensor, mint, ops
 from mindspore.common.initializer import HeNormal
@@ -12,7 +13,7 @@ from mindspore.common.initializer import HeNormal
 from src.common.errors import InputError
 from src.common.values import Positive
 from src.networks.backbone import Backbone
-from src.networks.convolution import Convolution
+from src.networks.convolution import Convolution, images_first, images_last
 
 SYMMETRIC = {'padding': 'symmetric', 'bn_eps': 1e-5}
 # PaddleCV: res4b3_branch2c_weights, bn4b3_branch2c_scale; blocks are a, b, c, ... or a, b1, b2, ...
@@ -48,6 +49,8 @@ class Block(nn.Cell):
     Attributes:
         kernels: sizes of the convolutions. strided: index of the one that has the stride. norms: names of the BatchNorms.
         expansion: output channels of the last convolution as a multiple of the others'.
+
+    Inputs: x and images as of Convolution. Outputs: in the form of the inputs.
     """
 
     kernels: Tuple[int, ...]
@@ -65,12 +68,18 @@ class Block(nn.Cell):
             setattr(self, bn, batch_norm(widths[i + 1], **norm, gamma='ones' if i + 1 < len(self.layers) else 'zeros'))
         self.down_sample_layer = _shortcut(in_channels, widths[-1], stride, padding, norm)
 
-    def construct(self, x: Tensor) -> Tensor:
-        shortcut = x if self.down_sample_layer is None else self.down_sample_layer(x)
+    def construct(self, x: Tensor, images: int = 0) -> Tensor:
+        shortcut = x
+        if self.down_sample_layer is not None:
+            shortcut = self.down_sample_layer[1](self.down_sample_layer[0](x, images))
         for conv, bn in self.layers[:-1]:
-            x = mint.nn.functional.relu(getattr(self, bn)(getattr(self, conv)(x)))
+            x = mint.nn.functional.relu(self.norm(bn, getattr(self, conv)(x, images), images))
         conv, bn = self.layers[-1]
-        return mint.nn.functional.relu(getattr(self, bn)(getattr(self, conv)(x)) + shortcut)
+        return mint.nn.functional.relu(self.norm(bn, getattr(self, conv)(x, images), images) + shortcut)
+
+    def norm(self, name: str, x: Tensor, images: int) -> Tensor:
+        """The outputs of one of the BatchNorms; derived types can have others, which ask for the images."""
+        return getattr(self, name)(x)
 
 
 class BasicBlock(Block):
@@ -99,6 +108,9 @@ class ResNet(Backbone):
         frozen_batch_norm: whether statistics, gamma and beta stay as they are in training, for pretrained weights and
             small batches.
 
+    Attributes:
+        by_products: whether convolutions are matrix products, with the images as the last axis; see Convolution.
+
     Inputs: images (N, 3, H, W) float32. Outputs: (N, out_channels, h, w) float32, h and w being H and W by 32.
 
     Raises:
@@ -124,6 +136,7 @@ class ResNet(Backbone):
         self.symmetric = padding == 'symmetric'
         self.max_pool = nn.MaxPool2d(3, 2, pad_mode='valid' if self.symmetric else 'same')
         self.stem_relu = stem_relu
+        self.by_products = ms.get_context('device_target') == 'CPU'
         self.out_channels = width
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             self._stage(self.block if i == 3 else self.early_block or self.block, number, width * 2 ** i, stride, padding, norm)
@@ -138,14 +151,24 @@ class ResNet(Backbone):
         return nn.SequentialCell(cells)
 
     def construct(self, images: Tensor) -> Tensor:
-        x = self.bn1(self.conv1(images))
+        number = images.shape[0] if self.by_products else 0
+        x = self.conv1(images_last(images) if number else images, number)
+        x = self.bn1(x)
         if self.stem_relu:
             x = mint.nn.functional.relu(x)
+        if number:
+            x = images_first(x, number)
         if self.symmetric:
             # A repeated border pools like one of -infinity; MaxPool2d's own padding is slower and not in ONNX.
             x = ops.concat((x[:, :, :1], x, x[:, :, -1:]), 2)
             x = ops.concat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
-        return self.layer4(self.layer3(self.layer2(self.layer1(self.max_pool(x)))))
+        x = self.max_pool(x)
+        if number:
+            x = images_last(x)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                x = block(x, number)
+        return images_first(x, number) if number else x
 
     @staticmethod
     def rename(name: str) -> str:

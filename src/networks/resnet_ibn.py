@@ -9,6 +9,7 @@ import mindspore.nn as nn
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
+from src.networks.convolution import images_first, images_last
 from src.networks.resnet import Bottleneck, ResNet50, batch_norm
 
 
@@ -39,7 +40,7 @@ class InstanceNorm(nn.Cell):
 
 
 class InstanceBatchNorm(nn.Cell):
-    """InstanceNorm of the first half of the channels, BatchNorm of the others."""
+    """InstanceNorm of the first half of the channels, BatchNorm of the others. Inputs: x and images as of Convolution."""
 
     def __init__(self, channels: int, eps: float, frozen: bool):
         super().__init__()
@@ -47,8 +48,9 @@ class InstanceBatchNorm(nn.Cell):
         self.IN = InstanceNorm(self.half, eps, frozen)
         self.BN = batch_norm(channels - self.half, eps, frozen)
 
-    def construct(self, x: Tensor) -> Tensor:
-        first, second = self.IN(x[:, :self.half]), self.BN(x[:, self.half:])
+    def construct(self, x: Tensor, images: int = 0) -> Tensor:
+        first, second = x[:, :self.half], self.BN(x[:, self.half:])
+        first = images_last(self.IN(images_first(first, images))) if images else self.IN(first)
         return ops.concat((ops.cast(first, second.dtype), second), 1)
 
 
@@ -58,6 +60,9 @@ class IbnBottleneck(Bottleneck):
     def __init__(self, in_channels: int, channels: int, stride: int, padding: str, norm: Dict[str, Any]):
         super().__init__(in_channels, channels, stride, padding, norm)
         self.bn1 = InstanceBatchNorm(channels, **norm)
+
+    def norm(self, name: str, x: Tensor, images: int) -> Tensor:
+        return self.bn1(x, images) if name == 'bn1' else getattr(self, name)(x)
 
 
 class ResNet50IbnA(ResNet50):

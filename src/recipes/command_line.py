@@ -22,6 +22,17 @@ from src.recipes.types import Type, boolean, literal, text
 
 # Entries that choose a recipe and cannot be changed by --set.
 CHOOSES = ('system', 'dataset', 'loss_name', 'recipe', 'train_mode')
+# The beginning of --help: what a door does, and a short command.
+PURPOSES = {
+    'train': 'Train a network. --dataset selects the system; without it, metric learning on the images of --dataset_path.\n'
+             '  python train.py --dataset_path=/data/photos --recipe=small --save_ckpt=output',
+    'eval': 'Measure a network on the test data of its recipe, or on --dataset_path, --data_path or --query and --gallery.\n'
+            '  python eval.py --dataset_path=/data/photos --ckpt_path=output',
+    'export': 'Write a network as MINDIR, ONNX or AIR, and compare its output with that of the checkpoint.\n'
+              '  python export.py --ckpt_file=output --file_format=ONNX --batch_size=0',
+    'infer': 'Write the embeddings of images, search in them, or name the classes of images.\n'
+             '  python infer.py --ckpt_file=output --dataset_path=/data/photos --output=gallery.npy\n'
+             '  python infer.py --ckpt_file=output --query=photo.jpg --gallery=gallery.npy'}
 
 
 class Written(NamedTuple):
@@ -80,8 +91,8 @@ class Command:
     def why(self) -> str:
         """One line that says which recipe was chosen and why."""
         dataset, choice, name = self._chosen()
-        chosen = choose(dataset, choice, name)
-        return f'recipe {chosen.key[2]} of {dataset} {choice}: {chosen.why}'
+        key, why = choose(dataset, choice, name)
+        return f'recipe {key[2]} of {dataset} {choice}: {why}'
 
     def _chosen(self) -> Tuple[str, str, Optional[str]]:
         options = self.options
@@ -132,7 +143,8 @@ def _type_of(flag: Flag) -> Type:
 
 def _create_parser(door: str, values: Optional[Mapping[str, Any]] = None) -> Parser:
     """Create the parser of a door. values: entries of a recipe, which --help then shows."""
-    parser = Parser(prog=f'{door}.py', allow_abbrev=False, add_help=False)
+    parser = Parser(prog=f'{door}.py', usage=f'python {door}.py [FLAG ...]', description=PURPOSES[door], allow_abbrev=False,
+                    add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-h', '--help', action='store_true', help='print this text and exit; with --dataset, --loss_name or '
                                                                   '--recipe, with the values of that recipe')
     groups: Dict[str, Any] = {}

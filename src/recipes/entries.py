@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from src.accuracy.reranking import Rerank
+from src.common.arrays import METRICS
 from src.common.errors import InputError
 from src.datasets.images import is_sop, reads_list
+from src.datasets.samplers import LAST_BATCH, SAMPLERS, SMALL_CLASSES
+from src.datasets.scaling import FEATURE_SCALING, SEMANTICS_SCALING
 from src.losses import LOSSES
 from src.networks import BACKBONES, HEADS, NETWORKS
+from src.recipes.systems import SYSTEMS
 from src.recipes.types import (
     Refused,
     Type,
@@ -117,21 +121,21 @@ _TRAINING: Dict[str, Entry] = {
     'total_iter_num': Entry(NATURAL, 0, 'number of iterations; if given, overrides the epochs'),
     'pretrain_epoch_size': Entry(NATURAL, 0, 'epochs of the schedule that were already trained elsewhere',
                                  needs={'total_iter_num': OFF}),
-    'optimizer': Entry(text, 'momentum', 'optimizer: momentum, adam or adamw'),
+    'optimizer': Entry(one_of(('momentum', 'adam', 'adamw')), 'momentum', 'optimizer'),
     'momentum': Entry(real(0, 1), 0.9, 'momentum of the momentum optimizer', needs={'optimizer': ('momentum',)}),
     'beta1': Entry(real(0, 1), 0.9, 'beta1 of adam and adamw', needs=ADAM),
     'epsilon_hat': Entry(boolean, True, 'True: adam and adamw add epsilon before the bias correction, as MindSpore and '
                          'TensorFlow do; False: after it, as PyTorch does', needs=ADAM),
     'weight_decay': Entry(either(RATE, table(RATE)), 0.0, 'weight decay, or a dict of weight decays by layer'),
-    'decay': Entry(text, 'weights', "decayed parameters: 'weights' (without gamma and beta of normalisations) or 'all'",
-                   needs={'weight_decay': ON}),
+    'decay': Entry(one_of(('weights', 'all')), 'weights', 'decayed parameters; weights: all but gamma and beta of '
+                   'normalisations', needs={'weight_decay': ON}),
     'loss_scale': Entry(real(positive=True), 1.0, 'loss scale for mixed precision; dynamic on Ascend'),
     'clip_norm': Entry(RATE, 0.0, 'largest global norm of the gradients, 0 for no clipping'),
     'chunk_size': Entry(NATURAL, 0, 'rows of a batch to embed at once, 0 for all'),
     'loss_lr_factor': Entry(RATE, 1.0, "factor on the learning rate of the loss's parameters"),
     'head_first_epochs': Entry(NATURAL, 0, 'first epochs, in which only new layers and the loss are trained'),
     'lr_mode': Entry(one_of(LR_MODES), 'const', 'learning rate schedule'),
-    'lr_max': Entry(RATE, 1e-4, 'highest learning rate'),
+    'lr_max': Entry(real(positive=True), 1e-4, 'highest learning rate'),
     'lr_init': Entry(RATE, 0.0, 'learning rate at the start of the warm-up', needs={'warmup_epochs': ON}),
     'lr_end': Entry(RATE, 0.0, 'final learning rate of linear, poly and cosine',
                     needs={'lr_mode': ('linear', 'poly', 'cosine')}),
@@ -139,7 +143,8 @@ _TRAINING: Dict[str, Entry] = {
     'lr_steps': Entry(several(POSITIVE), [], 'iterations at which the learning rate is divided by 10',
                       implies={'lr_epochs': [], 'lr_mode': 'steps'}, needs={**STEPS, 'lr_epochs': OFF}),
     'warmup_epochs': Entry(NATURAL, 0, 'epochs of learning rate warm-up'),
-    'warmup': Entry(text, 'step', "when the warm-up raises the rate: every 'step' or 'epoch'", needs={'warmup_epochs': ON}),
+    'warmup': Entry(one_of(('step', 'epoch')), 'step', 'when the warm-up raises the rate: every step or epoch',
+                    needs={'warmup_epochs': ON}),
     'distributed_lr_factor': Entry(RATE, 1.0, 'factor on the learning rate if there are several devices'),
     'loss_options': Entry(OPTIONS, {}, 'options of the loss'),
     'gather': Entry(boolean, False, 'let pair losses compare the images of all devices, not of each device alone', IMAGES),
@@ -167,11 +172,11 @@ _TRAINING: Dict[str, Entry] = {
     'candidates': Entry(several(several(OPTIONS)), [], 'lists of changes; of each list, the one best on the val classes after '
                         'a training is kept', GBU),
     'pretrained': Entry(text.or_none(), None, 'pretrained weights to start from', IMAGES),
-    'sampler': Entry(text.or_none(), None, 'sampler of batches; None for the one that the loss needs', IMAGES),
+    'sampler': Entry(one_of(SAMPLERS).or_none(), None, 'sampler of batches; None for the one that the loss needs', IMAGES),
     'samples_each_class': Entry(POSITIVE, 2, 'images per class in a batch', IMAGES),
-    'small_classes': Entry(one_of(('leave_out', 'repeat', 'mask')).or_none(), None, 'handling of classes with fewer images: '
-                           "leave_out, repeat, mask, or None for the sampler's default", IMAGES),
-    'last_batch': Entry(text, 'drop', "handling of an epoch's last short batch: drop or wrap", IMAGES),
+    'small_classes': Entry(one_of(SMALL_CLASSES).or_none(), None, 'handling of classes with fewer images; None for the '
+                           "sampler's default", IMAGES),
+    'last_batch': Entry(one_of(LAST_BATCH), 'drop', "handling of an epoch's last short batch", IMAGES),
     'class_num': Entry(NATURAL, 0, 'expected number of classes in the training list, 0 for no check', METRIC),
     'train_transform': Entry(text, 'random_resized_crop', 'cropping of training images', IMAGES),
     'flip': Entry(SHARE, 0.0, 'probability of a horizontal flip', IMAGES),
@@ -189,9 +194,9 @@ _NETWORK: Dict[str, Entry] = {
     'kernel_options': Entry(OPTIONS, {}, 'kernel ridge regression of the network `ensemble`: shrinkage of the whitening (None '
                             'for no whitening), kernel width (0 for linear), ridge, weight in the ensemble', GBU,
                             needs=ENSEMBLE),
-    'metric': Entry(text, 'euclidean', 'distance for classifying: euclidean or cosine', SEMANTICS),
-    'feature_scaling': Entry(text, 'none', 'scaling of the features', SEMANTICS),
-    'semantics_scaling': Entry(text, 'none', 'scaling of the class semantics', SEMANTICS),
+    'metric': Entry(one_of(METRICS), 'euclidean', 'distance for classifying', SEMANTICS),
+    'feature_scaling': Entry(one_of(FEATURE_SCALING), 'none', 'scaling of the features', SEMANTICS),
+    'semantics_scaling': Entry(one_of(SEMANTICS_SCALING), 'none', 'scaling of the class semantics', SEMANTICS),
 }
 # Data of a training and its evaluation.
 _DATA: Dict[str, Entry] = {
@@ -221,8 +226,8 @@ _EMBEDDING: Dict[str, Entry] = {
     'bgr': Entry(boolean, False, 'feed BGR images normalised by RGB statistics, as the published checkpoints expect', METRIC),
     'eval_transform': Entry(text, 'resize', 'cropping of evaluation images', METRIC),
     'mirror': Entry(boolean, False, 'average each embedding with that of the mirrored image', IMAGES),
-    'turned': Entry(boolean, False, 'join to each embedding those of the image turned by 90, 180 and 270 degrees: four times '
-                    'as wide', IMAGES),
+    'turned': Entry(boolean, False, 'concatenate the embeddings of the image turned by 0, 90, 180 and 270 degrees: four '
+                    'times as wide', IMAGES),
 }
 # How a network runs.
 _RUNNING: Dict[str, Entry] = {
@@ -238,8 +243,8 @@ _MEASURING: Dict[str, Entry] = {
     'rerank': Entry(boolean, False, 'also measure with k-reciprocal re-ranking', IMAGES, run=True),
     'rerank_options': Entry(RERANK, {}, 're-ranking: neighbours, neighbours averaged, weight of the original distance, '
                             'e.g. k1=20,k2=6,weight=0.3', IMAGES, run=True, implies={'rerank': True}),
-    'false_match_rate': Entry(real(0, 1), 0.0, 'find the similarity threshold that has this false match rate, and save it '
-                              'beside the checkpoint; 0 for none', IMAGES, run=True),
+    'false_match_rate': Entry(real(0, 1), 0.0, 'find the similarity threshold at which at most this share of unknown images '
+                              'is answered, and save it beside the checkpoint; 0 for none', IMAGES, run=True),
     'picture': Entry(text.or_none(), None, 'draw to this file: the threshold of --false_match_rate; without that, the results '
                      'of re-identification queries', IMAGES, run=True),
     'report': Entry(text.or_none(), None, 'write results, curves, best and worst queries, confusions and a map to this .html '
@@ -253,9 +258,6 @@ USED: Dict[str, FrozenSet[str]] = {
     'export': frozenset([*_NETWORK, *_EMBEDDING]),
     'infer': frozenset([*_NETWORK, *_EMBEDDING, *_RUNNING]),
     'exported': frozenset([*_EMBEDDING, 'num_workers', 'test_batch_size'])}
-# The entry that names the component of an options entry: `loss_options` belongs to the loss in loss_name, and so on.
-COMPONENTS = {'loss_options': 'loss_name', 'network_options': 'network', 'backbone_options': 'backbone',
-              'head_options': 'head'}
 # Entries and options of earlier versions: the value at which they did nothing, and the last version that had them.
 REMOVED: Dict[str, Tuple[Any, str]] = {
     'backbone_options.stages': (1, '0.4'),
@@ -264,13 +266,9 @@ REMOVED: Dict[str, Tuple[Any, str]] = {
 }
 
 
-def entries_of(system: str, images: bool) -> Dict[str, Entry]:
-    """Entries of a system's recipes, by name.
-
-    Args:
-        system: a key of SYSTEMS. images: whether its network takes images.
-    """
-    kinds = {'all', system, 'images' if images else 'arrays'}
+def entries_of(system: str) -> Dict[str, Entry]:
+    """Entries of the recipes of a system, a key of SYSTEMS, by name."""
+    kinds = {'all', system, 'images' if SYSTEMS[system].images else 'arrays'}
     return {name: entry for name, entry in ENTRIES.items() if kinds & set(entry.of.split())}
 
 

@@ -167,7 +167,8 @@ FLAGS = [
     Flag(('--test_iter_step',), (TRAIN,), TRAINING, 'test_iter_step'),
     Flag(('--run_eval',), (TRAIN,), TRAINING, 'run_eval'),
     Flag(('--seed',), (TRAIN,), TRAINING, 'seed'),
-    Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP', help='loss; with --recipe, chooses the recipe'),
+    Flag(('--loss_name',), (TRAIN,), TRAINING, type=text, suggests='SOP',
+         help='loss, e.g. softmax or triplet (--list_recipes: all); selects the recipe, with --recipe'),
     Flag(('--gather',), (TRAIN,), TRAINING, 'gather'),
 
     Flag(('--train_mode',), DOORS, ZERO_SHOT, type=one_of(('att', 'word', 'fusion')),
@@ -208,14 +209,15 @@ FLAGS = [
          help='embedding file: .npy, with the paths in a .txt beside it, or .npz; or Milvus gallery to add them to: '
          'NAME.db or http://HOST:PORT, and #COLLECTION if it has several; default: embeddings.npy'),
     Flag(('--query',), (INFER,), INFERENCE, type=text, suggests='SOP',
-         help='query images or embedding file; prints their neighbours in --gallery'),
+         help='image, list, folder or embedding file; prints its neighbours in --gallery'),
     Flag(('--gallery',), (INFER,), INFERENCE, type=text,
-         help='an earlier --output; with --output instead of --query it is copied into Milvus, without the network'),
+         help='an earlier --output, to search in; with --output instead of --query it is copied into Milvus'),
     Flag(('--where',), (INFER,), INFERENCE, type=text, help='search only part of a Milvus gallery: a filter on '
          "label, class_name, camera and path, e.g. 'label == 3'"),
     Flag(('--threshold',), (INFER,), INFERENCE, type=text,
-         help="answer `unknown` below a threshold: eval.py's file beside the checkpoint, the .json beside an exported model, "
-         'or `gallery` for the one stored in a Milvus gallery; without --query the file is stored there'),
+         help="answer `unknown` if even the nearest neighbour is below this threshold: eval.py's file beside the checkpoint, "
+         'the .json beside an exported model, or `gallery` for the one stored in a Milvus gallery; without --query the file is '
+         'stored there'),
     Flag(('--rerank',), (INFER,), INFERENCE, switch=True, help='sort the neighbours by k-reciprocal re-ranking'),
     Flag(('--rerank_options',), (INFER,), INFERENCE, type=RERANK,
          help='re-rank with settings other than k1=20,k2=6,weight=0.3'),

@@ -8,7 +8,7 @@ from src.common.registry import Option, options_of
 from src.losses import LOSSES, loss_kind
 from src.networks import BACKBONES, HEADS, NETWORKS
 from src.recipes.checks import check
-from src.recipes.entries import COMPONENTS, ENTRIES, Entry, entries_of, without_removed
+from src.recipes.entries import ENTRIES, Entry, entries_of, without_removed
 from src.recipes.systems import SYSTEMS, system_of
 from src.recipes.types import Type, anything, of_annotation, real
 
@@ -30,12 +30,26 @@ PURPOSES = {
 RECIPES: Dict[Key, Dict[str, Any]] = {
     key: recipe for row in SYSTEMS.values() for key, recipe in import_module(f'src.recipes.{row.recipes}').RECIPES.items()}
 KINDS = ('element', 'pair')
-# Where the options of components are declared: table of the components, and the package of their modules.
-_TABLES: Dict[str, Tuple[Mapping[str, Any], str]] = {
-    'loss_options': (LOSSES, 'src.losses'), 'network_options': (NETWORKS, 'src.networks'),
-    'backbone_options': (BACKBONES, 'src.networks'), 'head_options': (HEADS, 'src.networks')}
-# Arguments of components that the system fills in.
-_FILLED = {'loss_options': {'num_classes', 'embedding_size', 'num_instances'}, 'head_options': {'in_channels'}}
+
+
+class Component(NamedTuple):
+    """The component that an `*_options` entry configures.
+
+    entry: entry that names it. table, package: the components by name, and the package of their modules. filled: arguments
+    of its constructor that the system fills in.
+    """
+    entry: str
+    table: Mapping[str, Any]
+    package: str
+    filled: Tuple[str, ...] = ()
+
+
+COMPONENTS = {
+    'loss_options': Component('loss_name', LOSSES, 'src.losses', ('num_classes', 'embedding_size', 'num_instances')),
+    'network_options': Component('network', NETWORKS, 'src.networks'),
+    'backbone_options': Component('backbone', BACKBONES, 'src.networks'),
+    'head_options': Component('head', HEADS, 'src.networks', ('in_channels',)),
+}
 
 
 class Recipe(Dict[str, Any]):
@@ -116,18 +130,15 @@ DERIVED = {
 }
 
 
-class Chosen(NamedTuple):
-    """A key of RECIPES, and in a few words why it was chosen."""
-    key: Key
-    why: str
-
-
-def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = None) -> Chosen:
+def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = None) -> Tuple[Key, str]:
     """Choose from RECIPES the recipe called `name`, or the first for this dataset and this loss or class semantics.
 
     Args:
         dataset: one of DATASETS. choice: loss, or class semantics (att, word or fusion); None for the system's default.
         name: one of PURPOSES; None for the default.
+
+    Returns:
+        (key of RECIPES, in a few words why it was chosen).
 
     Raises:
         InputError: no such recipe; the message lists the available ones.
@@ -148,7 +159,7 @@ def choose(dataset: str, choice: Optional[str] = None, name: Optional[str] = Non
         raise InputError(f'--{row.choice}={choice}: for {dataset} there are {", ".join(there)}')
     for key in keys:
         if name in (None, key[2]):
-            return Chosen(key, f'the default for {whose}' if name is None else 'as --recipe says')
+            return key, f'the default for {whose}' if name is None else 'given by --recipe'
     raise InputError(f'--recipe={name}: for {whose} there are {", ".join(key[2] for key in keys)}')
 
 
@@ -163,7 +174,7 @@ def make_recipe(dataset: str, choice: Optional[str] = None, name: Optional[str] 
         InputError: no such recipe, entry or option, or a value of another type or out of range.
     """
     system, row = system_of(dataset), SYSTEMS[system_of(dataset)]
-    key = choose(dataset, choice, name).key
+    key, _ = choose(dataset, choice, name)
     of_loss = LOSSES[choice or row.default].entries if row.choice == 'loss_name' else {}
     base = {**_defaults(system), **RECIPES[key], **of_loss, 'system': system, 'dataset': dataset, 'recipe': key[2],
             row.choice: choice or row.default}
@@ -182,7 +193,7 @@ def read_recipe(values: Any, where: str) -> Recipe:
         raise InputError(f'{where}: holds no recipe of this project')
     values = without_removed(values, where)
     entries = {**_defaults(system), **values}
-    known = entries_of(system, SYSTEMS[system].images)
+    known = entries_of(system)
     for name, value in values.items():
         if name not in known:
             raise InputError(f'{where}: the recipe has an unknown entry {name}{_nearest(name, known)}')
@@ -234,7 +245,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Tup
 
 
 def _defaults(system: str) -> Dict[str, Any]:
-    return {name: entry.default for name, entry in entries_of(system, SYSTEMS[system].images).items()}
+    return {name: entry.default for name, entry in entries_of(system).items()}
 
 
 def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = False) -> Recipe:
@@ -269,7 +280,7 @@ def _changed(base: Mapping[str, Any], changes: Sequence[Change], fixed: bool = F
 
 def _turn(change: Change) -> int:
     """Sort key: components before their options; identities last, since they depend on other entries."""
-    return 0 if change.entry in COMPONENTS.values() else 2 if change.entry == 'identities' else 1
+    return 0 if change.entry in {row.entry for row in COMPONENTS.values()} else 2 if change.entry == 'identities' else 1
 
 
 def _derived(change: Change, entries: Mapping[str, Any]) -> List[Change]:
@@ -294,7 +305,7 @@ def _set(entries: Dict[str, Any], change: Change, fixed: bool) -> None:
     value = _read(change, entry.type)
     if fixed and entry.network and value != entries[name]:
         raise InputError(f'{change.word}: the checkpoint was trained for {entries[name]}')
-    if name in _TABLES:
+    if name in COMPONENTS:
         value = {option: _read(change._replace(value=one, text=False), _option_type(
             change._replace(entry=f'{name}.{option}'), {**entries, name: {}})) for option, one in value.items()}
     # Options that another backbone does not have are dropped.
@@ -317,15 +328,15 @@ def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
     """Type of an option; InputError if the component has no such option."""
     name, _, option = change.entry.partition('.')
     now = entries[name]
-    if name not in _TABLES:
+    if name not in COMPONENTS:
         if option not in now:
             raise InputError(f'{change.word}: {name} has no option {option}; its options are {", ".join(now) or "none"}')
         return anything if isinstance(now[option], dict) else real().or_none() if name == 'kernel_options' else (
             real() if isinstance(now[option], float) else anything)
-    component = entries[COMPONENTS[name]]
+    component = entries[COMPONENTS[name].entry]
     known = component_options(name, component)
     if option not in known and option not in now:
-        owner = f'--loss_name={component}' if name == 'loss_options' else f'{COMPONENTS[name]} {component}'
+        owner = f'--loss_name={component}' if name == 'loss_options' else f'{COMPONENTS[name].entry} {component}'
         raise InputError(f'{change.word.partition("=")[0] if change.word[:6] != "--set=" else change.word}: is not an option '
                          f'of {owner}; its options are {", ".join({**known, **now}) or "none"}')
     found = known.get(option) or Option('', now.get(option))
@@ -334,10 +345,10 @@ def _option_type(change: Change, entries: Mapping[str, Any]) -> Type:
 
 def component_options(entry: str, component: str) -> Dict[str, Option]:
     """Options of the component that an `*_options` entry configures, by name."""
-    table, package = _TABLES[entry]
-    target = table[component]
-    found = {name: option for name, option in options_of(f'{package}.{getattr(target, "target", target)}').items()
-             if name not in _FILLED.get(entry, ())}
+    row = COMPONENTS[entry]
+    target = row.table[component]
+    found = {name: option for name, option in options_of(f'{row.package}.{getattr(target, "target", target)}').items()
+             if name not in row.filled}
     if entry == 'network_options':
         found.update({name: Option('', value) for name, value in NETWORKS[component].options.items()})
     return found
@@ -368,7 +379,7 @@ def describe(recipe: Mapping[str, Any]) -> str:
 
 
 def list_recipes() -> str:
-    """Names of the recipes, each with its purpose, datasets and losses."""
+    """Names of the recipes, each with its purpose, datasets and losses; then the losses of each kind."""
     lines = []
     for name in dict.fromkeys([*PURPOSES, *(key[2] for key in RECIPES)]):
         lines.append(f'{name:14}{PURPOSES.get(name, "")}'.rstrip())
@@ -376,4 +387,5 @@ def list_recipes() -> str:
             choices = [choice for dataset, choice, other in RECIPES if dataset == table and other == name]
             if choices:
                 lines.append(f'{"":14}{table}: {", ".join(choices)}')
-    return '\n'.join(lines)
+    lines += [f'every {kind} loss: {", ".join(name for name in LOSSES if loss_kind(name) == kind)}' for kind in KINDS]
+    return '\n'.join([*lines, 'lists: re-identification; --train_list'])

@@ -1,7 +1,7 @@
 """The systems: facts that flags, recipes and errors need, without importing the systems."""
 from typing import Dict, NamedTuple, Tuple
 
-from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.datasets import REID_DATASETS
 
 
@@ -37,7 +37,5 @@ DATASETS = tuple(name for row in SYSTEMS.values() for name in row.datasets)
 
 def system_of(dataset: str) -> str:
     """Name of the system that a dataset chooses. Raises InputError: no such dataset."""
-    for name, row in SYSTEMS.items():
-        if dataset in row.datasets:
-            return name
-    raise InputError(f'--dataset={dataset}: choose one of {", ".join(DATASETS)}')
+    check_choice(DATASETS, dataset, '--dataset')
+    return next(name for name, row in SYSTEMS.items() if dataset in row.datasets)

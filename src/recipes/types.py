@@ -28,11 +28,7 @@ class Type:
     optional: bool = False
 
     def read(self, value: Any) -> Any:
-        """Check a value from a file or a call.
-
-        Raises:
-            ValueError: of another type or out of range; says what is expected.
-        """
+        """Check a value from a file or a call. Raises ValueError: of another type or out of range; says what is expected."""
         if value is None and self.optional:
             return None
         try:
@@ -97,11 +93,8 @@ def real(least: float = 0.0, below: float = math.inf, positive: bool = False) ->
 
 def _boolean(value: Any) -> bool:
     words = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
-    return value if isinstance(value, bool) else words[str(value).lower()] if str(value).lower() in words else _no(value)
-
-
-def _no(value: Any) -> Any:
-    raise ValueError(value)
+    _require(str(value).lower() in words)
+    return words[str(value).lower()]
 
 
 def _text(value: Any) -> str:

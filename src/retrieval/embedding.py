@@ -1,7 +1,7 @@
 """Embedding images with a trained network."""
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
@@ -141,8 +141,8 @@ def _embed_view(network: Run, images: Array, mirror: bool) -> Array:
     return total / len(views)
 
 
-def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, show_progress: bool = False,
-          engine: Optional[str] = None, target: str = 'CPU') -> Array:
+def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, show_progress: bool = False, target: str = 'CPU'
+          ) -> Array:
     """Embed all images; returns a float32 array (N, D), or (N, 4 D) if turned.
 
     The network runs in evaluation mode and is then put back into its mode.
@@ -151,7 +151,7 @@ def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, sho
         images: from open_images.
         network: images (batch_size, 3, H, W) float32 -> (batch_size, D).
         options: preprocessing and test-time augmentation, e.g. from EmbeddingOptions.of_recipe.
-        show_progress: see embed_batches. engine, target: see Engine.
+        show_progress: see embed_batches. target: see Engine.
 
     Raises:
         InputError: an image is missing or broken; the message names it.
@@ -161,7 +161,7 @@ def embed(images: ImageList, network: nn.Cell, options: EmbeddingOptions, *, sho
     training = network.training
     network.set_train(False)
     try:
-        run = Engine(network, engine=engine, target=target, count=options.runs * len(images))
+        run = Engine(network, target=target, count=options.runs * len(images))
         embeddings, start = np.empty((0, 0), np.float32), 0
         for rows in embed_batches(images, run, options, show_progress):
             if not start:

@@ -48,11 +48,7 @@ DAMAGED = (ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryErro
 
 @dataclass(frozen=True)
 class FileCard:
-    """The card of a file, see above.
-
-    Raises:
-        ValueError: a label is not an integer.
-    """
+    """The card of a file, see above. Raises ValueError: a label is not an integer."""
     rows: int
     width: int
     checksum: Optional[int] = None
@@ -203,7 +199,8 @@ class EmbeddingFile(Gallery):
     def __init__(self, path: str) -> None:
         self.path = path
         if not path.endswith(SUFFIXES):
-            raise InputError(f'{path}: not an embedding file of infer.py, which ends in {" or ".join(SUFFIXES)}')
+            raise InputError(f'{path}: not an embedding file, which ends in {" or ".join(SUFFIXES)}; write one with infer.py '
+                             '--dataset_path=IMAGES --output=gallery.npy')
         with self._open() as (file, shape, dtype):
             (self.count, self.width), self.row_bytes = shape, shape[1] * dtype.itemsize
             if path.endswith('.npy') and os.path.getsize(path) != file.tell() + self.count * self.row_bytes:
@@ -240,12 +237,15 @@ class EmbeddingFile(Gallery):
                 shape, fortran_order, dtype = HEADERS[npy.read_magic(file)](file)
                 if len(shape) != 2 or 0 in shape or dtype.kind != 'f' or fortran_order:
                     raise InputError(f'{self.path}: expected floats in rows (N, D), found {dtype} of shape {shape}'
-                                     f'{" in columns" if fortran_order else ""}')
+                                     f'{" in columns" if fortran_order else ""}; save np.ascontiguousarray(x, np.float32)')
                 yield file, shape, dtype
         except OSError as error:
             raise InputError(f'{self.path}: cannot be read: {error.strerror or error}') from error
         except InputError:
             raise
+        except KeyError as error:
+            raise InputError(f'{self.path}: holds no array called embeddings; save it under this name, and their paths as '
+                             '`paths`') from error
         except DAMAGED as error:
             raise InputError(f'{self.path}: no embedding file, cut short or damaged; {ADVICE}') from error
 
@@ -256,19 +256,21 @@ class EmbeddingFile(Gallery):
                 paths, labels, cameras, card = (archive[name] if name in archive.files else None
                                                 for name in ('paths', 'labels', 'cameras', 'card'))
         except (OSError, *DAMAGED) as error:
-            raise InputError(f'{self.path}: damaged; {ADVICE}') from error
+            raise InputError(f'{self.path}: damaged, or an array of objects; save texts and whole numbers, or {ADVICE}'
+                             ) from error
         if paths is None or any(array is not None and (array.shape != (self.count,) or array.dtype.kind not in kinds)
                                 for array, kinds in ((paths, 'U'), (labels, 'iu'), (cameras, 'iu'))):
             raise InputError(f'{self.path}: needs an array `paths` with one path per row, and `labels` and `cameras`, if any, '
                              f'with a whole number each; {ADVICE}')
         read = None if card is None else read_record(FileCard, parse_json(str(card), self.path, ADVICE), self.path, ADVICE)
+        labels, cameras = (None if array is None else array.astype(np.int64) for array in (labels, cameras))
         return ImageList(paths.tolist(), labels, cameras), read
 
     def blocks(self) -> Iterator[Tuple[int, Array]]:
         """Yield the embeddings in order: (number of the block's first image, float32 (n, D)).
 
         Raises:
-            InputError: cut short, damaged, or a row holds NaN or Inf.
+            InputError: cut short, damaged, a row holds NaN, Inf or values whose squares do, or all rows of a block are zero.
         """
         with self._open() as (file, _, dtype):
             size = max(1, BLOCK_BYTES // self.row_bytes)
@@ -279,11 +281,14 @@ class EmbeddingFile(Gallery):
                     raise EOFError
                 with np.errstate(over='ignore'):
                     block = np.frombuffer(data, dtype).astype(np.float32, copy=False).reshape(rows, self.width)
-                finite = np.isfinite(block).all(axis=1)
-                if not finite.all():
-                    number = start + int(np.argmin(finite))
-                    raise InputError(f'{self.path}: row {number} ({self.images.paths[number]}) holds NaN or Inf; '
-                                     'check the network that wrote it')
+                with np.errstate(over='ignore'):
+                    squares = np.einsum('nd,nd->n', block, block)
+                if not np.isfinite(squares).all():
+                    number = start + int(np.argmin(np.isfinite(squares)))
+                    raise InputError(f'{self.path}: row {number} ({self.images.paths[number]}) holds NaN, Inf or values too '
+                                     'large for float32; check the network that wrote it')
+                if not block.any():
+                    raise InputError(f'{self.path}: rows {start} to {start + rows - 1} are zero; {ADVICE}')
                 yield start, block
 
     def parts(self, where: Optional[str] = None) -> Iterator[Part]:

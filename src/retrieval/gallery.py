@@ -20,7 +20,7 @@ WHOLE = 50_000              # images: in a smaller gallery all of them take part
 
 @dataclass(frozen=True)
 class Card:
-    """What a gallery says of itself.
+    """Facts that a gallery stores about itself.
 
     model: identity of the embeddings (src.retrieval.embedding.embedding_identity), or null. labels: whether images have a
     class. named: whether classes have names. cameras: whether images have cameras. threshold: values of the KeptThreshold
@@ -74,7 +74,7 @@ class Gallery(ABC):
     @property
     @abstractmethod
     def card(self) -> Card:
-        """What the gallery says of itself."""
+        """Facts that the gallery stores about itself."""
 
     @property
     def model(self) -> Optional[str]:

@@ -81,7 +81,7 @@ class MilvusGallery(Gallery):
         self._call('load_collection')
 
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        """Call a method of the client on the collection; what goes wrong becomes an InputError."""
+        """Call a method of the client on the collection; its errors become InputErrors."""
         with self._refusals():
             return getattr(self._client, method)(self._name, *args, retry_times=RETRIES, **options)
 
@@ -274,7 +274,7 @@ class MilvusGallery(Gallery):
         self._call('create_index', wanted)
 
     def index_kind(self) -> str:
-        """FLAT, IVF_FLAT, HNSW or another type of Milvus that somebody has chosen."""
+        """Index type: FLAT, IVF_FLAT, HNSW, or another one of Milvus."""
         return str(self._call('describe_index', VECTOR)['index_type'])
 
     def build_index(self, kind: str, given: Mapping[str, int]) -> str:

@@ -3,14 +3,12 @@
 A threshold is stored in `train.threshold.json` beside `train.ckpt`, and in the card of an exported model. It names the
 embeddings that it was found for.
 """
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 from src.common.errors import InputError
-from src.common.files import replacing
-from src.common.records import as_table, read_json, read_record
+from src.common.records import as_table, read_json, read_record, write_json
 from src.retrieval.gallery import ways
 
 ADVICE = 'find the threshold with eval.py --false_match_rate=0.01'
@@ -66,8 +64,7 @@ def threshold_path(checkpoint: str) -> str:
 
 def write_threshold(checkpoint: str, threshold: KeptThreshold) -> None:
     """Write a threshold beside the checkpoint it was found for. Raises InputError if the file cannot be written."""
-    with replacing(threshold_path(checkpoint)) as part:
-        part.write_text(json.dumps(as_table(threshold), indent=1) + '\n', encoding='utf-8')
+    write_json(threshold_path(checkpoint), as_table(threshold))
 
 
 def read_threshold(path: str) -> KeptThreshold:

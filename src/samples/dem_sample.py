@@ -19,6 +19,7 @@ from src.common.values import Parser
 HIDDEN = 6
 VISUAL = 1024
 WORD = 1000
+NOISE = 0.8  # standard deviation of the images around their class; class centres deviate by about 1.2
 
 
 def _save(path: Path, array: Array) -> None:
@@ -49,14 +50,14 @@ def _make_classes(rng: np.random.Generator, count: int, attributes: int) -> Tupl
     return attribute, word, 2 * view(np.tanh(hidden), VISUAL) - 1
 
 
-def _photograph(rng: np.random.Generator, visual: Array, images: int, noise: float) -> Tuple[Array, Array]:
+def _photograph(rng: np.random.Generator, visual: Array, images: int) -> Tuple[Array, Array]:
     """Features (classes * images, VISUAL) float32, non-negative and mostly zero, and the class of each image."""
     labels = np.repeat(np.arange(len(visual)), images)
-    features = visual[labels] + noise * rng.standard_normal((len(labels), visual.shape[1]), np.float32)
+    features = visual[labels] + NOISE * rng.standard_normal((len(labels), visual.shape[1]), np.float32)
     return np.maximum(features, 0).astype(np.float32), labels
 
 
-def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8) -> str:
+def make_dem_sample(folder: Union[str, Path], seed: int = 0) -> str:
     """Write FOLDER/AwA_data and FOLDER/CUB_data, CUB with the word vectors that the published data lacks.
 
     Classes have a hidden description. Attributes, word vectors and, through tanh, noise and ReLU, the visual features are
@@ -67,7 +68,6 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
     Args:
         folder: output folder, created if it does not exist.
         seed: not negative; the same seed writes the same values.
-        noise: standard deviation of the images around their class; class centres deviate by about 1.2.
 
     Returns:
         one line with the counts of the written data.
@@ -86,8 +86,8 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
             ('AwA', 40, 10, 80, 85, 1, 0.1), ('CUB', 150, 50, 20, 312, 100, 1)):
         attribute, word, visual = _make_classes(rng, seen + unseen, attributes)
         attribute *= attribute_scale
-        train, train_class = _photograph(rng, visual[:seen], images, noise)
-        test, test_class = _photograph(rng, visual[seen:], images, noise)
+        train, train_class = _photograph(rng, visual[:seen], images)
+        test, test_class = _photograph(rng, visual[seen:], images)
         train *= visual_scale
         test *= visual_scale
         # Ids of unseen classes are scattered, and the rows of the prototypes are not in the order of the ids.
@@ -111,7 +111,8 @@ def make_dem_sample(folder: Union[str, Path], seed: int = 0, noise: float = 0.8)
 
 
 def main(args: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(description='Write synthetic AwA and CUB data in the published .mat layout.')
+    parser = Parser(prog='python -m src.samples.dem_sample',
+                    description='Write synthetic AwA and CUB data in the published .mat layout.')
     parser.add_argument('folder', help='folder to write AwA_data and CUB_data into')
     print(make_dem_sample(parser.parse_args(args).folder))
 

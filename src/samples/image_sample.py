@@ -12,8 +12,6 @@ Every picture is a function of the seed and of its number, so that the same call
 pictures show that a pipeline works; they say nothing about accuracy on the real data.
 """
 import math
-import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -23,6 +21,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from src.common.arrays import Array
 from src.common.errors import InputError
+from src.common.files import replacing
+from src.common.registry import check_choice
 from src.common.run import run
 from src.common.values import Parser, natural
 
@@ -134,8 +134,7 @@ def make_reid(folder: Folder, style: str = 'market', identities: int = 48, camer
     Raises:
         InputError: unknown style, the folder is not empty, or a number is out of range.
     """
-    if style not in REID_FOLDERS:
-        raise InputError(f'style {style}: choose one of {", ".join(REID_FOLDERS)}')
+    check_choice(REID_FOLDERS, style, 'style')
     cameras = cameras or {'market': 6, 'duke': 8}[style]
     if identities < 4 or not 2 <= cameras <= 9:
         raise InputError(f'{folder}: a re-identification set needs at least 4 identities and 2 to 9 cameras, '
@@ -225,7 +224,7 @@ def make_described(folder: Folder, images_per_class: int = 10, size: int = 64, s
 
 @contextmanager
 def _new_folder(folder: Folder) -> Iterator[Path]:
-    """Give a temporary folder that is renamed to `folder` when the block ends, and removed if the block fails.
+    """Give a temporary folder that becomes `folder` when the block ends, and is removed if the block fails.
 
     Raises:
         InputError: `folder` is a file or not empty, or cannot be written.
@@ -233,18 +232,9 @@ def _new_folder(folder: Folder) -> Iterator[Path]:
     folder = Path(folder).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f'{folder}: exists and is not an empty folder; remove it or name another one')
-    part = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
-    try:
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f'cannot write {folder}: {error.strerror or error}') from error
-    try:
+    with replacing(folder) as part:
+        part.mkdir()
         yield part
-        os.replace(part, folder)
-    except OSError as error:
-        raise InputError(f'cannot write {folder}: {error.strerror or error}') from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _save(picture: Picture, path: Path) -> None:
@@ -503,11 +493,11 @@ def _draw_pattern(draw: ImageDraw.ImageDraw, figure: _Figure, side: str, box: Tu
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    parser = Parser(prog='python -m src.samples.image_sample',
-                                     description='Render a small data set in a published layout.')
-    parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS])
-    parser.add_argument('folder')
-    parser.add_argument('--seed', type=natural, default=0)
+    parser = Parser(prog='python -m src.samples.image_sample', description='Render a dataset in a published layout.')
+    parser.add_argument('kind', choices=['products', 'described', *REID_FOLDERS],
+                        help='products: as Stanford Online Products; described: with attributes; market, duke: persons')
+    parser.add_argument('folder', help='new or empty folder to write')
+    parser.add_argument('--seed', type=natural, default=0, help='the same seed renders the same pictures; default: 0')
     parser.add_argument('--easy', action='store_true', help='calmer pictures of products, more persons: data that a '
                         'small network learns in a minute')
     args = parser.parse_args(arguments)

@@ -15,9 +15,10 @@ from src.checkpoints.exported import network_identity
 from src.common.arrays import unit_rows
 from src.common.device import Process, gather
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.common.whitening import whitening
 from src.datasets.gbu import Benchmark, open_gbu
-from src.datasets.scaling import Scale, fit_scaling
+from src.datasets.scaling import Scale, Scaling, fit_scaling
 from src.datasets.zero_shot_data import EvalPart, GeneralisedData, ZeroShotData
 from src.page import check_page, evaluation_page
 from src.pictures import seen_unseen_picture
@@ -70,9 +71,8 @@ class Generalised(ZeroShot):
 
     def prepare(self, found: Optional[GeneralisedFound] = None) -> None:
         recipe = self.recipe
-        if recipe.validation not in ('none', 'test_classes'):
-            raise InputError(f'--validation={recipe.validation}: the benchmark chooses on its val classes; choose none or '
-                             'test_classes')
+        # The benchmark chooses on its val classes.
+        check_choice(('none', 'test_classes'), recipe.validation, '--validation')
         bench = self._open()
         if self.process.rank == 0:
             print(bench.statistics())
@@ -117,6 +117,8 @@ class Generalised(ZeroShot):
             selection.keep(self.recipe.kernel_candidates, 'regression', lambda recipe: [
                 ({}, regression_curve(recipe, data, fitted))])
         selection.keep(self.recipe.candidates, 'training', lambda recipe: Trial(recipe, self.process, fitted).run(data, share))
+        if selection.verbose:
+            print(f'chosen on the val classes: {_listed(selection.choice)}')
         # All processes continue with the choice of the first.
         gamma = selection.tried[selection.best]['gamma']
         at, *bits = gather([selection.best, *np.array([gamma]).view(np.int32)], self.process)[0]
@@ -136,13 +138,9 @@ class Generalised(ZeroShot):
             return Space(self.scaling.features, metric=self.recipe.metric)
         return Space(self.scaling.features, self.network.whitening.asnumpy(), self.recipe.kernel_options.share)
 
-    def _test(self, data: GeneralisedData) -> 'TestParts':
-        """Both parts of the test, scaled."""
-        return TestParts.of(self.scaling.part(data.seen_test), self.scaling.part(data.test))
-
     def _curve(self, data: GeneralisedData) -> Curve:
         """Seen-unseen curve on the test parts of data."""
-        test = self._test(data)
+        test = WholeTest.of(data, self.scaling)
         return test.curve(self.space.scores(self.space.near(test.features), self.prototypes(test.semantics)))
 
     def validate(self) -> float:
@@ -162,10 +160,12 @@ class Generalised(ZeroShot):
         recipe, gamma = self.recipe, self.found.gamma
         check_page(recipe.report)
         data = self._test_data()
-        for part in (data.seen_test, data.test):
-            self._check_widths(self.scaling.part(part))
-        curve, test = self._curve(data), self._test(data)
-        skewness = hubness(self.space.near(test.features), self.prototypes(test.semantics), (1, 5, 10), recipe.metric)
+        test, space = WholeTest.of(data, self.scaling), self.space
+        self._check_widths(test)
+        near, prototypes = space.near(test.features), self.prototypes(test.semantics)
+        scores = space.scores(near, prototypes)
+        curve, answers = test.curve(scores), [test.class_ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
+        skewness = hubness(near, prototypes, metric=recipe.metric)
         result = {**generalised_accuracy(curve, gamma), 'gamma': gamma,
                   'gamma_chosen_on': f'{self.found.chosen_on["unseen"]} val classes of trainval',
                   'accuracy': curve.unseen_alone, 'choice': self.found.choice,
@@ -173,22 +173,22 @@ class Generalised(ZeroShot):
         result['measures'] = {name: result[name] for name in ('T1', 'u', 's', 'H', 'AUSUC')}
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {Path(str(recipe.data_path)).resolve().name} _ {recipe.train_mode} = {result["T1"]:.5f}')
-        print(f'generalised: u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, AUSUC = '
-              f'{result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
+        print(f'generalised: T1 = {result["T1"]:.5f}, u = {result["u"]:.5f}, s = {result["s"]:.5f}, H = {result["H"]:.5f}, '
+              f'AUSUC = {result["AUSUC"]:.5f} at gamma {gamma:.6f}, chosen on {result["gamma_chosen_on"]}')
         print(f'without calibration: u = {result["u_0"]:.5f}, s = {result["s_0"]:.5f}, H = {result["H_0"]:.5f}')
         print('hubness: ' + ', '.join(f'skewness of N_{k} = {value:.3f}' for k, value in result['hubness'].items()))
-        result['test'] = say_measured(data.seen_test, data.test)
+        if len(data.test.class_ids) == 1:
+            print('one unseen class: T1 is 1 for every network')
+        result['test'] = say_measured(test, answers[0])
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-        seen_unseen_picture(curve.unseen, curve.seen, (result['u'], result['s']), folder / CURVE)
-        self.named_classes().save(folder / CLASSES)
+        seen_unseen_picture(curve, gamma, folder / CURVE)
+        NamedClasses([data.names[i] for i in test.class_ids], ~test.seen, prototypes, space, gamma, self.scaling.semantics[0],
+                     network_identity(self.network), self.found.image_model).save(folder / CLASSES)
         if recipe.report:
-            near, prototypes = self.space.near(test.features), self.prototypes(test.semantics)
-            scores = self.space.scores(near, prototypes)
             page = evaluation_page('Generalised zero-shot learning', recipe, checkpoint, result['measures'], {
-                'images': len(test.labels), 'classes': len(test.ids), 'unseen classes': int((~test.seen).sum())})
+                'images': len(test.labels), 'classes': len(test.class_ids), 'unseen classes': int((~test.seen).sum())})
             page.add_seen_unseen(curve, gamma)
-            answers = [test.ids[those.argmax(1)] for those in (scores - gamma * test.seen, scores)]
-            names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.ids.tolist(), test.seen)}
+            names = {i: data.names[i] + ' (unseen)' * (not seen) for i, seen in zip(test.class_ids.tolist(), test.seen)}
             page.add_classification((test.labels, *answers), names, near, prototypes)
             page.write(recipe.report)
         return result
@@ -201,35 +201,24 @@ class Generalised(ZeroShot):
         """Write the test classes with their prototypes."""
         export_classes(checkpoint, network_identity(network), path)
 
-    def named_classes(self) -> NamedClasses:
-        """Names and prototypes of the test classes."""
-        data = self._test_data()
-        test = self._test(data)
-        return NamedClasses([data.names[i] for i in test.ids], ~test.seen, self.prototypes(test.semantics), self.space,
-                            self.found.gamma, self.scaling.semantics[0], network_identity(self.network), self.found.image_model)
-
 
 @dataclass(frozen=True)
-class TestParts:
-    """The seen and the unseen part of a test together: features (M, V), labels (M,), ids (C,), semantics, each (C, A), and
-    which ids are seen, (C,) bool."""
-    features: NDArray[Any]
-    labels: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    semantics: List[NDArray[Any]]
+class WholeTest(EvalPart):
+    """The seen and the unseen part of a test together. seen: (C,) bool, which classes are seen."""
     seen: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, *parts: EvalPart) -> 'TestParts':
-        """Join the seen and the unseen part."""
+    def of(cls, data: GeneralisedData, scaling: Scaling) -> 'WholeTest':
+        """Join the parts of the test of data, scaled."""
+        parts = scaling.part(data.seen_test), scaling.part(data.test)
         features, labels, ids = (np.concatenate([getattr(part, name) for part in parts])
                                  for name in ('features', 'labels', 'class_ids'))
-        semantics = [np.concatenate(rows) for rows in zip(*(part.semantics for part in parts))]
+        semantics = tuple(np.concatenate(rows) for rows in zip(*(part.semantics for part in parts)))
         return cls(features, labels, ids, semantics, np.isin(ids, parts[0].class_ids))
 
     def curve(self, scores: NDArray[Any]) -> Curve:
         """Seen-unseen curve of scores (M, C)."""
-        return seen_unseen_curve(scores, self.labels, self.ids, self.seen)
+        return seen_unseen_curve(scores, self.labels, self.class_ids, self.seen)
 
 
 class Selection:
@@ -273,9 +262,12 @@ class Selection:
         figures = {name: value for name, value in generalised_accuracy(curve, gamma).items() if '_' not in name}
         self.tried.append({'by': what, 'entries': entries, **figures, 'gamma': gamma})
         if self.verbose:
-            words = ', '.join(f'{name} {value}' for name, value in entries.items()) or 'as so far'
-            print(f'val classes, {what}, {words}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
+            print(f'val classes, {what}, {_listed(entries)}: T1 {figures["T1"]:.4f}, H {figures["H"]:.4f}, AUSUC '
                   f'{figures["AUSUC"]:.4f}', flush=True)
+
+
+def _listed(entries: Changes) -> str:
+    return ', '.join(f'{name} {value}' for name, value in entries.items()) or 'no change'
 
 
 def _best_of(curves: Curves) -> Tuple[Changes, Curve]:
@@ -317,7 +309,7 @@ class Regression:
 def regression_curve(recipe: Recipe, data: GeneralisedData, fitted: Dict[str, Scale]) -> Curve:
     """Curve of the recipe's regression alone on the test parts of data."""
     scaling = fit_scaling(data, recipe.feature_scaling, recipe.semantics_scaling, fitted)
-    test = TestParts.of(scaling.part(data.seen_test), scaling.part(data.test))
+    test = WholeTest.of(data, scaling)
     return test.curve(Regression(recipe.kernel_options, scaling.train(data)).scores(test.features, test.semantics[0]))
 
 
@@ -339,7 +331,7 @@ class Trial(Generalised):
         self._train_on(data)
         train_in_memory(self)
         yield {}, self._curve(data)
-        space, test = self.space, self._test(data)
+        space, test = self.space, WholeTest.of(data, self.scaling)
         # For a weight of 0 or 1 the network gives only one part of its prototypes.
         if space.whitening is None or not 0 < space.share < 1:
             return

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from src.checkpoints.weights import Weights, conventions, load_classifier, load_weights, read_weights
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.common.values import height_width
 from src.datasets.broken import contents, last_changed, without_broken
 from src.datasets.image_batches import EpochOptions, ImageOptions, reading, train_dataset
@@ -109,12 +110,15 @@ class ImageSystem(System):
 
     def prepare(self, found: Any = None) -> None:
         recipe, process = self.recipe, self.process
-        if recipe.validation not in self.validations:
-            raise InputError(f'--validation={recipe.validation}: choose one of {", ".join(self.validations)}')
+        check_choice(self.validations, recipe.validation, '--validation')
         # An evaluation that would fail after the last step is refused before the first.
         self.options = EmbeddingOptions.of_recipe(recipe)
         if recipe.run_eval:
             self.check_evaluation()
+        frozen = recipe.backbone_options.get('frozen_layers')
+        if frozen and not recipe.pretrained:
+            raise InputError(f'--recipe={recipe.recipe}: the first {frozen} layers of {recipe.backbone} are not trained and '
+                             'need weights: give --pretrained=FILE, or --set backbone_options.frozen_layers=0')
         self.open_training_images()
         contradicted = of_several_classes(picture_numbers([self.images])[0], self.labels)
         if contradicted and process.rank == 0:

@@ -9,8 +9,8 @@ import numpy as np
 from src.accuracy.retrieval import count_answers, own_rows
 from src.common.arrays import Array
 from src.common.errors import InputError
-from src.datasets.image_list import Ids, ImageList
-from src.datasets.same_pictures import of_several_classes, picture_numbers, repeated_rows
+from src.datasets.image_list import Ids, ImageList, class_list
+from src.datasets.same_pictures import of_several_classes, picture_numbers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class MeasuredImages:
     @property
     def different(self) -> Array:
         """(N + M,) bool: the first image of each picture, of queries and gallery together."""
-        return ~repeated_rows(np.concatenate(self._numbers[:len(self.lists)]))
+        numbers = np.concatenate(self._numbers[:len(self.lists)])
+        return np.isin(np.arange(len(numbers)), np.unique(numbers, return_index=True)[1])
 
     @cached_property
     def answers(self) -> Array:
@@ -86,6 +87,10 @@ class MeasuredImages:
             'gallery_classes': len(np.unique(self.gallery.known_labels)) if self.gallery else None,
             'queries_without_answer': int((self.answers <= 0).sum()),
             'queries_among_answers': len(own_rows(self.pictures, self.gallery_pictures)),
+            'repeated': sum(len(own) - len(np.unique(own)) for own in self._numbers[:2]) if self.gallery else 0,
+            'cameras_apart': bool(self.by_camera and self.gallery and not np.isin(
+                self.query.known_cameras, self.gallery.known_cameras).any()),
+            'classes_trained_on': len({*(self.train.class_names or ())} & {*(class_list(self.query))}) if self.train else None,
             'of_several_classes': of_several_classes(known, np.concatenate([one.known_labels for one in self.lists])),
             'trained_on': int(np.isin(known, self._numbers[-1]).sum()) if self.train else None, 'left_out': dict(left_out)}
 
@@ -99,8 +104,12 @@ class MeasuredImages:
                             (facts['queries_among_answers'],
                              'queries are among the images to find too, and no answers to themselves'),
                             (facts['of_several_classes'], 'pictures are listed under several classes'),
-                            (facts['trained_on'], 'images are training images: of unseen classes these figures say nothing'),
+                            (facts['repeated'], 'images are the same picture as another one of their list'),
+                            (facts['classes_trained_on'], 'classes have the names of training classes'),
+                            (facts['trained_on'], 'images are in the training list too, so they are no test of unseen classes'),
                             *((count, f'{why}: left out') for why, count in facts['left_out'].items())):
             if count:
                 words.append(f'{count} {what}')
+        if facts['cameras_apart']:
+            words.append('no camera of a query is in the gallery, so that no answer is excluded for its camera')
         return 'measured: ' + '; '.join(words)

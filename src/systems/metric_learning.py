@@ -111,6 +111,8 @@ class MetricLearning(ImageSystem):
         print('============== Starting Evaluating ==============')
         print(f"result: {{'acc': {figures['Recall@1']:.3f}}} ckpt={checkpoint}")
         print('\n'.join(f'{name} = {value:.5f}' for name, value in figures.items()))
+        for k in sorted({*recipe.recall_k} - {*ks}):
+            print(f'Recall@{k}: left out, as a query is compared with {compared} images')
         print(test.line())
         result: Dict[str, Any] = {'accuracy': figures['Recall@1'], 'recall': _by_k(figures), 'measures': figures,
                                   **dict(zip(('queries', 'gallery'), map(len, test.lists))), 'test': test.facts()}
@@ -123,16 +125,14 @@ class MetricLearning(ImageSystem):
         if recipe.report:
             page = evaluation_page('Metric learning', recipe, checkpoint, figures, {'measured': test.line().partition(': ')[2]})
             _add_search(page, test, embeddings, others.get('gallery', embeddings))
-        if recipe.false_match_rate:
-            if galleries:
-                embeddings = np.concatenate([embeddings, others['gallery']])
-                labels = np.concatenate([labels, others['gallery_labels']])
-            # A picture listed twice would be found as its own answer.
-            with keeping(result):
+        with keeping(result, page, recipe.report):
+            if recipe.false_match_rate:
+                if galleries:
+                    embeddings = np.concatenate([embeddings, others['gallery']])
+                    labels = np.concatenate([labels, others['gallery_labels']])
+                # A picture listed twice would be found as its own answer.
                 result.update(find_threshold(self, checkpoint, embeddings[test.different], labels[test.different],
                                              page=page))
-        if page:
-            page.write(recipe.report)
         return result
 
 

@@ -19,13 +19,20 @@ from src.systems.images import ImageSystem
 
 
 @contextmanager
-def keeping(figures: Dict[str, Any]) -> Iterator[None]:
-    """Attach the results measured so far to an InputError of the block, so that eval.py still writes them."""
+def keeping(figures: Dict[str, Any], page: Optional[Page] = None, path: str = '') -> Iterator[None]:
+    """Write the page after the block. If the block raises InputError, eval.py still writes the results measured so far.
+
+    Args:
+        figures: these results. page: the page for `path`, or None.
+    """
     try:
         yield
     except InputError as error:
         error.figures = figures
         raise
+    finally:
+        if page:
+            page.write(path)
 
 
 def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any], labels: NDArray[Any],
@@ -62,7 +69,7 @@ def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any
     try:
         chosen = some(~other).threshold(rate)
     except InputError as error:
-        raise InputError(f'--{error} (it is chosen on half of the test classes)') from error
+        raise InputError(f'--{error} (the threshold is chosen on half of the test classes)') from error
     report = some(other)
     measured, found, lost = report.at(chosen.similarity)
     path, network = str(find_checkpoint(checkpoint)), network_identity(system.network)
@@ -71,11 +78,11 @@ def find_threshold(system: ImageSystem, checkpoint: str, embeddings: NDArray[Any
         reported=dict(queries=len(report.labels), classes=report.classes, measured=measured, found=found, lost=lost))
     write_threshold(path, kept)
     cards = add_threshold(find_checkpoint(checkpoint).parent, network, as_table(kept))
-    print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images; '
+    print(f'threshold {chosen.similarity:.4f} for {rate:g} false matches in galleries of up to {chosen.searched} images\n'
           f'chosen on {chosen.queries} images of {chosen.classes} classes: false matches {chosen.measured:.4f} (at most '
-          f'{chosen.bound:.4f} with {100 * chosen.confidence:g} %), found {chosen.found:.4f}, lost {chosen.lost:.4f}; '
-          f'on {len(report.labels)} images of {report.classes} other classes: false matches {measured:.4f}, found '
-          f'{found:.4f}, lost {lost:.4f}')
+          f'{chosen.bound:.4f} with {100 * chosen.confidence:g} % confidence), found {chosen.found:.4f}, lost '
+          f'{chosen.lost:.4f}\nmeasured on {len(report.labels)} images of {report.classes} other classes: false matches '
+          f'{measured:.4f}, found {found:.4f}, lost {lost:.4f}')
     print('kept: ' + ', '.join([threshold_path(path), *(f'{one}.json' for one in cards)]))
     if recipe.picture:
         threshold_picture(report, chosen.similarity, rate, recipe.picture)

@@ -4,7 +4,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from src.accuracy import Images, Rerank, count_centroids, nearest_of_others, reid_figures
+from src.accuracy import Images, Rerank, make_centroids, nearest_of_others, reid_figures
 from src.common.errors import InputError
 from src.datasets.image_list import read_image_list, remap_labels
 from src.datasets.reid import ReidImages, open_reid, reid_dataset, statistics, statistics_lines
@@ -72,7 +72,7 @@ class Reid(ImageSystem):
         self.check_evaluation()
         query, gallery = self._embed_test(True)
         count = len(query.ids)
-        sizes = {'instance': len(gallery.ids), 'centroid': count_centroids(query, gallery)}
+        sizes = {'instance': len(gallery.ids), 'centroid': len(make_centroids(query, gallery).ids)}
         print('============== Starting Evaluating ==============')
         print(self.test.line())
         result: Dict[str, Any] = {'queries': count, 'measures': {}, 'test': self.test.facts()}
@@ -98,18 +98,16 @@ class Reid(ImageSystem):
             nearest, _ = nearest_of_others(query, gallery, min(PICTURE_NEIGHBOURS, len(gallery.ids)))
             page.add_search(asked, others, nearest, cosines(query.embeddings, gallery.embeddings, nearest),
                             self.test.answers > 0)
-        if recipe.false_match_rate:
-            # Only of queried persons: one label may stand for all distractors of a gallery. A picture listed twice would
-            # be found as its own answer.
-            used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
-            embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
-                (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
-            with keeping(result):
+        with keeping(result, page, recipe.report):
+            if recipe.false_match_rate:
+                # Only of queried persons: one label may stand for all distractors of a gallery. A picture listed twice would
+                # be found as its own answer.
+                used = self.test.different & np.concatenate([np.ones(count, bool), np.isin(gallery.ids, query.ids)])
+                embeddings, persons, cameras = (np.concatenate(columns)[used] for columns in (
+                    (query.embeddings, gallery.embeddings), (query.ids, gallery.ids), (query.cams, gallery.cams)))
                 result.update(find_threshold(self, checkpoint, embeddings, persons, cameras, page))
-        elif recipe.picture:
-            self._draw(query, gallery)
-        if page:
-            page.write(recipe.report)
+            elif recipe.picture:
+                self._draw(query, gallery)
         return result
 
     def _draw(self, query: Images, gallery: Images) -> None:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from src.accuracy import accuracy, knn_classify, per_class_accuracy
 from src.checkpoints.weights import Weights
-from src.common.arrays import check_metric
 from src.common.errors import InputError
 from src.datasets import dem
 from src.datasets.scaling import Scale, fit_scaling
@@ -36,27 +35,35 @@ class ZeroShotFound:
     contents: str = ''
 
 
-def check_told_apart(part: EvalPart, path: str) -> None:
+def check_told_apart(part: EvalPart, path: str, seen: Sequence[NDArray[Any]] = ()) -> None:
     """Raise InputError, naming the path of the data, if there is one class, or if all classes or all images are alike; print
-    which classes are."""
+    which classes are. seen: semantics of the training classes, if they are of another numbering."""
     if len(part.class_ids) < 2:
         raise InputError(f'{path}: one unseen class, so that every answer is right; a test needs two')
     if all((rows == rows[0]).all() for rows in part.semantics):
         raise InputError(f'{path}: all {len(part.class_ids)} unseen classes are described by the same numbers')
     if (part.features == part.features[0]).all():
         raise InputError(f'{path}: all {len(part.labels)} images of unseen classes have the same features')
-    same = describe_equal_classes(part.class_ids.tolist(), np.concatenate(part.semantics, 1))
+    rows = np.concatenate(part.semantics, 1)
+    same = describe_equal_classes(part.class_ids.tolist(), rows)
     if same:
         print(path + same)
+    trained = {row.tobytes() for row in np.concatenate(seen, 1)} if seen else set()
+    leaked = sum(row.tobytes() in trained for row in rows)
+    if leaked:
+        print(f'{path}: {leaked} of {len(rows)} unseen classes have the numbers of a training class: of unseen classes the '
+              'figures say nothing')
 
 
-def say_measured(*parts: EvalPart) -> Dict[str, int]:
-    """Print and return the numbers of images, classes, and classes without images, which count in no mean."""
-    ids, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ('class_ids', 'labels'))
-    empty = len(np.setdiff1d(ids, labels))
-    print(f'measured: {len(labels)} images of {len(ids) - empty} classes'
-          + f'; {empty} more classes have no image, and may be answers' * bool(empty))
-    return {'images': len(labels), 'classes': len(ids) - empty, 'classes_without_images': empty}
+def say_measured(part: EvalPart, answers: NDArray[np.int64]) -> Dict[str, int]:
+    """Print and return the numbers of images, classes, and classes without images, which count in no mean; print if all
+    answers are one class."""
+    images, empty = len(part.labels), len(np.setdiff1d(part.class_ids, part.labels))
+    classes = len(part.class_ids) - empty
+    print(f'measured: {images} images of {classes} classes'
+          + f'; {empty} more classes have no image, and may be answers' * bool(empty)
+          + '; all images got the same answer: has the training collapsed? Lower --lr' * bool((answers == answers[0]).all()))
+    return {'images': images, 'classes': classes, 'classes_without_images': empty}
 
 
 class ZeroShot(System):
@@ -78,9 +85,7 @@ class ZeroShot(System):
     def found_in_weights(cls, recipe: Recipe, weights: Weights) -> Any:
         """Layer widths of published weights, which are those of their training data."""
         shapes = {name: value.shape for name, value in weights.values.items()}
-        first = {'att': 'fc1', 'word': 'fc1'}
-        if recipe.train_mode == 'fusion':
-            first = {'att': 'fc2', 'word': 'fc1'}
+        first = {'att': 'fc2' if recipe.train_mode == 'fusion' else 'fc1', 'word': 'fc1'}
         last = max((name for name in shapes if name.startswith('fc') and name.endswith('.weight')), default=None)
         layers = {WIDTHS[kind]: f'{first[kind]}.weight' for kind in dem.SEMANTICS[recipe.train_mode]}
         if last is None or not set(layers.values()) <= set(shapes):
@@ -91,7 +96,7 @@ class ZeroShot(System):
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
         self.held_out = data.test
-        check_told_apart(data.test, str(recipe.data_path))
+        check_told_apart(data.test, str(recipe.data_path), data.seen_prototypes)
         if recipe.validation in HELD_OUT:
             data, self.held_out = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])
         self._train_on(data)
@@ -109,7 +114,6 @@ class ZeroShot(System):
     def _train_on(self, data: ZeroShotData) -> None:
         """Set up the training, from unscaled data."""
         recipe = self.recipe
-        check_metric(recipe.metric)
         if len(data.seen_class_ids) < 2 or (data.train_features == data.train_features[0]).all():
             raise InputError(f'{recipe.data_path}: all {len(data.train_labels)} training images are of one class, or have the '
                              'same features; nothing can be learnt from them')
@@ -175,7 +179,7 @@ class ZeroShot(System):
         print('============== Starting Evaluating ==============')
         print(f'accuracy _ {recipe.dataset} _ {recipe.train_mode} = {result["accuracy"]:.5f}')
         print(f'mean accuracy of the {len(np.unique(test.labels))} classes = {result["per_class_accuracy"]:.5f}')
-        result['test'] = say_measured(test)
+        result['test'] = say_measured(test, predicted)
         if recipe.report:
             page = evaluation_page('Zero-shot learning', recipe, checkpoint, result['measures'], {
                 'images': len(test.labels), 'unseen classes': len(test.class_ids)})
@@ -192,7 +196,7 @@ class ZeroShot(System):
         """EvalPart of the unseen classes, scaled as in training."""
         recipe = self.recipe
         data = dem.load_dem(recipe.data_path, recipe.dataset, recipe.train_mode)
-        check_told_apart(data.test, str(recipe.data_path))
+        check_told_apart(data.test, str(recipe.data_path), data.seen_prototypes)
         # The recipe tells to which part of the data the scale was fitted in training.
         if recipe.validation in HELD_OUT and {recipe.feature_scaling, recipe.semantics_scaling} != {'none'}:
             data = hold_out(data, recipe.validation_fraction, recipe.seed, HELD_OUT[recipe.validation])[0]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.common.errors import InputError
+from src.common.registry import lookup
 
 MOST_STEPS = 5 * 10 ** 7  # their rates are one array
 Rates = NDArray[np.floating[Any]]
@@ -114,12 +115,10 @@ def get_lr(mode: str, total_steps: int, lr_max: float, lr_init: float = 0.0, lr_
     Raises:
         ValueError: an unknown mode, no steps, or a warm-up outside 0..total_steps.
     """
-    if mode not in LR_MODES:
-        raise ValueError(f'learning-rate mode {mode!r}: choose one of {", ".join(LR_MODES)}')
     if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
         raise ValueError(f'{total_steps} steps with a warm-up of {warmup_steps}: the warm-up must fit')
     plan = Plan(total_steps, warmup_steps, lr_max, lr_end, milestones, gamma)
-    lr = LR_MODES[mode](plan)
+    lr = lookup(LR_MODES, mode, '--lr_mode')(plan)
     if warmup_steps:
         done = (plan.step // warmup_stairs + 1) * warmup_stairs
         lr = np.where(plan.step < warmup_steps, lr_init + (lr_max - lr_init) * done / warmup_steps, lr)
@@ -134,10 +133,8 @@ def schedule(recipe: Mapping[str, Any], steps_per_epoch: int, device_num: int = 
     elsewhere (pretrain_epoch_size) are left out; the other epochs keep the rates of the whole schedule.
 
     Raises:
-        InputError: warmup is neither 'step' nor 'epoch'.
+        InputError: more than MOST_STEPS steps.
     """
-    if recipe['warmup'] not in ('step', 'epoch'):
-        raise InputError(f"warmup={recipe['warmup']}: choose 'step' or 'epoch'")
     total = recipe['total_iter_num'] or recipe['epoch_size'] * steps_per_epoch
     done = 0 if recipe['total_iter_num'] else recipe['pretrain_epoch_size'] * steps_per_epoch
     factor = recipe['distributed_lr_factor'] if device_num > 1 else 1

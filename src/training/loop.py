@@ -1,7 +1,6 @@
 """The training loop: start or resume, train, validate, save and report."""
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +17,8 @@ from src import __version__
 from src.checkpoints.checkpoint import BEST, LAST, Recorded, save_cell
 from src.common.device import Process, gather
 from src.common.errors import InputError
-from src.common.files import held, replacing
-from src.common.records import read_record
+from src.common.files import held
+from src.common.records import read_record, write_json
 from src.pictures import plot_curves
 from src.training.learning_rate import schedule
 from src.training.profiling import profiled
@@ -52,9 +51,10 @@ def fit(system: System, folder: str | Path, resume: bool | str = False, profile:
     ms.set_seed(system.recipe.seed)
     process, folder = system.process, Path(folder)
     own = folder / str(process.rank) if process.size > 1 else folder
+    folders = list(dict.fromkeys([folder, own])) if process.rank == 0 else [own]
     # A folder that cannot be written must be reported now, not after hours of training.
-    with held(dict.fromkeys([folder, own] if process.rank == 0 else [own]), '--save_ckpt'):
-        training = Training(system, folder, resume)
+    with held(folders, '--save_ckpt'):
+        training = Training(system, folders, resume)
         began = time.perf_counter()
         training.train(profile)
         return training.report(time.perf_counter() - began)
@@ -81,11 +81,7 @@ def take_steps(system: System, step: nn.Cell, done: int, total: int, noted: Call
 
 
 def train_in_memory(system: System) -> None:
-    """Train a prepared system without printing and without files.
-
-    Raises:
-        InputError: a loss is NaN or infinite.
-    """
+    """Train a prepared system without printing and without files. Raises InputError: a loss is NaN or infinite."""
     lr = schedule(system.recipe, system.steps_per_epoch)
     step = create_step(system.network, system.loss, system.network_columns, system.recipe, lr, system.process)
     system.network.set_train()
@@ -96,16 +92,21 @@ def train_in_memory(system: System) -> None:
 
 
 class Training:
-    """One training: prepared here, then train and report. Arguments as for fit; its folders exist."""
+    """One training: prepared here, then train and report.
 
-    def __init__(self, system: System, folder: Path, resume: bool | str):
+    Args:
+        system, resume: as for fit.
+        folders: those that this process writes to; the last is its own, the first that of result.json if it writes one.
+    """
+
+    def __init__(self, system: System, folders: list[Path], resume: bool | str):
         process = system.process
-        self.system, self.process, self.folder = system, process, folder
-        self.own = folder / str(process.rank) if process.size > 1 else folder
+        self.system, self.process, self.folders = system, process, folders
+        self.folder, self.own = folders[0], folders[-1]
         self.verbose = process.rank == 0
         self.run = Run()
         if not resume:
-            for path in self._folders():
+            for path in folders:
                 left_by_training(path)
         point = self._point(resume)
         system.prepare(self._found_before(point))
@@ -121,10 +122,6 @@ class Training:
         self._restore(point, bool(resume))
         self.clock = Clock(self.run, self.step, self.total, self.per_epoch, recipe.batch_size * process.size, process.size,
                            self.verbose)
-
-    def _folders(self) -> set[Path]:
-        """Folders that this process clears."""
-        return {self.own, self.folder} if self.verbose else {self.own}
 
     def _states(self, steps_per_epoch: int = 1, keep: int = 1) -> TrainingStates:
         return TrainingStates(self.own, 'auto_parallel' if self.process.size > 1 else 'train', steps_per_epoch, keep)
@@ -151,14 +148,13 @@ class Training:
         states = self.states
         if point:
             self.run = states.load(self.step, point, self.recorded)
-            states.start_after(point)
             print(f'resumed after step {self.run.step} of {self.total} from {states.path(point)}')
             return
         if resume:
             print(f'--resume: no training state in {self.own} yet, starting from the beginning')
         # By now all processes have read their starting weights, which may be in this folder.
         gather([0], self.process)
-        for path in self._folders():
+        for path in self.folders:
             aside = set_aside(path)
             if aside:
                 print(f'{path} held another training: moved to {aside}')
@@ -232,11 +228,11 @@ class Training:
                          'numpy': np.__version__, 'scipy': scipy.__version__},
             'recipe': self.recipe, 'found': self.recorded.found, 'history': run.history}
         if self.verbose:
-            write_result(result, self.folder / RESULT)
+            write_json(self.folder / RESULT, result)
             plot_curves(run.history, self.folder / CURVES)
             if self.recipe.run_eval:
                 result.update(self.system.evaluate(str(self.own / LAST)))
-                write_result(result, self.folder / RESULT)
+                write_json(self.folder / RESULT, result)
             shown = f', {rate:.1f} images/s' if rate else ''
             print(f'trained {run.step} steps on {process.target}{shown}: {self.own / LAST}, {self.folder / RESULT}')
         return result
@@ -253,9 +249,3 @@ def _last_common_point(states: TrainingStates, process: Process) -> tuple[int, i
                          f'{states.path(max(set.union(*theirs))).name}); restore the missing ones or use another '
                          'folder')
     return max(common) if common else None
-
-
-def write_result(result: dict[str, Any], path: str | Path) -> None:
-    """Write a dict as JSON. Raises InputError if the file cannot be written."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + '\n')

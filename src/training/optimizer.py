@@ -28,20 +28,18 @@ class Adam(nn.Optimizer):
     and warns of at every start. The parameters of its state have nn.Adam's names.
 
     Args:
-        params: parameters, or groups of them, see nn.Optimizer.
+        params: groups of parameters with their weight decay, L2, added to the gradient; see nn.Optimizer.
         learning_rate: float, or float32 array of one value per step.
-        beta1, beta2, eps, epsilon_hat: see above.
-        weight_decay: L2, added to the gradient.
+        beta1, epsilon_hat: see above; beta2 is 0.999, eps 1e-8.
         decoupled: whether the decay shrinks the weights by learning rate times weight_decay instead, apart from the
             gradient: AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
 
     Inputs: gradients, a tuple in the order of params.
     """
 
-    def __init__(self, params: Sequence[Any], learning_rate: Rate, beta1: float = 0.9, beta2: float = 0.999,
-                 eps: float = 1e-8, weight_decay: float = 0.0, decoupled: bool = False, epsilon_hat: bool = True):
-        super().__init__(learning_rate, params, weight_decay)
-        self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, beta2, eps))
+    def __init__(self, params: Sequence[Any], learning_rate: Rate, beta1: float, decoupled: bool, epsilon_hat: bool):
+        super().__init__(learning_rate, params)
+        self.beta1, self.beta2, self.eps = (Tensor(x, mstype.float32) for x in (beta1, 0.999, 1e-8))
         self.beta1_power = Parameter(Tensor(1, mstype.float32), name='beta1_power')
         self.beta2_power = Parameter(Tensor(1, mstype.float32), name='beta2_power')
         self.moment1 = self._parameters.clone(prefix='moment1', init='zeros')
@@ -95,7 +93,7 @@ class WithOwnUpdates(nn.Cell):
 
 
 def _adam(params: Sequence[Any], lr: Rate, recipe: Mapping[str, Any]) -> Adam:
-    return Adam(params, lr, recipe['beta1'], decoupled=recipe['optimizer'] == 'adamw', epsilon_hat=recipe['epsilon_hat'])
+    return Adam(params, lr, recipe['beta1'], recipe['optimizer'] == 'adamw', recipe['epsilon_hat'])
 
 
 # Name -> function (groups of parameters, lr, recipe) -> optimizer.
@@ -152,13 +150,9 @@ def create_optimizer(recipe: Mapping[str, Any], network: nn.Cell, loss: nn.Cell,
         Cell with `parameters`, called with their gradients: nn.Optimizer, or WithOwnUpdates.
 
     Raises:
-        InputError: no such optimizer or decay, or a parameter that no group of decays names.
+        InputError: a parameter that no group of decays names.
         ValueError: the loss names a parameter that it does not have.
     """
-    if recipe['optimizer'] not in OPTIMIZERS:
-        raise InputError(f'optimizer={recipe["optimizer"]}: choose one of {", ".join(OPTIMIZERS)}')
-    if recipe['decay'] not in ('weights', 'all'):
-        raise InputError(f"decay={recipe['decay']}: choose 'weights' or 'all'")
     own = loss.own_updates()
     own_names = {parameter.name for parameter, _ in own}
     of_loss = {parameter.name: parameter for parameter in loss.trainable_params()}

@@ -3,9 +3,8 @@ import mindspore as ms
 from mindspore import amp, nn
 
 from src.common.errors import InputError
+from src.common.registry import check_choice
 from src.recipes.entries import ENTRIES
-
-LEVELS = ENTRIES['amp_level'].type.choices or ()
 
 
 def level_for(amp_level: str, target: str) -> str:
@@ -18,8 +17,7 @@ def level_for(amp_level: str, target: str) -> str:
     Raises:
         InputError: no such level, or bfloat16 on a CPU.
     """
-    if amp_level not in LEVELS:
-        raise InputError(f'--amp_level={amp_level}: choose one of {", ".join(LEVELS)}')
+    check_choice(ENTRIES['amp_level'].type.choices or (), amp_level, '--amp_level')
     if amp_level == 'bfloat16' and target == 'CPU':
         raise InputError('--amp_level=bfloat16: MindSpore computes no bfloat16 networks on a CPU; choose O0 or O2')
     if amp_level == 'auto':

@@ -80,7 +80,7 @@ class Clock:
         self.line = MovingLine(verbose)
 
     def add(self, loss: Tensor, finite: Tensor, stop: Tensor) -> None:
-        """Add the outputs of a step."""
+        """Add the outputs of a step, scalars: loss, whether all is finite, number of a signal that ends the training or 0."""
         self.pending.append((loss, finite))
         self.stop_before, self.stop = self.stop, stop
         if self.first:
@@ -111,11 +111,7 @@ class Clock:
         return not (self.line.active and sys.stdout.isatty()) and time.perf_counter() - self.shown > LOG_SECONDS
 
     def settle(self) -> float | None:
-        """Count the pending steps; returns the last loss.
-
-        Raises:
-            InputError: a loss is NaN or infinite.
-        """
+        """Count the pending steps; returns the last loss. Raises InputError: a loss is NaN or infinite."""
         self.line.clear()
         run, value = self.run, None
         for loss, finite in self.pending:

@@ -24,7 +24,7 @@ class Signals:
         return self
 
     def now(self) -> int:
-        """`noted`. Also installs the handlers again: a starting image pipeline puts a handler of MindSpore, which ends the
+        """Return `noted`, and install the handlers again: a starting image pipeline puts a handler of MindSpore, which ends the
         process, below Python's."""
         for number in self._before:
             signal.signal(number, self._note)

@@ -80,10 +80,6 @@ class TrainingStates:
         """Points of the stored states, ascending."""
         return sorted(filter(None, (self.point_of(path.name) for path in self.folder.glob('*.ckpt'))))
 
-    def start_after(self, point: Point) -> None:
-        """Mark the states after a point as stale; they are removed once this training has saved its next state."""
-        self.stale = {other for other in self.points() if other > point}
-
     def save(self, cell: nn.Cell, run: Run, recorded: Recorded) -> None:
         """Write the state after `run.step` steps, with the progress and the records of the training."""
         flush_subnormals(cell)
@@ -144,6 +140,8 @@ class TrainingStates:
         for name, parameter in own.items():
             if name not in rates:
                 parameter.set_data(state[name])
+        # Of a training that went further; removed once this one has saved its next state.
+        self.stale = {other for other in self.points() if other > point}
         return run
 
     def read(self, point: Point) -> tuple[dict[str, Parameter], Recorded]:

@@ -8,7 +8,6 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from mindspore import dtype as mstype
 from numpy.typing import NDArray
 
-from src.common.errors import InputError
 from src.training.optimizer import LOSS, create_optimizer
 from src.training.precision import level_for
 
@@ -343,17 +342,15 @@ def create_step(network: nn.Cell, loss: nn.Cell, network_columns: int, recipe: M
         Cell: (stop, *columns) -> (loss, finite, stop), see Update. Its parameters are the whole state of a training.
 
     Raises:
-        InputError: chunk_size is negative; see create_optimizer.
+        InputError: see create_optimizer.
         ValueError: two parameters have one name.
     """
-    chunk = recipe['chunk_size']
-    if chunk < 0:
-        raise InputError(f'chunk_size={chunk}: expected a number of rows, 0 for the whole batch')
     together = WithLoss(network, loss, network_columns)
     optimizer = create_optimizer(recipe, network, loss, lr)
     level = level_for(recipe.get('amp_level', 'auto'), process.target)
     loss_scale = recipe['loss_scale'] if level == 'O0' else 'dynamic'
     update = Update(optimizer, loss_scale, recipe['clip_norm'], process)
+    chunk = recipe['chunk_size']
     step = ReplayStep(together, update, chunk) if chunk else TrainStep(together, update)
     names = [parameter.name for parameter in step.get_parameters()]
     twice = {name for name in names if names.count(name) > 1}

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from src.accuracy import make_centroids, ranked_list, reid_metrics
+from src.accuracy import Images, make_centroids, nearest_of_others, reid_metrics
 from src.accuracy import reid as reid_module
 from src.common.errors import InputError
 
@@ -51,6 +51,16 @@ def naive_centroids(gallery, ids, cams, q_ids, q_cams):
     return [m[0] for m in made], [m[1] for m in made], [m[2] for m in made]
 
 
+def records(query, q_ids, q_cams, gallery, ids, cams):
+    return Images('query', query, q_ids, q_cams), Images('gallery', gallery, ids, cams)
+
+
+def made_centroids(queries, images):
+    """Centroids, their ids, and the cameras that each is made from."""
+    made = make_centroids(queries, images)
+    return made.embeddings, made.ids, [tuple(np.unique(images.cams[rows])) for rows in made.members]
+
+
 def random_gallery(seed, people=14, width=5, cameras=4):
     """1 to 7 gallery images a person over few cameras; queries also of people without gallery images."""
     rng = np.random.default_rng(seed)
@@ -91,7 +101,7 @@ def test_centroids_equal_loops(seed, blocks):
     query, q_ids, q_cams, gallery, ids, cams = random_gallery(seed)
     centroids, centroid_ids, centroid_cams = naive_centroids(gallery, ids.tolist(), cams.tolist(), q_ids.tolist(),
                                                              q_cams.tolist())
-    made = make_centroids(gallery, ids, cams, q_ids, q_cams)
+    made = made_centroids(*records(query, q_ids, q_cams, gallery, ids, cams))
     np.testing.assert_allclose(made[0], centroids, rtol=1e-5, atol=1e-6)
     assert made[1].tolist() == centroid_ids and made[2] == centroid_cams
     expected = naive_metrics(query, q_ids, q_cams, centroids, centroid_ids, centroid_cams)
@@ -126,7 +136,7 @@ def test_by_hand():
     assert metrics['mAP'] == pytest.approx((1 / 2 + 2 / 3) / 2) and metrics['mINP'] == pytest.approx(2 / 3)
     assert metrics['cmc'] == {1: 0.0, 5: 1.0, 10: 1.0, 20: 1.0, 50: 1.0} and metrics['skipped'] == 0
     # person 2 is never queried: the one centroid, of cameras 1 and 2 of person 1, stands alone
-    centroids, ids, cams = make_centroids(gallery, [1, 2, 1, 1], [0, 0, 1, 2], [1], [0])
+    centroids, ids, cams = made_centroids(*records(*arguments))
     np.testing.assert_allclose(centroids, [[1, 0.25]])
     assert ids.tolist() == [1] and cams == [(1, 2)]
     assert reid_metrics(*arguments, centroids=True)['mAP'] == 1.0
@@ -135,14 +145,15 @@ def test_by_hand():
 def test_one_camera_set_is_one_centroid():
     gallery, ids, cams = np.arange(6.0).reshape(3, 2), ['a'] * 3, [1, 2, 2]
     # cameras 7 and 8 hold no gallery image: both leave cameras 1 and 2
-    assert make_centroids(gallery, ids, cams, ['a'] * 4, [7, 8, 1, 2])[2] == [(2,), (1,), (1, 2)]
+    made = made_centroids(*records(np.ones((4, 2)), ['a'] * 4, [7, 8, 1, 2], gallery, ids, cams))
+    assert made[2] == [(2,), (1,), (1, 2)]
 
 
 @pytest.mark.parametrize('n', [1, 3, 10])
 @pytest.mark.parametrize('seed', range(3))
 def test_ranked_list_equals_loops(n, seed, blocks):
     query, q_ids, q_cams, gallery, ids, cams = random_gallery(seed)
-    indices, right = ranked_list(query, q_ids, q_cams, gallery, ids, cams, n)
+    indices, right = nearest_of_others(*records(query, q_ids, q_cams, gallery, ids, cams), n)
     for i in range(len(query)):
         expected = naive_list(query[i], q_ids[i], q_cams[i], gallery, ids, [(c,) for c in cams])[:n]
         assert indices[i].tolist() == expected
@@ -150,7 +161,7 @@ def test_ranked_list_equals_loops(n, seed, blocks):
 
 
 def test_ranked_list_pads_what_is_removed():
-    indices, right = ranked_list([[1, 0]], [-1], [0], np.eye(2), [-1, -1], [0, 1], 2)
+    indices, right = nearest_of_others(*records([[1, 0]], [-1], [0], np.eye(2), [-1, -1], [0, 1]), 2)
     assert indices.tolist() == [[1, -1]] and right.tolist() == [[True, False]]
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from src.accuracy import nearest_neighbours, ranked_list, recall_at_k, reid_metrics, reranking
+from src.accuracy import Images, nearest_neighbours, nearest_of_others, recall_at_k, reid_metrics, reranking
 from src.accuracy.reranking import Rerank
 from src.common import arrays
 from src.common.errors import InputError
@@ -110,7 +110,8 @@ def test_neighbours_and_metrics_use_it():
     assert metrics['mAP'] == pytest.approx(np.mean(precisions)) and metrics['mINP'] == pytest.approx(np.mean(penalties))
     assert metrics['mAP'] != reid_metrics(*arguments)['mAP']
     assert 0 < reid_metrics(*arguments, centroids=True, rerank=Rerank(5, 2))['mAP'] <= 1
-    first = ranked_list(*arguments, n=1, rerank=rerank)[0][:, 0]
+    records = Images('query', *arguments[:3]), Images('gallery', *arguments[3:])
+    first = nearest_of_others(*records, n=1, rerank=rerank)[0][:, 0]
     assert first.tolist() == [next(j for j in order[i] if ids[j] != query_ids[i] or cams[j] != 0) for i in range(14)]
 
 

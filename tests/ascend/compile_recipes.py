@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from src.losses import LOSSES, create_loss, loss_class, loss_kind  # noqa: E402
 from src.losses.references import WithReferences  # noqa: E402
 from src.networks import create_network, head_class  # noqa: E402
-from src.networks.convolution import Convolution  # noqa: E402
 from src.networks.heads import ImageNetwork  # noqa: E402
 from src.networks.mobilenet_v2 import MobileNetV2  # noqa: E402
 from src.networks.resnet import ResNet  # noqa: E402
@@ -109,7 +108,7 @@ def networks_of_images():
         def build(recipe=recipe, parts=parts):
             body = small(recipe.backbone, parts['backbone_options'])
             for _, cell in body.cells_and_names():
-                if isinstance(cell, Convolution):
+                if hasattr(cell, 'by_products'):
                     cell.by_products = False
             return ImageNetwork(body, head_class(recipe.head)(body.out_channels, **recipe.head_options))
 

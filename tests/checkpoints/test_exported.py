@@ -23,7 +23,6 @@ from src.checkpoints.exported import (
     read_card,
 )
 from src.common.errors import InputError
-from src.networks.convolution import Convolution
 from src.networks.heads import BatchNormNeck
 
 SIDE = 8
@@ -68,11 +67,7 @@ def graph_mode():
 @pytest.fixture(scope='module')
 def network():
     """Not to be changed: compiled once for each shape."""
-    network = Small().set_train(False)
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, Convolution):
-            cell.all_by_products = True
-    return network
+    return Small().set_train(False)
 
 
 @pytest.mark.parametrize('file_format, batch', [('MINDIR', 2), ('MINDIR', 0), ('ONNX', 2), ('ONNX', 0)])

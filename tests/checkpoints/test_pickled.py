@@ -425,3 +425,10 @@ def test_arrays_of_python_2(tmp_path):
     (tmp_path / 'a.pdparams').write_bytes(dumps({'x': array}))
     np.testing.assert_array_equal(read_weights(tmp_path / 'a.pdparams').values['x'], VALUES.reshape(3, 4))
     assert os.listdir(tmp_path) == ['a.pdparams']
+
+
+def test_two_tables_of_the_same_weights_are_refused(tmp_path):
+    table = {'x': np.ones(3, np.float32)}
+    (tmp_path / 'a.pdparams').write_bytes(pickle.dumps({'model': table, 'model_ema': table, 'optimizer': {'x': 1, 'y': 2}}, 2))
+    with pytest.raises(InputError, match='several tables of the same weights: model, model_ema'):
+        read_pdparams(tmp_path / 'a.pdparams')

@@ -308,11 +308,13 @@ def test_torchvision_weights_give_torchvisions_output(basic, tmp_path):
         np.testing.assert_array_equal(reid.backbone.conv1.weight.asnumpy(), weights['conv1.weight'])
 
 
-def test_zoo_checkpoint_and_its_classifier(tmp_path):
-    path = save_ckpt({**published(), 'end_point.weight': np.ones((10, FEATURES), np.float32)}, tmp_path / 'a.ckpt')
+# Of the model zoo, and of torchvision's MobileNetV2.
+@pytest.mark.parametrize('classifier', ['end_point.weight', 'classifier.1.weight'])
+def test_zoo_checkpoint_and_its_classifier(classifier, tmp_path):
+    path = save_ckpt({**published(), classifier: np.ones((10, FEATURES), np.float32)}, tmp_path / 'a.ckpt')
     network = small()
     report = load_weights(network, path)
-    assert report.dropped == ['end_point.weight'] and str(report).endswith('ignored: end_point.weight')
+    assert report.dropped == [classifier] and str(report).endswith(f'ignored: {classifier}')
     assert_holds(network, published())
 
 

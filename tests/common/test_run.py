@@ -37,3 +37,10 @@ def test_a_working_folder_that_is_gone(tmp_path):
     root = os.getcwd()
     code, out, err = sh(f'mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && "$@"', PYTHONPATH=root)
     assert (code, out) == (2, '') and err.endswith('error: the working folder no longer exists; change to another one\n')
+
+
+def test_a_python_without_the_packages():
+    done = subprocess.run([sys.executable, '-S', 'train.py', '--dataset=CUB'], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == '' and done.stderr == (
+        f'train.py: error: this Python ({sys.executable}) has no package easydict; activate the environment that '
+        'scripts/quickstart.sh made, or pip install -r requirements.txt\n')

@@ -31,7 +31,7 @@ def test_all_are_named_and_the_result_is_kept(listed, tmp_path, monkeypatch, cap
     with pytest.raises(InputError) as caught:
         without_broken(listed)
     said = str(caught.value)
-    assert '2 of 20 pictures cannot be read: ' in said and '3.png (no picture of a known format)' in said and '4.png (' in said
+    assert '2 of 20 pictures cannot be read: ' in said and '3.png (no picture of a known format' in said and '4.png (' in said
     assert '--skip_broken=0.1' in said and '\n' not in said
     kept = json.loads((tmp_path / 'list.txt.checked.json').read_text())
     assert [os.path.basename(path) for path in kept['broken']] == ['3.png', '4.png']
@@ -92,9 +92,9 @@ def test_nothing_is_kept_where_it_is_not_asked_for_or_cannot_be(listed, tmp_path
     good = listed.select(slice(6, 20))
     assert without_broken(good, keep=False) is good and not list(tmp_path.glob('*.json'))
 
-    def refuse(path):
+    def refuse(path, values):
         raise InputError('read-only')
-    monkeypatch.setattr(broken, 'replacing', refuse)
+    monkeypatch.setattr(broken, 'write_json', refuse)
     assert without_broken(good) is good
     for i in range(20):
         (tmp_path / f'{i}.png').write_bytes(b'')

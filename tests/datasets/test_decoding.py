@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from src.common.errors import InputError
-from src.datasets.decoding import decode, looks_whole, read_picture
+from src.datasets.decoding import decode_file, looks_whole, read_picture
 
 RNG = np.random.default_rng(0)
 PIXELS = np.asarray(Image.fromarray(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((40, 30), Image.BICUBIC))
@@ -22,6 +22,10 @@ def encoded(picture, format, **options):
     file = io.BytesIO()
     picture.save(file, format, **options)
     return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def decode(content):
+    return decode_file(io.BytesIO(content))
 
 
 @pytest.mark.parametrize('format', ['PNG', 'TIFF', 'WEBP', 'JPEG'])
@@ -75,6 +79,9 @@ def test_sixteen_bits_become_eight():
     for format in ('PNG', 'TIFF'):
         np.testing.assert_array_equal(decode(encoded(Image.fromarray(values), format)),
                                       np.repeat((values >> 8)[..., None], 3, 2))
+    with pytest.raises(ValueError, match='values below 256'):
+        decode(encoded(Image.fromarray(values >> 8), 'PNG'))
+    assert not decode(encoded(Image.fromarray(values * 0), 'PNG')).any()
     with pytest.raises(ValueError, match='floats'):
         decode(encoded(Image.fromarray(values.astype(np.float32)), 'TIFF'))
     with pytest.raises(ValueError, match='32 bits'):
@@ -91,8 +98,8 @@ def test_the_words_for_other_files(content, words):
 
 def test_large_pictures_are_read_without_a_warning(monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
-    script = ('from PIL import Image; Image.MAX_IMAGE_PIXELS = 1000; from src.datasets.decoding import decode; import numpy, '
-              'sys; print(decode(numpy.frombuffer(sys.stdin.buffer.read(), numpy.uint8)).shape)')
+    script = ('from PIL import Image; Image.MAX_IMAGE_PIXELS = 1000; from src.datasets.decoding import decode_file; import io, '
+              'sys; print(decode_file(io.BytesIO(sys.stdin.buffer.read())).shape)')
     done = subprocess.run([sys.executable, '-c', script], input=encoded(Image.fromarray(PIXELS), 'PNG').tobytes(),
                           capture_output=True)
     assert (done.stdout, done.stderr) == (b'(30, 40, 3)\n', b'')

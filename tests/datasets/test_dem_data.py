@@ -150,6 +150,8 @@ def spoil(part, function):
     ('att_test', lambda a: a[1:], ['3', 'classes']),
     ('att_test', lambda a: a[:, 1:], ['7', '8', 'train_attr']),
     ('att_train', lambda a: a * 1e300, ['float32']),
+    ('test', lambda a: a * 1000, ['test_cub_googlenet_bn has values of about 6e+02', 'of about 0.6; scale both']),
+    ('att_test', lambda a: a / 100, ['test_proto has values of about 0.007', 'train_attr']),
     ('train', lambda a: np.where(a == a[3, 3], np.nan, a), ['NaN']),
     ('att_test', lambda a: np.where(a == a[1, 1], np.inf, a), ['infinite']),
 ])

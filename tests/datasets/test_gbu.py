@@ -98,6 +98,11 @@ def test_without_names_and_val_classes(tmp_path):
     (lambda f, s: s.update(test_seen_loc=s['test_seen_loc'][[0, 1, 1]]), 'image 2 comes twice in test_seen_loc'),
     (lambda f, s: s['allclasses_names'].__setitem__(1, 'class  a'), "allclasses_names: 'class a' .* comes twice"),
     (lambda f, s: s['allclasses_names'].__setitem__(1, ' '), "allclasses_names: '' is empty"),
+    (lambda f, s: s['allclasses_names'].__setitem__(1, 'b\x07'), r"allclasses_names: 'b\\x07' is empty, not printable"),
+    (lambda f, s: s.update(allclasses_names=np.arange(9.0)), r'allclasses_names holds no texts; .*cellstr'),
+    (lambda f, s: s.update(val_loc=s['test_unseen_loc']), 'class class g is in val_loc and not in trainval_loc'),
+    (lambda f, s: f.update(features=f['features'] * 1e20), r'features has values up to .*e\+19, too large'),
+    (lambda f, s: f.update(features=f['features'] * 1e-30), 'features has values up to .*e-31, too small'),
     (lambda f, s: s.pop('trainval_loc'), 'no variable trainval_loc'),
     (lambda f, s: f.update(features=f['features'][:, :-1]), 'one of two sides must be 54')])
 def test_contradictions(tmp_path, change, words):
@@ -149,7 +154,7 @@ def test_own_data_is_written_and_read_again(tmp_path, capsys):
     (tmp_path / 'unseen.txt').write_text('\n'.join(names[1:]))
     with pytest.raises(InputError, match='unseen.txt: leaves images of one class for training'):
         write_benchmark(*(str(tmp_path / name) for name in ('e.npz', 'classes.csv', 'unseen.txt', 'out')), 'folder')
-    with pytest.raises(InputError, match='trainval_loc has images of one class'):
+    with pytest.raises(InputError, match='trainval_loc has images of 1 classes'):
         replace(bench, trainval=np.flatnonzero(bench.labels == 0)).choosing(0)
 
 
@@ -201,7 +206,7 @@ def test_delimiters_of_classes(tmp_path, text):
     ('a,1\nb,1,2\n', ':2: class .b'), ('a,1\na,2\n', 'comes twice'), ('a,1\nb,x\n', ':2: class .b'), ('name,x\n', 'no class'),
     ('', 'no class'), ('a,1\nb,nan\n', 'finite'), ('a,1,x\nb,1,2\n', ':1: .*finite'), ('a,x\nb,1\n', ':1: .*finite'),
     ('a,1\nb,1_5\n', 'finite'), ('a,1\nb,1e39\n', 'finite'), ('a,1\n,2\n', 'not empty'), ('a,1\n"b\tc",2\n', 'printable'),
-    ('a,1\n"b,2\n', 'quotes'), ('a,1\nb\n', 'it has 0')])
+    ('a,1\n"b,2\n', 'quotes'), ('a,1\nb\n', 'it has 0'), ('a,1e30\nb,1\n', 'too large'), ('a,1e-30\nb,0\n', 'too small')])
 def test_bad_classes(tmp_path, text, words):
     (tmp_path / 'c.csv').write_text(text)
     with pytest.raises(InputError, match=words):

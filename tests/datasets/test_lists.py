@@ -41,8 +41,6 @@ def test_path_label(tmp_path):
     assert images.paths == [str(tmp_path / 'x/my photo 2.jpg'), '/abs/b.jpg']
     assert images.labels.tolist() == [7, -3] and images.labels.dtype == np.int64 and images.cameras is None
     assert len(images) == 2
-    other = read_image_list(str(tmp_path / 'a.txt'), root='/data')
-    assert other.paths[0] == '/data/x/my photo 2.jpg'
 
 
 def test_path_label_camera_and_ebay(tmp_path):
@@ -292,7 +290,8 @@ def test_csv_names_its_columns(tmp_path, delimiter):
         read_image_list(str(tmp_path / 'paths.csv'))
     for value, count in (('val', 2), ('validation', 2)):
         file = write(tmp_path / 'oml.csv', CSV.replace(',test,', f',{value},'))
-        assert len(read_image_list(file, part='test')) == count
+        found = read_image_list(file, part='test')
+        assert len(found) == count and found.left_out == {'whose split is not test': 1}
 
 
 @pytest.mark.parametrize('text, words', [
@@ -301,6 +300,8 @@ def test_csv_names_its_columns(tmp_path, delimiter):
     ('path,label\na.jpg,\n', ":2: label ''"), ('path,label\n,3\n', ':2: has no path'), ('path,label\n', 'lists no image'),
     ('path,label,camera\na.jpg,1,x\n', ":2: camera 'x'"), ('path,label,split\na.jpg,1,tset\n', ":2: split 'tset'"),
     ('path,label,split\na.jpg,1,test\n', 'lists no image whose split is train'),
+    ('path,label,camid\na.jpg,1,2\n', 'column camid: did you mean camera'), ('path,class\na.jpg,1\n', 'did you mean label'),
+    ('path,label,set\na.jpg,1,Train\nb.jpg,1,query\n', 'column set: Train seems to be a part of the data'),
     ('path,label,is_query\na.jpg,1,maybe\n', ":2: is_query 'maybe'"), ('path,label\n"a.jpg,1\n', 'check its quotes'),
     ('path,label\na.jpg,"' + 200_000 * 'x' + '"\n', ':2: ')])
 def test_malformed_csv(tmp_path, text, words):
@@ -392,7 +393,9 @@ def test_parts_under_other_names_are_no_classes(tmp_path, parts):
 @pytest.mark.parametrize('content, words', [
     (b'image class\na.jpg 1\n', "line 1 has 'class'.*header"), (b'a.jpg 1.0\n', "label '1.0': expected a name or"),
     (b'PK\x03\x04\xff', 'archive or a workbook'), (b'x\\a.jpg 1\n', r'1 of 1 images in .*a.txt are missing\); write its paths'),
-    (b'a.jpg 1\n', 'check the list'), (b'{"path": "' + b'x' * 999 + b'"} 1\n', r'x\.\.\.: no such image')])
+    (b'a.jpg 1\n', 'check the list'),
+    (b'image_id\tclass_id\tsuper_class_id\tpath\n1\t1\t1\ta.jpg\n', 'a.jpg: no such image .1 of 1'),
+    (b'{"path": "' + b'x' * 999 + b'"} 1\n', r'x\.\.\.: no such image')])
 def test_the_words_for_bad_lists(tmp_path, content, words):
     (tmp_path / 'a.txt').write_bytes(content)
     with pytest.raises(InputError, match=words):
@@ -450,3 +453,11 @@ def test_what_csv_writes_is_read(tmp_path_factory, rows):
     assert images.paths == [os.path.join(path.parent, name) for name, *_ in rows]
     assert [images.class_names[label] for label in images.labels] == [row[1] for row in rows]
     assert images.cameras.tolist() == [row[2] for row in rows] and images.is_gallery.tolist() == [row[3] for row in rows]
+
+
+def test_a_class_beside_some_paths_alone_is_no_part_of_a_name(tmp_path):
+    file = write(tmp_path / 'a.txt', 'a.jpg\nb.jpg 5\n')
+    with pytest.raises(InputError, match="a.txt:2: expected a path alone, as in line 1, found 'b.jpg 5'"):
+        read_any_list(file)
+    assert read_any_list(write(tmp_path / 'b.txt', 'a.jpg\nb 5.jpg\nc d\n')).paths[1:] == [
+        str(tmp_path / 'b 5.jpg'), str(tmp_path / 'c d')]

@@ -1,6 +1,7 @@
 """read_mat against files written by scipy and h5py, whole and spoilt."""
 import struct
 import tracemalloc
+import zlib
 
 import h5py
 import numpy as np
@@ -158,7 +159,9 @@ def test_what_scipy_writes_is_read_as_scipy_reads_it(tmp_path, compressed):
         found = read_mat(tmp_path / 'a.mat', name)
         assert found.dtype == told[name].dtype and np.array_equal(found, told[name])
     assert read_names(tmp_path / 'a.mat', 'names') == ['x', 'Ä 用'] and read_names(tmp_path / 'a.mat', 'rows') == ['ab', 'cd']
-    assert read_names(tmp_path / 'a.mat', 'a') is read_names(tmp_path / 'a.mat', 'nothing') is None
+    assert read_names(tmp_path / 'a.mat', 'nothing') is None
+    with pytest.raises(InputError, match='a.mat: a holds no texts'):
+        read_names(tmp_path / 'a.mat', 'a')
     for name in ('text', 'complex', 'table'):
         refused(tmp_path / 'a.mat', name, 'not a full array of real numbers')
     refused(tmp_path / 'a.mat', 'none', 'is empty')
@@ -171,3 +174,36 @@ def test_a_file_of_the_other_byte_order(tmp_path):
               + element(9, np.arange(6).astype('>f8').tobytes()))
     (tmp_path / 'a.mat').write_bytes(b'MATLAB 5.0 MAT-file'.ljust(124) + b'\x01\x00MI' + element(14, matrix))
     np.testing.assert_array_equal(read_mat(tmp_path / 'a.mat', 'a'), [[0, 2, 4], [1, 3, 5]])
+
+
+def test_texts_of_version_73_as_matlab_and_h5py_write_them(tmp_path):
+    with h5py.File(tmp_path / 'a.mat', 'w') as contents:
+        contents['char'] = np.array([[ord(c) for c in row] for row in ('gnu', 'yak')], np.uint16).T
+        contents['char'].attrs['MATLAB_class'] = np.bytes_('char')
+        contents['variable'] = ['Bär', 'yak']
+        contents['fixed'] = np.array(['gnu', 'yak'], 'S')
+        contents['string'] = np.array([[3707764736, 2, 1, 1, 1, 1]], np.uint32)
+        contents['string'].attrs['MATLAB_class'] = np.bytes_('string')
+    assert read_names(tmp_path / 'a.mat', 'variable') == ['Bär', 'yak']
+    assert read_names(tmp_path / 'a.mat', 'char') == read_names(tmp_path / 'a.mat', 'fixed') == ['gnu', 'yak']
+    with pytest.raises(InputError, match='string holds no texts; save it as a cell array'):
+        read_names(tmp_path / 'a.mat', 'string')
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_a_string_or_table_of_matlab_leaves_the_other_variables(tmp_path, compressed):
+    """An opaque matrix as MATLAB writes it: flags, name, type system and class, without a shape."""
+    def element(kind, raw):
+        return struct.pack('<II', kind, len(raw)) + raw + bytes(-len(raw) % 8)
+    body = element(6, struct.pack('<II', 17, 0)) + element(1, b'names') + element(1, b'MCOS') + element(1, b'string')
+    whole = element(14, body)
+    scipy.io.savemat(tmp_path / 'a.mat', {'a': VALUES})
+    raw = (tmp_path / 'a.mat').read_bytes()
+    if compressed:
+        packed = zlib.compress(whole)
+        whole = struct.pack('<II', 15, len(packed)) + packed
+    (tmp_path / 'a.mat').write_bytes(raw[:128] + whole + raw[128:])
+    np.testing.assert_array_equal(read_mat(tmp_path / 'a.mat', 'a'), VALUES)
+    with pytest.raises(InputError, match='names holds no texts'):
+        read_names(tmp_path / 'a.mat', 'names')
+    refused(tmp_path / 'a.mat', 'b', 'the file holds: names, a')

@@ -2,7 +2,6 @@
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
 from src.datasets.scaling import FEATURE_SCALING, SEMANTICS_SCALING, fit_scaling, principal_directions
 from src.datasets.zero_shot_data import EvalPart, ZeroShotData
 
@@ -84,8 +83,3 @@ def test_equal_classes_and_equal_images_stay_finite():
     loaded = ZeroShotData(np.ones((6, 4), np.float32), (np.ones((6, 3), np.float32),), np.arange(6), data().test)
     train = fit_scaling(loaded, 'centred', 'centred').train(loaded)
     assert not train.train_features.any() and not train.train_semantics[0].any()
-
-
-def test_unknown_scaling():
-    with pytest.raises(InputError, match='feature_scaling=whitened: choose one of none, centred'):
-        fit_scaling(data(), 'whitened')

@@ -118,7 +118,7 @@ def test_what_does_not_go_together_in_metric_learning(refused, products, flags, 
 @pytest.mark.parametrize('flags, words', [
     ('--recipe=ranked --set=network_options.sigmas=[0.1]', 'expected widths of at least 1 and 2 sigmas'),
     ('--set=network_options.hidden_dim=0', 'expected widths of at least 1'),
-    ('--set=metric=manhattan', 'metric=manhattan: choose'),
+    ('--set=metric=manhattan', 'metric=manhattan: expected one of euclidean, cosine'),
     ('--set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: is for a network with one path'),
     ('--recipe=ranked --dataset=AwA --train_mode=word --set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: '),
     ('--recipe=ranked --dataset=AwA --train_mode=fusion --set=dropout=0.1,0.2', '--set dropout=[0.1, 0.2]: ')])
@@ -230,16 +230,17 @@ def test_a_folder_that_cannot_be_made(refused, dem_data, tmp_path):
 
 
 def test_figures_that_were_measured_before_an_error_are_written(here, trained, dem_data, tmp_path, monkeypatch):
+    from src.page import Page
     from src.systems.open_set import keeping
 
     def fails(*_):
-        with keeping({'accuracy': 0.5}):
+        with keeping({'accuracy': 0.5}, Page('measured', {}), str(tmp_path / 'page.html')):
             raise InputError('--false_match_rate=0.1: too few\nimages')
     monkeypatch.setattr('src.systems.trained.evaluate', fails)
     flags = ['--dataset=CUB', f'--data_path={dem_data}', f'--save_ckpt={trained}', '--device_target=CPU']
     code, _, errors = here('eval', *flags, f'--result_file={tmp_path}/result.json')
     assert code == 2 and errors.endswith('error: --false_match_rate=0.1: too few images\n')
-    assert json.loads((tmp_path / 'result.json').read_text()) == {'accuracy': 0.5}
+    assert json.loads((tmp_path / 'result.json').read_text()) == {'accuracy': 0.5} and (tmp_path / 'page.html').is_file()
     (tmp_path / 'mine.json').write_text('{"mine": 1}')
     assert '--result_file' in here('eval', *flags, f'--result_file={tmp_path}/mine.json')[2]
     assert (tmp_path / 'mine.json').read_text() == '{"mine": 1}'

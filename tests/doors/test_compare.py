@@ -137,12 +137,13 @@ def test_the_recipes_of_a_list_exist(monkeypatch, file):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('loss, more', [('norm_softmax', ['--batch_size=10']), ('proxy_anchor', ['--batch_size=10']),
-                                        ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8'])])
+@pytest.mark.parametrize('loss, more', [
+    ('norm_softmax', ['--batch_size=10', '--set=lr_epochs=[1]']), ('proxy_anchor', ['--batch_size=10']),
+    ('recall_at_k', ['--batch_size=16', '--set=chunk_size=8', '--set=lr_epochs=[1]'])])
 def test_recipes_from_pretrained_weights_train_a_small_network(products, tmp_path, monkeypatch, loss, more):
     monkeypatch.setattr(ResNet18, 'blocks', (1, 1, 1, 1))
     train.main(['--recipe=newer', f'--loss_name={loss}', '--epoch_size=2', f'--dataset_path={products}',
-                '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32', '--set=lr_epochs=[1]',
+                '--model=resnet18', '--set=backbone_options.width=8', '--image_size=32',
                 '--run_eval=True', '--device_target=CPU', f'--save_ckpt={tmp_path}', *more])
     assert 0 <= json.loads((tmp_path / 'result.json').read_text())['accuracy'] <= 1
 

@@ -85,15 +85,15 @@ def launch_dem(project, data, *more):
                   '--validation=seen_images', *more)
 
 
-def assert_ranks_equal(output, statistics=()):
-    """All parameters of all checkpoints, but what is of one device alone."""
+def assert_ranks_equal(output):
+    """All parameters of all checkpoints."""
     names = sorted(path.name for path in (output / '0').glob('*.ckpt'))
     assert names == sorted(path.name for path in (output / '1').glob('*.ckpt')) and names
     for name in names:
         (mine, _), (theirs, _) = parameters(output / '0' / name), parameters(output / '1' / name)
         assert mine.keys() == theirs.keys()
         differing = [key for key in mine if mine[key].tobytes() != theirs[key].tobytes()]
-        assert all(key.endswith(statistics) for key in differing) if statistics else not differing, differing
+        assert not differing, differing
 
 
 @pytest.fixture(scope='module')
@@ -144,7 +144,8 @@ def test_a_killed_rank_ends_all_and_resume_ends_with_the_same_weights(dem_pair, 
     ahead = launch.output / '0' / 'auto_parallel-1_16.ckpt'
     if not ahead.exists():
         shutil.copy(dem_pair[0] / '0' / ahead.name, ahead)
-    launch = launch_dem(project, dem_data, '--resume')
+    # As --resume, in the folder that is named.
+    launch = launch_dem(project, dem_data, '--checkpoint=./train_parallel')
     code, out, err = launch.end()
     assert code == 0, err
     assert 'resumed after step' in out
@@ -152,7 +153,7 @@ def test_a_killed_rank_ends_all_and_resume_ends_with_the_same_weights(dem_pair, 
         assert differences(launch.output / rank, dem_pair[0] / rank) == []
 
 
-def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_data, tmp_path):
+def test_sigterm_stops_all_after_the_same_step(dem_data, tmp_path):
     project = copy_project(tmp_path)
     launch = launch_dem(project, dem_data)
     # The launcher looks once a second, in which a fast machine does 15 of the 20 steps.
@@ -164,42 +165,23 @@ def test_sigterm_stops_all_after_the_same_step_and_resume_goes_on(dem_pair, dem_
     assert [len(found) for found in lines] == [1, 1]
     steps = [found[0].partition(', saved')[0] for found in lines]
     assert steps[0] == steps[1]
-    assert_ranks_equal(launch.output)
-    launch = launch_dem(project, dem_data, '--checkpoint=./train_parallel')
-    code, out, err = launch.end()
     step = int(steps[0].split()[-3])
-    assert code == 0 and f'resumed after step {step} of 20' in out, err
-    # Of the two states kept, one is then that of the stop, unless that is the last step of all.
-    others = ['auto_parallel-1_16.ckpt', f'auto_parallel-1_{step}.ckpt'] if 16 < step < 20 else []
-    for rank in '01':
-        assert differences(launch.output / rank, dem_pair[0] / rank) == others
+    assert (launch.output / '0' / f'auto_parallel-1_{step}.ckpt').is_file()
+    assert_ranks_equal(launch.output)
 
 
-def resnet_flags(batch_size, *more):
-    return ['--recipe=small', '--image_size=32', f'--batch_size={batch_size}', '--total_iter_num=3', '--num_workers=1',
-            '--save_checkpoint_epochs=1', '--lr=0.01', '--model=resnet18', '--set=backbone_options.width=8', *more]
-
-
-def test_resnet50(products, tmp_path):
+def test_a_resnet_with_frozen_batch_norm_is_one_process_with_twice_the_batch(products, tmp_path):
+    """With BatchNorm that trains, whose statistics are of one device: tests/systems/test_reid_system.py."""
     project = copy_project(tmp_path)
-    launch = Launch(project, 'run_distribute_train.sh', products, '-', 'softmax', *resnet_flags(6))
-    code, _, err = launch.end()
-    assert code == 0, err
-    # A device's batch has its own statistics; gradients are averaged, so all that is trained is the same.
-    assert_ranks_equal(launch.output, ('moving_mean', 'moving_variance'))
-
-
-def test_resnet50_with_frozen_batch_norm_is_one_process_with_twice_the_batch(products, tmp_path):
-    project = copy_project(tmp_path)
-    frozen = '--set=backbone_options.frozen_batch_norm=True'
-    launch = Launch(project, 'run_distribute_train.sh', products, '-', 'softmax', *resnet_flags(6, frozen))
+    flags = ['--recipe=small', '--image_size=32', '--total_iter_num=3', '--num_workers=1', '--save_checkpoint_epochs=1',
+             '--lr=0.01', '--model=resnet18', '--set=backbone_options.width=8', '--set=backbone_options.frozen_batch_norm=True']
+    launch = Launch(project, 'run_distribute_train.sh', products, '-', 'softmax', '--batch_size=6', *flags)
     code, _, err = launch.end()
     assert code == 0, err
     assert_ranks_equal(launch.output)
     subprocess.run([sys.executable, project / 'train.py', f'--dataset_path={products}', '--loss_name=softmax',
-                    '--device_target=CPU', f'--save_ckpt={tmp_path / "one"}', '--run_eval=True',
-                    *resnet_flags(12, frozen)], check=True,
-                   stdout=subprocess.DEVNULL)
+                    '--device_target=CPU', f'--save_ckpt={tmp_path / "one"}', '--run_eval=True', '--batch_size=12', *flags],
+                   check=True, stdout=subprocess.DEVNULL)
     assert 0 <= json.loads((tmp_path / 'one' / 'result.json').read_text())['recall']['1'] <= 1
     one, _ = parameters(tmp_path / 'one' / 'train.ckpt')
     two, _ = parameters(launch.output / '0' / 'train.ckpt')

@@ -76,7 +76,7 @@ def test_dem_stopped_by_a_signal(dem, tmp_path, number):
     assert differences(whole, folder) == []
 
 
-def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path):
+def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path, here):
     flags, whole, _ = dem
     folder = tmp_path / 'out'
     shorter = [f'--total_iter_num={STEPS - 28}' if 'total_iter_num' in flag else flag for flag in flags]
@@ -91,11 +91,14 @@ def test_from_a_named_state_in_an_empty_folder_and_after_the_end(dem, tmp_path):
     older, last = states(folder)
     # What a kill in the middle of writing leaves.
     (folder / '.train-3_28.999999999.part.ckpt').write_bytes(b'half')
-    for given in (folder / older, folder):
-        again = Training([flag for flag in flags if 'save_ckpt' not in flag], folder, f'--checkpoint={given}')
-        assert again.end() == ''
-        assert f'from {folder / (older if given != folder else last)}' in '\n'.join(again.lines)
-        assert differences(whole, folder) == [] and not list(folder.glob('.*'))
+    again = Training(flags, folder, f'--checkpoint={folder / older}')
+    assert again.end() == ''
+    assert f'from {folder / older}' in '\n'.join(again.lines)
+    assert differences(whole, folder) == [] and not list(folder.glob('.*'))
+    # In this process, since no step is left to take.
+    code, out, _ = here('train', *flags, f'--checkpoint={folder}')
+    assert code == 0 and f'from {folder / last}' in out
+    assert differences(whole, folder) == []
 
 
 def test_refusals(dem, here, tmp_path):

@@ -179,7 +179,7 @@ def test_a_recipe(walk):
     assert made.edits == 2
     assert 'what it is for' in made.run('train', '--list_recipes')
     shown = made.run('train', '--loss_name=softmax', '--recipe=mine', '--show_recipe')
-    assert 'recipe mine of SOP softmax: as --recipe says' in shown and 'epoch_size = 2' in shown
+    assert 'recipe mine of SOP softmax: given by --recipe' in shown and 'epoch_size = 2' in shown
 
 
 def test_an_entry_of_recipes(walk):

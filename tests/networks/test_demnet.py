@@ -97,5 +97,5 @@ def test_every_width_is_an_option_and_the_last_relu_too(name, widths):
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(InputError, match="'imagenet_att'.*cub_att"):
+    with pytest.raises(InputError, match='network=imagenet_att.*cub_att'):
         create_network('imagenet_att')

@@ -7,7 +7,7 @@ from mindspore.nn.utils import no_init_parameters
 
 from src.common.errors import InputError
 from src.networks import create_network
-from src.networks.convolution import Convolution
+from src.networks.convolution import plain_convolutions
 from src.networks.resnet import ResNet
 from tests.networks.networks_small import FEATURES, WIDTH, Small, SmallBasic, set_weights, small, small_weights
 from tests.networks.resnet_oracle import (
@@ -153,17 +153,14 @@ def test_gradients_of_every_call_of_a_graph():
 
     network, images = Tiny(width=WIDTH, padding='symmetric').set_train(), ms.Tensor(images_of(32, 32))
     set_weights(network, random_weights((1, 1, 1, 1), width=WIDTH))
-    convolutions = [cell for _, cell in network.cells_and_names() if isinstance(cell, Convolution)]
-    for cell in convolutions:
-        cell.all_by_products = True
     gradients = Gradients(network)
     calls = [[gradient.asnumpy() for gradient in gradients(images)] for _ in range(4)]
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    for cell in convolutions:
-        cell.by_products = False
+    with plain_convolutions(network):
+        expected = Gradients(network)(images)
     for call in calls:
-        for found, expected in zip(call, Gradients(network)(images)):
-            assert_close(found, expected.asnumpy())
+        for found, wanted in zip(call, expected):
+            assert_close(found, wanted.asnumpy())
 
 
 def test_unknown_options():

@@ -104,10 +104,10 @@ def test_every_start_says_which_recipe_and_why():
     assert command('train --dataset_path=D').why() == (
         'recipe published of SOP softmax: the default for SOP softmax')
     assert command('train --dataset=CUB --recipe=ranked').why() == (
-        'recipe ranked of CUB att: as --recipe says')
+        'recipe ranked of CUB att: given by --recipe')
     asked = command('train --dataset_path=D --loss_name=multi_similarity --recipe=small')
     used, why = asked.make_recipe(), asked.why()
-    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'as --recipe says' in why
+    assert (used.loss_name, used.loss_options, used.recipe) == ('multi_similarity', {}, 'small') and 'given by --recipe' in why
     assert 'kind pair' in command('train --dataset_path=D --loss_name=multi_similarity').why()
     # A loss with recipes of its own has those of its kind too.
     second = recipe('train --dataset_path=D --loss_name=npairs --recipe=pretrained')
@@ -185,11 +185,14 @@ def test_set_reaches_every_entry_with_its_type():
     ('false_match_rate=2', 'below 1'), ('augmentation.a=1', 'its options are none'), ('dataset=CUB', 'give --dataset'),
     ('batch_size=None', 'expected a whole number of at least 1'), ('seed=True', 'expected a whole number'),
     ('batch_size=[8]', 'expected a whole number'), ('batch_size=1.5', 'expected a whole number'),
-    ('batch_size=0', 'at least 1'), ('lr_max=-1', 'finite number of at least 0'), ('lr_max=1e999', 'finite'),
+    ('batch_size=0', 'at least 1'), ('lr_max=-1', 'finite number above 0'), ('lr_max=0', 'above 0'), ('lr_max=1e999', 'finite'),
     ('loss_options.margin=1e999', 'finite'), ('lr_epochs=["a"]', 'expected a list'), ('recall_k=0', 'at least 1'),
     ('weight_decay={"conv1":"x"}', 'expected a finite number'), ('embedding_size=3', 'give --embedding_size'),
     ('image_size=[8,8,8]', 'height and width'), ('image_size=1000000', 'height and width'),
-    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const')])
+    ('subset=most', 'expected one of full'), ('lr_mode=up', 'expected one of const'), ('chunk_size=-1', 'of at least 0'),
+    ('optimizer=sgdx', 'expected one of momentum, adam'), ('decay=some', 'expected one of weights, all'),
+    ('warmup=day', 'expected one of step, epoch'), ('sampler=random', 'expected one of shuffle, triplet'),
+    ('small_classes=all', 'expected one of leave_out'), ('last_batch=keep', 'expected one of drop, wrap')])
 def test_set_refuses_what_is_no_entry_and_no_value_of_it(text, message):
     with pytest.raises(InputError, match=message) as raised:
         recipe(f'train --dataset_path=D --loss_name=triplet --recipe=small --set {shlex.quote(text)}')

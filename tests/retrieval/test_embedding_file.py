@@ -189,6 +189,20 @@ def test_archives_that_are_none_are_one_line(tmp_path, what):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('array, words', [
+    (np.asfortranarray(np.ones((3, 4), np.float32)), 'in columns; save np.ascontiguousarray'),
+    (np.ones((3, 4), int), 'found int64'), (np.zeros((3, 4)), 'rows 0 to 2 are zero'),
+    (np.full((3, 4), 1e25), r'row 0 \(.*a.jpg\) holds NaN, Inf or values too large')])
+def test_arrays_of_others(tmp_path, array, words):
+    np.save(tmp_path / 'a.npy', array)
+    (tmp_path / 'a.npy.txt').write_text('a.jpg\nb.jpg\nc.jpg\n')
+    with pytest.raises(InputError, match=words):
+        list(EmbeddingFile(str(tmp_path / 'a.npy')).blocks())
+    np.savez(tmp_path / 'b.npz', features=array)
+    with pytest.raises(InputError, match='b.npz: holds no array called embeddings'):
+        EmbeddingFile(str(tmp_path / 'b.npz'))
+
+
 @pytest.mark.parametrize('suffix', ['.npy', '.npz'])
 def test_what_no_search_could_read_is_not_written(tmp_path, suffix):
     with pytest.raises(InputError, match='NaN or Inf'):

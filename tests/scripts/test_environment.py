@@ -56,6 +56,16 @@ def test_the_quick_start_leaves_the_files_of_others_alone(tmp_path):
     assert (tmp_path / 'mine.txt').read_text() == 'mine'
 
 
+@pytest.mark.parametrize('script', ['quickstart.sh', 'test_releases.sh'])
+@pytest.mark.parametrize('flag, code', [('--help', 0), ('--fast', 2)])
+def test_a_flag_is_no_folder_and_no_release(tmp_path, script, flag, code):
+    done = subprocess.run(['bash', str(ROOT / 'scripts' / script), flag], text=True, capture_output=True, cwd=tmp_path,
+                          timeout=10)
+    said = (done.stdout, done.stderr)[code > 0]
+    assert done.returncode == code and (f'usage: bash scripts/{script} [' if code == 0 else flag) in said
+    assert said.count('\n') < 5 and not list(tmp_path.iterdir())
+
+
 def test_the_quick_start_moves_an_earlier_run_and_removes_nothing(tmp_path):
     python = tmp_path / 'venv' / 'bin' / 'python'
     python.parent.mkdir(parents=True)
@@ -66,7 +76,8 @@ def test_the_quick_start_moves_an_earlier_run_and_removes_nothing(tmp_path):
         done = subprocess.run(['bash', str(ROOT / 'scripts/quickstart.sh'), str(folder)], text=True, capture_output=True,
                               env={**os.environ, 'VIRTUAL_ENV': str(tmp_path / 'venv')}, timeout=60)
         assert (done.returncode, done.stderr) == (0, '')
-        assert (folder / 'zero_shot' / 'named.txt').exists() and done.stdout.endswith(f'{folder}/names.html\n')
+        assert (folder / 'zero_shot' / 'named.txt').exists() and f'{folder}/names.html\n' in done.stdout
+        assert done.stdout.endswith(f'source {tmp_path}/venv/bin/activate\n')
         (folder / 'dem' / 'mine.txt').write_text(str(number))
     names = 'quick start.earlier-1', 'quick start.earlier-2', 'quick start'
     places = [tmp_path / name / 'dem' / 'mine.txt' for name in names]

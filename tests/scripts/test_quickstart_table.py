@@ -38,9 +38,10 @@ def test_rows_hold_the_figures_of_each_training(tmp_path, monkeypatch, capsys):
     assert len(asked) == len({name for *_, name in table.ROWS}) - 2
 
 
-def test_no_training_is_one_line(tmp_path):
-    with pytest.raises(InputError, match=f'{tmp_path}/dem/result.json: cannot be read; run scripts/quickstart.sh again'):
-        table.read_result(tmp_path / 'dem')
+def test_no_training_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['quickstart_table.py', str(tmp_path)])
+    with pytest.raises(InputError, match=f'{tmp_path}/dem/result.json: No such .*; run scripts/quickstart.sh again'):
+        table.main()
 
 
 def test_before_training_and_chance_are_measured(tmp_path):

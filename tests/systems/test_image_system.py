@@ -295,6 +295,7 @@ def test_the_recipes_for_small_pictures_give_each_loss_the_batches_it_needs(pict
     ({'run_eval': True, 'picture': 'a.png'}, '--picture=a.png: metric learning draws the threshold only'),
     ({'augmentation': {'colour': {'tint': 'a'}}}, "augmentation colour: tint='a': expected a number"),
     ({'run_eval': True, 'query': 'q.txt'}, '--query and --gallery: give both or neither'),
+    ({'backbone': 'mobilenet_v2', 'backbone_options': {'frozen_layers': 7}}, '7 layers of mobilenet_v2 .* --pretrained=FILE'),
     ({'validation': 'test_classes', 'subset': 'tiny', 'dataset_path': 'SOP'}, 'holds neither test_tiny.txt nor Ebay_test.txt'),
     ({'loss_name': 'npairs', 'batch_size': 6, 'samples_each_class': 3}, '--samples_each_class=3')])
 def test_errors_of_metric_learning_name_the_flag(pictures, changes, message):

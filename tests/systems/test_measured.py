@@ -1,5 +1,6 @@
 """What a test consists of, against loops, and the figures of metric learning from lists that repeat pictures."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,8 +71,8 @@ def test_a_list_against_itself_and_a_part_of_it(folder, by_number, capsys):
         count = len(numbers[rows])
         assert result['test'] == {
             'queries': count, 'classes': len(set(labels[rows])), 'gallery': 12, 'gallery_classes': 4,
-            'queries_without_answer': 0, 'queries_among_answers': count, 'of_several_classes': 0, 'trained_on': None,
-            'left_out': {}}
+            'queries_without_answer': 0, 'queries_among_answers': count, 'repeated': 0, 'cameras_apart': False,
+            'classes_trained_on': None, 'of_several_classes': 0, 'trained_on': None, 'left_out': {}}
         assert (f'measured: {count} queries of {len(set(labels[rows]))} classes in a gallery of 12 images of 4 classes; '
                 f'{count} queries are among the images to find too, and no answers to themselves\n') in capsys.readouterr().out
     json.dumps(result)
@@ -89,7 +90,7 @@ def test_lines_twice_and_training_images_in_a_test(folder, by_number, capsys):
     facts = result['test']
     assert (facts['queries_without_answer'], facts['queries_among_answers'], facts['trained_on']) == (1, 2, 6)
     said = capsys.readouterr().out
-    assert '1 queries have no image of their class to find' in said and '6 images are training images' in said
+    assert '1 queries have no image of their class to find' in said and '6 images are in the training list too' in said
 
 
 def test_a_csv_tells_queries_and_gallery(folder, by_number):
@@ -149,3 +150,20 @@ def test_validation_leaves_repeated_pictures_out():
             if cameras is None or any(labels[twice[j]] == labels[twice[i]] for j in range(22) if seen[j] != seen[i]):
                 hits.append(labels[twice[max(others, key=lambda j, i=i: unit[i] @ unit[j])]] == labels[twice[i]])
         assert recall_across_cameras(rows[twice], labels[twice], cameras, twice) == pytest.approx(np.mean(hits))
+
+
+def test_copies_cameras_apart_and_names_of_training_classes_are_said(folder):
+    copy = folder / 'copy of 3.png'
+    copy.write_bytes((folder / '3.png').read_bytes())
+
+    def images(files, labels, camera):
+        return ImageList(list(map(str, files)), np.array(labels), np.full(len(files), camera), class_names=('ant', 'bee'))
+    query, gallery = images([folder / '1.png'], [0], 1), images([folder / '2.png', folder / '3.png', copy], [0, 1, 1], 2)
+    train = images([folder / '9.png'], [0], 1)
+    line = MeasuredImages(query, gallery, train, by_camera=True).line()
+    assert '1 images are the same picture as another one of their list' in line
+    assert '1 classes have the names of training classes' in line and line.endswith('no answer is excluded for its camera')
+    assert 'excluded' not in MeasuredImages(query, replace(gallery, cameras=np.array([2, 1, 2])), by_camera=True).line()
+    # A copy is no answer to the other file, also where there is one list and no training list.
+    alone = MeasuredImages(images([folder / '2.png', folder / '3.png', copy, folder / '4.png'], [0, 1, 1, 0], 1))
+    assert alone.answers.tolist() == [1, 0, 0, 1]

@@ -34,9 +34,14 @@ def test_what_can_tell_nothing_is_refused_and_what_is_measured_is_said(capsys):
                        (part([1], [1, 2], [[1, 2], [1, 3]]), 'the same features')):
         with pytest.raises(InputError, match=f'data: .*{words}'):
             check_told_apart(bad, 'data')
-    assert say_measured(part([4, 4], [4], [[0]]), part([1, 1, 2], [1, 2, 3], [[0]])) == {
+    whole = part([4, 4, 1, 1, 2], [4, 1, 2, 3], [[0]])
+    assert say_measured(whole, np.array([4, 4, 1, 1, 1])) == {
         'images': 5, 'classes': 3, 'classes_without_images': 1}
     assert capsys.readouterr().out == ('measured: 5 images of 3 classes; 1 more classes have no image, and may be answers\n')
+    say_measured(whole, np.full(5, 2))
+    assert 'all images got the same answer: has the training collapsed' in capsys.readouterr().out
+    check_told_apart(part([1, 2], [1, 2], [[1, 2], [1, 3]]), 'data', [np.array([[1, 3], [5, 5]])])
+    assert 'data: 1 of 2 unseen classes have the numbers of a training class' in capsys.readouterr().out
 
 
 def test_a_training_is_resumed_on_the_same_data_only():
