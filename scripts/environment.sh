@@ -1,7 +1,21 @@
-# Sourced by quickstart.sh and run_tests.sh: a virtual environment with the given requirements, made once per machine.
+# Sourced by quickstart.sh, run_tests.sh and test_releases.sh: a virtual environment with the given requirements, made once per machine.
 # Sets PYTHON. An active virtual environment is used as it is; else VENV, by default outside the checkout, because
 # MindSpore's wheel is large and every checkout can share one.
 # usage: . scripts/environment.sh; prepare_environment REQUIREMENTS_FILE
+
+# read_options "$@": shows the comment at the head of the script where --help is asked for, and refuses other options.
+read_options() {
+    case ${1-} in
+    -h | --help)
+        sed -n '/^# /s/^# //p;/^set /q' "$0"
+        exit 0
+        ;;
+    -*)
+        echo "${0##*/}: unknown option $1 (--help shows the usage)" >&2
+        exit 2
+        ;;
+    esac
+}
 
 find_python() {
     for candidate in python3.12 python3.11 python3.10 python3.9 python3 python; do

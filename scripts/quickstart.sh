@@ -3,16 +3,8 @@
 # system, small networks, two minutes on two cores. Ends with a table of what was learnt and the names of the pages to open.
 # usage: bash scripts/quickstart.sh [FOLDER]      (default: output_quickstart in the project)
 set -euo pipefail
-case ${1-} in
--h | --help)
-    sed -n '/^# /s/^# //p;/^set /q' "$0"
-    exit 0
-    ;;
--*)
-    echo "${0##*/}: unknown option $1 (--help shows the usage)" >&2
-    exit 2
-    ;;
-esac
+. "$(dirname "$0")/environment.sh"
+read_options "$@"
 FOLDER=${1:-$(CDPATH='' cd "$(dirname "$0")/.." && pwd)/output_quickstart}
 case $FOLDER in /*) ;; *) FOLDER=$PWD/$FOLDER ;; esac
 CDPATH='' cd "$(dirname "$0")/.."
@@ -20,7 +12,6 @@ if [ -e "$FOLDER" ] && [ ! -e "$FOLDER/.quickstart" ] && { [ ! -d "$FOLDER" ] ||
     echo "${0##*/}: $FOLDER holds other files: name a new folder" >&2
     exit 2
 fi
-. scripts/environment.sh
 prepare_environment requirements.txt
 
 # Nothing is removed: somebody may have put own files beside those of an earlier run.

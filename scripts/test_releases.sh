@@ -3,16 +3,8 @@
 # own beside the usual one, made when it is first needed (3 GB each).
 # usage: bash scripts/test_releases.sh [RELEASE...]       (default: 2.7.2 2.8.0 2.9.0 2.10.0)
 set -u
-case ${1-} in
--h | --help)
-    sed -n '/^# /s/^# //p;/^set /q' "$0"
-    exit 0
-    ;;
--*)
-    echo "${0##*/}: unknown option $1 (--help shows the usage)" >&2
-    exit 2
-    ;;
-esac
+. "$(dirname "$0")/environment.sh"
+read_options "$@"
 CDPATH='' cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}
 failed=0
