@@ -55,7 +55,7 @@ class Convolution(nn.Conv2d):
         return product.reshape(1, self.out_channels, height, width * images)
 
     def _columns(self, x: Tensor, images: int) -> Tensor:
-        """What the output positions see: by the weight's inputs, then by positions, then by images."""
+        """(in_channels * kernel ** 2, positions, N), in another shape of that order: what the output positions see."""
         half, step = self.side // 2, self.step
         top, left = self._before(x.shape[2]), self._before(x.shape[3] // images)
         # ops.pad takes ten times as long.
